@@ -1,0 +1,35 @@
+//! Prometheus metrics of a service.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::HttpResponse;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+/// Content type of the answer.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A registry that routes can read and parts of a service can add to.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(Arc<Mutex<Registry>>);
+
+impl Metrics {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers metrics.
+    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The text for `GET /metrics`.
+    pub fn response(&self) -> HttpResponse {
+        let mut text = String::new();
+        match encode(&mut text, &self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            Ok(()) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
+            Err(_) => HttpResponse::InternalServerError().finish(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! One owner for everything a service runs in the background.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Owner of background tasks. Clones share the same tasks.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// No tasks yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `task` until it ends. Long-lived tasks watch [`Self::stopping`]. A panic is logged with `name` and asks the
+    /// whole service to stop.
+    pub fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        let inner = self.tracker.spawn(task);
+        self.tracker.spawn(async move {
+            if let Err(error) = inner.await
+                && error.is_panic()
+            {
+                tracing::error!(task = name, "background task panicked; stopping the service");
+                stop.cancel();
+            }
+        });
+    }
+
+    /// A token that is cancelled when the service should stop.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Whether the service is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Asks every task to stop and waits for them, at most `limit`. Returns whether all ended in time.
+    pub async fn stop(&self, limit: Duration) -> bool {
+        self.stop.cancel();
+        self.tracker.close();
+        tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
+    }
+}
