@@ -1,1 +1,3 @@
-//! cu
+//! The compute unit.
+
+pub mod machine;

@@ -1,0 +1,292 @@
+//! Options of the service: what the command line, the environment and the configuration file say (spec 05 §1), and
+//! what code that embeds the service sets.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use holon_protocol::{Address, ProcessId, Signer};
+use url::Url;
+
+/// Default bound of a process's `Memory-Limit`, in bytes.
+pub const DEFAULT_MEMORY_LIMIT_BYTES: u64 = 1 << 30;
+/// Default bound of a process's `Compute-Limit`, in units of gas.
+pub const DEFAULT_COMPUTE_LIMIT: u64 = 9_000_000_000_000;
+/// Default memory that live processes may take together, in bytes.
+pub const DEFAULT_LIVE_MEMORY_BYTES: u64 = 4 << 30;
+
+/// Command line and environment. The names of the reference work where the meaning is the same.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Where results and caches live. Everything in it can be rebuilt.
+    #[arg(long, env = "CU_DATA_DIR", default_value = "data/cu")]
+    pub data_dir: PathBuf,
+    /// Address to listen on; PORT changes the port only.
+    #[arg(long, env = "CU_LISTEN", default_value = "127.0.0.1:6363")]
+    pub listen: SocketAddr,
+    /// Port to listen on.
+    #[arg(long, env = "PORT")]
+    pub port: Option<u16>,
+    /// The unit's wallet, a JWK file.
+    #[arg(long = "wallet", env = "WALLET_FILE")]
+    pub wallet_path: PathBuf,
+    /// Gateway for modules, assigned items and block times.
+    #[arg(long, env = "GATEWAY_URL", default_value = "https://arweave.net")]
+    pub gateway_url: Url,
+    /// GraphQL endpoint, when it is not the gateway's.
+    #[arg(long, env = "GRAPHQL_URL")]
+    pub graphql_url: Option<Url>,
+    /// Bundler for checkpoints, when it is not the gateway.
+    #[arg(long, env = "UPLOADER_URL")]
+    pub uploader_url: Option<Url>,
+    /// Scheduler locations that win over published ones: `<wallet address>=<url>`, comma separated.
+    #[arg(long = "scheduler-url", env = "SCHEDULER_URLS", value_delimiter = ',', value_parser = scheduler_url)]
+    pub scheduler_urls: Vec<(Address, Url)>,
+    /// Allow schedulers at private and loopback addresses.
+    #[arg(long, env = "ALLOW_PRIVATE_URLS", default_value_t = false)]
+    pub allow_private_urls: bool,
+    /// Largest Memory-Limit a process may ask for, in bytes.
+    #[arg(long, env = "PROCESS_WASM_MEMORY_MAX_LIMIT", default_value_t = DEFAULT_MEMORY_LIMIT_BYTES)]
+    pub memory_max_bytes: u64,
+    /// Largest Compute-Limit a process may ask for.
+    #[arg(long, env = "PROCESS_WASM_COMPUTE_MAX_LIMIT", default_value_t = DEFAULT_COMPUTE_LIMIT)]
+    pub compute_max: u64,
+    /// Extensions that modules may name, comma separated.
+    #[arg(long, env = "PROCESS_WASM_SUPPORTED_EXTENSIONS", value_delimiter = ',', default_value = "WeaveDrive")]
+    pub extensions: Vec<String>,
+    /// Threads that evaluate messages; 0 takes one for each CPU but one.
+    #[arg(long, env = "WASM_EVALUATION_MAX_WORKERS", default_value_t = 0)]
+    pub workers: usize,
+    /// Threads for dry runs; 0 takes as many as evaluate messages.
+    #[arg(long, env = "CU_DRY_RUN_WORKERS", default_value_t = 0)]
+    pub dry_run_workers: usize,
+    /// Dry runs that may wait for a thread.
+    #[arg(long, env = "WASM_EVALUATION_WORKERS_DRY_RUN_MAX_QUEUE", default_value_t = 3000)]
+    pub dry_run_queue: usize,
+    /// Memory of live processes together, in bytes; the least recently used is dropped and later rebuilt by replay.
+    #[arg(long, env = "PROCESS_MEMORY_CACHE_MAX_SIZE", default_value_t = DEFAULT_LIVE_MEMORY_BYTES)]
+    pub live_memory_bytes: u64,
+    /// Milliseconds after which a waiting request is answered 202; 0 waits for the result.
+    #[arg(long, env = "BUSY_THRESHOLD", default_value_t = 0)]
+    pub busy_threshold_ms: u64,
+    /// Messages a process may still have to catch up before requests that find it catching up are refused; 0 never
+    /// refuses.
+    #[arg(long, env = "HYDRATION_MODE_NONCE_LIMIT", default_value_t = 0)]
+    pub hydration_limit: u64,
+    /// Processes that are refused, comma separated.
+    #[arg(long, env = "RESTRICT_PROCESSES", value_delimiter = ',')]
+    pub restrict_processes: Vec<ProcessId>,
+    /// When not empty, the only processes that are served.
+    #[arg(long, env = "ALLOW_PROCESSES", value_delimiter = ',')]
+    pub allow_processes: Vec<ProcessId>,
+    /// When not empty, the only owners whose processes are served.
+    #[arg(long, env = "ALLOW_OWNERS", value_delimiter = ',')]
+    pub allow_owners: Vec<String>,
+    /// Window of the dry-run rate limit, in milliseconds; 0 turns the limit off.
+    #[arg(long, env = "RATE_LIMIT_WINDOW", default_value_t = 60_000)]
+    pub rate_limit_window_ms: u64,
+    /// Dry runs a client address may make in a window; 0 turns the limit off.
+    #[arg(long, env = "RATE_LIMIT_MAX_REQUESTS", default_value_t = 0)]
+    pub rate_limit_requests: u32,
+    /// How old the state of a dry run may be when the request does not say, in milliseconds.
+    #[arg(long, env = "DRY_RUN_DEFAULT_MAX_PROCESS_AGE", default_value_t = 100)]
+    pub dry_run_max_age_ms: u64,
+    /// How long the state of a dry run is kept, in milliseconds.
+    #[arg(long, env = "DRY_RUN_PROCESS_CACHE_TTL", default_value_t = 2000)]
+    pub dry_run_state_ttl_ms: u64,
+    /// How long the result of a dry run is kept, in milliseconds.
+    #[arg(long, env = "DRY_RUN_RESULT_MAX_AGE", default_value_t = 60_000)]
+    pub dry_run_result_ttl_ms: u64,
+    /// Entries asked from a scheduler at once.
+    #[arg(long, env = "LOAD_MESSAGES_PAGE_SIZE", default_value_t = 1000)]
+    pub page_size: u32,
+}
+
+fn scheduler_url(text: &str) -> Result<(Address, Url), String> {
+    let (address, url) = text.split_once('=').ok_or("<wallet address>=<url> is needed")?;
+    Ok((address.parse().map_err(|error| format!("{error}"))?, url.parse().map_err(|error| format!("{url}: {error}"))?))
+}
+
+/// Options of [`Service::start`](crate::Service::start).
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where results and caches live.
+    pub data_dir: PathBuf,
+    /// Address to listen on; the listener given to the service counts.
+    pub listen: SocketAddr,
+    /// The unit's wallet.
+    pub wallet: Signer,
+    /// Gateway.
+    pub gateway_url: Url,
+    /// GraphQL endpoint; `None` is the gateway's.
+    pub graphql_url: Option<Url>,
+    /// Bundler; `None` is the gateway.
+    pub uploader_url: Option<Url>,
+    /// Scheduler locations that win over published ones.
+    pub scheduler_urls: Vec<(Address, Url)>,
+    /// Whether schedulers may be at private addresses.
+    pub allow_private_urls: bool,
+    /// Bound of `Memory-Limit`, in bytes.
+    pub memory_max_bytes: u64,
+    /// Bound of `Compute-Limit`.
+    pub compute_max: u64,
+    /// Extensions that modules may name.
+    pub extensions: Vec<String>,
+    /// Evaluation threads, at least 1.
+    pub workers: usize,
+    /// Dry-run threads, at least 1.
+    pub dry_run_workers: usize,
+    /// Dry runs that may wait for a thread.
+    pub dry_run_queue: usize,
+    /// Memory of live processes together, in bytes.
+    pub live_memory_bytes: u64,
+    /// When a waiting request is answered 202; `None` waits.
+    pub busy_threshold: Option<Duration>,
+    /// Spec 05 §7.3; 0 is off.
+    pub hydration_limit: u64,
+    /// Processes that are refused.
+    pub restrict_processes: HashSet<ProcessId>,
+    /// When not empty, the only processes that are served.
+    pub allow_processes: HashSet<ProcessId>,
+    /// When not empty, the only owners whose processes are served.
+    pub allow_owners: HashSet<String>,
+    /// Window of the dry-run rate limit; zero is off.
+    pub rate_limit_window: Duration,
+    /// Dry runs of one client in a window; 0 is off.
+    pub rate_limit_requests: u32,
+    /// How old the state of a dry run may be by default.
+    pub dry_run_max_age: Duration,
+    /// How long the state of a dry run is kept.
+    pub dry_run_state_ttl: Duration,
+    /// How long the result of a dry run is kept.
+    pub dry_run_result_ttl: Duration,
+    /// Entries asked from a scheduler at once.
+    pub page_size: u32,
+    /// Retries of a request to a scheduler or gateway.
+    pub retries: u32,
+    /// Pause before the first retry; it doubles.
+    pub backoff: Duration,
+}
+
+impl Options {
+    /// The defaults of everything but what has no default.
+    pub fn new(data_dir: PathBuf, wallet: Signer, gateway_url: Url) -> Self {
+        Self {
+            data_dir,
+            listen: SocketAddr::from(([127, 0, 0, 1], 6363)),
+            wallet,
+            gateway_url,
+            graphql_url: None,
+            uploader_url: None,
+            scheduler_urls: Vec::new(),
+            allow_private_urls: false,
+            memory_max_bytes: DEFAULT_MEMORY_LIMIT_BYTES,
+            compute_max: DEFAULT_COMPUTE_LIMIT,
+            extensions: vec!["WeaveDrive".into()],
+            workers: default_workers(),
+            dry_run_workers: default_workers(),
+            dry_run_queue: 3000,
+            live_memory_bytes: DEFAULT_LIVE_MEMORY_BYTES,
+            busy_threshold: None,
+            hydration_limit: 0,
+            restrict_processes: HashSet::new(),
+            allow_processes: HashSet::new(),
+            allow_owners: HashSet::new(),
+            rate_limit_window: Duration::from_secs(60),
+            rate_limit_requests: 0,
+            dry_run_max_age: Duration::from_millis(100),
+            dry_run_state_ttl: Duration::from_secs(2),
+            dry_run_result_ttl: Duration::from_secs(60),
+            page_size: 1000,
+            retries: 5,
+            backoff: Duration::from_millis(500),
+        }
+    }
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get().saturating_sub(1).max(1))
+}
+
+/// The options cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// The wallet file cannot be read.
+    #[error("cannot read the wallet {path}: {source}")]
+    Wallet {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The wallet file holds no usable key.
+    #[error("the wallet {path} is not usable: {source}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: holon_protocol::signer::SignerError,
+    },
+    /// A number is outside its range.
+    #[error("{name} is {value}; {expected} is needed")]
+    Range {
+        /// The option.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// What would be right.
+        expected: &'static str,
+    },
+}
+
+impl TryFrom<Arguments> for Options {
+    type Error = OptionsError;
+
+    fn try_from(arguments: Arguments) -> Result<Self, OptionsError> {
+        let path = arguments.wallet_path;
+        let jwk = std::fs::read_to_string(&path)
+            .map_err(|source| OptionsError::Wallet { path: path.clone(), source })
+            .map(zeroize::Zeroizing::new)?;
+        let wallet = Signer::from_jwk(&jwk).map_err(|source| OptionsError::Key { path, source })?;
+        if !(1..=5000).contains(&arguments.page_size) {
+            return Err(OptionsError::Range {
+                name: "page-size",
+                value: arguments.page_size.into(),
+                expected: "1 to 5000",
+            });
+        }
+        let mut listen = arguments.listen;
+        if let Some(port) = arguments.port {
+            listen.set_port(port);
+        }
+        let workers = if arguments.workers == 0 { default_workers() } else { arguments.workers };
+        Ok(Self {
+            listen,
+            graphql_url: arguments.graphql_url,
+            uploader_url: arguments.uploader_url,
+            scheduler_urls: arguments.scheduler_urls,
+            allow_private_urls: arguments.allow_private_urls,
+            memory_max_bytes: arguments.memory_max_bytes,
+            compute_max: arguments.compute_max,
+            extensions: arguments.extensions.into_iter().filter(|name| !name.is_empty()).collect(),
+            workers,
+            dry_run_workers: if arguments.dry_run_workers == 0 { workers } else { arguments.dry_run_workers },
+            dry_run_queue: arguments.dry_run_queue,
+            live_memory_bytes: arguments.live_memory_bytes,
+            busy_threshold: (arguments.busy_threshold_ms > 0)
+                .then(|| Duration::from_millis(arguments.busy_threshold_ms)),
+            hydration_limit: arguments.hydration_limit,
+            restrict_processes: arguments.restrict_processes.into_iter().collect(),
+            allow_processes: arguments.allow_processes.into_iter().collect(),
+            allow_owners: arguments.allow_owners.into_iter().filter(|owner| !owner.is_empty()).collect(),
+            rate_limit_window: Duration::from_millis(arguments.rate_limit_window_ms),
+            rate_limit_requests: arguments.rate_limit_requests,
+            dry_run_max_age: Duration::from_millis(arguments.dry_run_max_age_ms),
+            dry_run_state_ttl: Duration::from_millis(arguments.dry_run_state_ttl_ms),
+            dry_run_result_ttl: Duration::from_millis(arguments.dry_run_result_ttl_ms),
+            page_size: arguments.page_size,
+            ..Self::new(arguments.data_dir, wallet, arguments.gateway_url)
+        })
+    }
+}
