@@ -1,1 +1,67 @@
-//! process
+//! Write a process of an ao network in Rust.
+//!
+//! A process is a value that lives in Wasm memory between messages and a set of handlers, one for each `Action`. It has no
+//! clock, no randomness and no input but the messages of its log, so every compute unit that replays the log arrives at
+//! the same value. What a handler sends is collected and leaves the process when the handler returns `Ok`; when it returns
+//! an [`Error`], the message is recorded as failed, nothing is sent, and the host puts memory back to what it was.
+//!
+//! ```
+//! use holon_process::{Context, Error, Handlers, Outgoing, Process};
+//!
+//! struct Greeter {
+//!     greeted: u64,
+//! }
+//!
+//! impl Process for Greeter {
+//!     fn boot(_: &mut Context<'_>) -> Result<Self, Error> {
+//!         Ok(Self { greeted: 0 })
+//!     }
+//!
+//!     fn handlers(handlers: &mut Handlers<Self>) {
+//!         handlers.on("Greet", Self::greet);
+//!     }
+//! }
+//!
+//! impl Greeter {
+//!     fn greet(&mut self, ctx: &mut Context<'_>) -> Result<(), Error> {
+//!         let name = ctx.message().data_str().ok_or_else(|| Error::new("put a name into the message's data"))?;
+//!         let text = format!("Hello {name}!");
+//!         self.greeted += 1;
+//!         ctx.reply(Outgoing::new().action("Greeting").data(text.as_str()))?;
+//!         ctx.output(text);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! holon_process::export!(Greeter);
+//!
+//! let mut process = holon_process::testing::Native::<Greeter>::new();
+//! let result = process.send("Greet", "Ada");
+//! assert_eq!(result.output, "Hello Ada!");
+//! assert_eq!(result.messages[0].tag("Action"), Some("Greeting"));
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`message`] | what a process is told: the message and its environment |
+//! | [`outbox`] | what a process says: messages, spawns, assignments |
+//! | [`handlers`] | which function answers which action |
+//! | [`runtime`] | one message in, one result out, as JSON text |
+//! | [`testing`] | the same natively, without Wasm |
+//! | [`guest`] | the exports of a compiled process (module format `wasm32-unknown-unknown-holon1`) |
+
+pub mod context;
+pub mod error;
+pub mod guest;
+pub mod handlers;
+pub mod message;
+pub mod outbox;
+pub mod runtime;
+pub mod testing;
+
+pub use context::Context;
+pub use error::Error;
+pub use handlers::{Handlers, Process};
+pub use message::{Environment, Message, Tag};
+pub use outbox::{Assign, Outgoing, Spawn};
+pub use serde_json::{Value, json};
