@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::deep_hash::deep_hash_blobs;
 use crate::signature::{InvalidSignature, SignatureType};
 use crate::signer::{Signer, SignerError};
 use crate::tags::{DecodeTagsError, Tag, Tags};
@@ -75,8 +76,27 @@ pub struct DataItem {
 impl DataItem {
     /// Parses and checks everything but the signature (steps 1 to 7 of spec 01 §8).
     pub fn parse(raw: impl Into<Bytes>) -> Result<Self, ItemError> {
-        let _ = raw.into();
-        todo!()
+        let raw = raw.into();
+        let mut reader = Reader { bytes: &raw, at: 0 };
+        let number = u16::from_le_bytes(*reader.array("signature type")?);
+        let signature_type = SignatureType::from_number(number).ok_or(ItemError::SignatureType(number))?;
+        reader.skip(signature_type.signature_len(), "signature")?;
+        reader.skip(signature_type.owner_len(), "owner")?;
+        let target = reader.optional("target")?;
+        let anchor = reader.optional("anchor")?;
+        let tags_start = reader.at;
+        let count = u64::from_le_bytes(*reader.array("tag count")?);
+        let tag_bytes = u64::from_le_bytes(*reader.array("tag length")?);
+        // Both are attacker-controlled and must be checked before anything is allocated.
+        if count > MAX_TAGS as u64 {
+            return Err(ItemError::TooManyTags(count));
+        }
+        let length = usize::try_from(tag_bytes).ok().filter(|&length| length <= MAX_TAG_BYTES);
+        let tags = reader.skip(length.ok_or(ItemError::TagBytes(tag_bytes))?, "tags")?;
+        let tags = Tags::decode(tags, count)?;
+        check_lengths(&tags)?;
+        let data_start = reader.at;
+        Ok(Self { signature_type, target, anchor, tags_start, data_start, tags, raw })
     }
 
     /// Parses and verifies: what a unit must do with an item from outside.
@@ -160,7 +180,14 @@ impl DataItem {
 
     /// The 48 bytes that are signed (spec 01 §6).
     pub fn signing_payload(&self) -> [u8; 48] {
-        todo!()
+        payload(
+            self.signature_type,
+            self.owner(),
+            self.target.as_ref().map_or(&[], |target| target),
+            self.anchor.as_ref().map_or(&[], |anchor| anchor),
+            self.tag_bytes(),
+            &self.raw[self.data_start..],
+        )
     }
 }
 
@@ -223,7 +250,84 @@ impl Builder {
 
     /// Signs. The limits of spec 01 §8 hold for what we make too.
     pub fn sign(self, signer: &Signer) -> Result<DataItem, BuildError> {
-        let _ = signer;
-        todo!()
+        if self.tags.len() > MAX_TAGS {
+            return Err(ItemError::TooManyTags(self.tags.len() as u64).into());
+        }
+        check_lengths(&self.tags)?;
+        let tags = self.tags.encode();
+        if tags.len() > MAX_TAG_BYTES {
+            return Err(ItemError::TagBytes(tags.len() as u64).into());
+        }
+
+        let signature_type = signer.signature_type();
+        let target = self.target.as_ref().map_or(&[] as &[u8], |target| target);
+        let anchor = self.anchor.as_ref().map_or(&[] as &[u8], |anchor| anchor);
+        let signature = signer.sign(&payload(signature_type, signer.owner(), target, anchor, &tags, &self.data))?;
+
+        let header =
+            2 + signature_type.signature_len() + signature_type.owner_len() + 1 + target.len() + 1 + anchor.len();
+        let mut raw = Vec::with_capacity(header + 16 + tags.len() + self.data.len());
+        raw.extend_from_slice(&(signature_type as u16).to_le_bytes());
+        raw.extend_from_slice(&signature);
+        raw.extend_from_slice(signer.owner());
+        raw.push(u8::from(self.target.is_some()));
+        raw.extend_from_slice(target);
+        raw.push(u8::from(self.anchor.is_some()));
+        raw.extend_from_slice(anchor);
+        let tags_start = raw.len();
+        raw.extend_from_slice(&(self.tags.len() as u64).to_le_bytes());
+        raw.extend_from_slice(&(tags.len() as u64).to_le_bytes());
+        raw.extend_from_slice(&tags);
+        let data_start = raw.len();
+        raw.extend_from_slice(&self.data);
+        Ok(DataItem {
+            signature_type,
+            target: self.target,
+            anchor: self.anchor,
+            tags_start,
+            data_start,
+            tags: self.tags,
+            raw: raw.into(),
+        })
+    }
+}
+
+fn payload(kind: SignatureType, owner: &[u8], target: &[u8], anchor: &[u8], tags: &[u8], data: &[u8]) -> [u8; 48] {
+    let kind = (kind as u16).to_string();
+    deep_hash_blobs(&[b"dataitem", b"1", kind.as_bytes(), owner, target, anchor, tags, data])
+}
+
+fn check_lengths(tags: &Tags) -> Result<(), ItemError> {
+    let check =
+        |part, length, limit| if length > limit { Err(ItemError::TagLength { part, length, limit }) } else { Ok(()) };
+    tags.iter().try_for_each(|tag| {
+        check("name", tag.name.len(), MAX_TAG_NAME_BYTES)?;
+        check("value", tag.value.len(), MAX_TAG_VALUE_BYTES)
+    })
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn skip(&mut self, length: usize, field: &'static str) -> Result<&'a [u8], ItemError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let taken = rest.get(..length).ok_or(ItemError::Truncated { field })?;
+        self.at += length;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<&'a [u8; N], ItemError> {
+        self.skip(N, field)?.first_chunk().ok_or(ItemError::Truncated { field })
+    }
+
+    fn optional(&mut self, field: &'static str) -> Result<Option<[u8; 32]>, ItemError> {
+        match self.array(field)? {
+            [0] => Ok(None),
+            [1] => self.array(field).map(|bytes| Some(*bytes)),
+            [value] => Err(ItemError::Presence { field, value: *value }),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, AssignmentId, DataItem, ItemId, ProcessId, Tags, Timestamp};
+use crate::{Address, AssignmentId, BlockHeight, DataItem, ItemId, ProcessId, Tags, Timestamp, base64url, bundle};
 
 /// A public key and its wire address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +61,55 @@ pub struct Entry {
 impl Entry {
     /// The entry for stored items; whether `item` is the process itself follows from the assignment's tags.
     pub fn new(assignment: &DataItem, item: Option<&DataItem>, show_anchor: bool) -> Self {
-        let _ = (assignment, item, show_anchor);
-        todo!()
+        let is_process = assignment.tags().get("Message").is_none();
+        Self {
+            message: item.map(|item| Item::new(item, is_process)),
+            assignment: Assignment::new(assignment, show_anchor),
+        }
+    }
+}
+
+impl Owner {
+    /// The signer of `item`.
+    pub fn of(item: &DataItem) -> Self {
+        Self { address: item.owner_address(), key: base64url::encode(item.owner()) }
+    }
+}
+
+impl Item {
+    /// A stored item as a message, or as a process's own log entry.
+    pub fn new(item: &DataItem, is_process: bool) -> Self {
+        Self {
+            id: item.id(),
+            owner: Owner::of(item),
+            data: if is_process {
+                text(&item.data())
+            } else {
+                Some(String::from_utf8_lossy(&item.data()).into_owned())
+            },
+            tags: item.tags().clone(),
+            signature: base64url::encode(item.signature()),
+            anchor: anchor_text(item),
+            target: match item.target() {
+                None if is_process => None,
+                target => Some(base64url::encode(target.as_ref().map_or(&[] as &[u8], |target| target))),
+            },
+        }
+    }
+}
+
+impl Assignment {
+    /// A stored assignment. `show_anchor` spells an anchor that is not text as base64url instead of leaving it out.
+    pub fn new(item: &DataItem, show_anchor: bool) -> Self {
+        let spelled = || item.anchor().filter(|_| show_anchor).map(base64url::encode);
+        Self {
+            id: item.id().into(),
+            owner: Owner::of(item),
+            tags: item.tags().clone(),
+            signature: base64url::encode(item.signature()),
+            anchor: anchor_text(item).or_else(spelled),
+            target: Some(item.target().map(base64url::encode).unwrap_or_default()),
+        }
     }
 }
 
@@ -115,9 +162,29 @@ pub struct Process {
 }
 
 impl Process {
-    /// The record for a stored process and its assignment.
+    /// The record for a stored process and its assignment (or, for an old-style process, the bundle that holds it).
+    /// A block height that is missing is written as zero, like a missing timestamp.
     pub fn new(assignment: &DataItem, process: &DataItem) -> Self {
-        let _ = (assignment, process);
-        todo!()
+        let tag = |name| assignment.tags().get(name);
+        let old_style = bundle::is_bundle(assignment.tags());
+        Self {
+            process_id: process.id().into(),
+            block: tag("Block-Height").map_or_else(|| BlockHeight::default().padded(), str::to_owned),
+            owner: Owner::of(process),
+            tags: process.tags().clone(),
+            timestamp: tag("Timestamp").and_then(|value| value.parse().ok()).unwrap_or_default(),
+            data: if old_style { None } else { text(&process.data()) },
+            anchor: anchor_text(process),
+            signature: Some(base64url::encode(process.signature())),
+            target: process.target().map(base64url::encode),
+        }
     }
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+fn anchor_text(item: &DataItem) -> Option<String> {
+    item.anchor().and_then(|anchor| text(&anchor))
 }
