@@ -1,0 +1,152 @@
+//! One HTTP exchange with a unit: limits, statuses and error texts in one place.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::error::{Error, MAX_ANSWER_TEXT_CHARS, Unit};
+
+/// Largest answer read from a unit, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// Most redirects followed by a read.
+const MAX_REDIRECTS: usize = 5;
+/// Longest time to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections to units. Reads follow redirects (routers answer with them); writes never do.
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
+    reads: Client,
+    writes: Client,
+}
+
+/// What a request carries.
+pub(crate) enum Body {
+    Nothing,
+    Item(Bytes),
+    Json(String),
+}
+
+impl Http {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let client = |redirects| {
+            Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .redirect(redirects)
+                .user_agent(concat!("holon-client/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|error| Error::Url { url: "-".into(), reason: error.to_string() })
+        };
+        Ok(Self {
+            reads: client(reqwest::redirect::Policy::limited(MAX_REDIRECTS))?,
+            writes: client(reqwest::redirect::Policy::none())?,
+        })
+    }
+
+    /// A read. The status may be any success, also 202.
+    pub(crate) async fn read(
+        &self,
+        unit: Unit,
+        method: Method,
+        url: Url,
+        body: Body,
+        limit: Duration,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        exchange(&self.reads, unit, method, url, body, limit).await
+    }
+
+    /// A write: never redirected, never repeated.
+    pub(crate) async fn write(
+        &self,
+        unit: Unit,
+        method: Method,
+        url: Url,
+        body: Body,
+        limit: Duration,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        exchange(&self.writes, unit, method, url, body, limit).await
+    }
+}
+
+async fn exchange(
+    client: &Client,
+    unit: Unit,
+    method: Method,
+    url: Url,
+    body: Body,
+    limit: Duration,
+) -> Result<(StatusCode, Bytes), Error> {
+    let failed = |source: reqwest::Error| match source.is_timeout() && !source.is_connect() {
+        true => Error::Timeout { unit, url: url.clone(), limit },
+        false => Error::Unreachable { unit, url: url.clone(), source },
+    };
+    let request = client.request(method, url.clone()).timeout(limit).header(ACCEPT, "application/json");
+    let request = match body {
+        Body::Nothing => request,
+        Body::Item(item) => request.header(CONTENT_TYPE, "application/octet-stream").body(item),
+        Body::Json(json) => request.header(CONTENT_TYPE, "application/json").body(json),
+    };
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    if status.is_redirection() {
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("nowhere");
+        return Err(Error::Redirected { unit, location: location.to_owned() });
+    }
+    let bytes = read_body(response, unit).await?.map_err(failed)?;
+    match status.is_success() {
+        true => Ok((status, bytes)),
+        false => Err(Error::Refused { unit, status: status.as_u16(), message: error_text(status, &bytes) }),
+    }
+}
+
+async fn read_body(mut response: Response, unit: Unit) -> Result<Result<Bytes, reqwest::Error>, Error> {
+    let mut bytes = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if bytes.len() + chunk.len() > MAX_ANSWER_BYTES => {
+                return Err(Error::TooLarge { unit, limit_bytes: MAX_ANSWER_BYTES });
+            }
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(Ok(bytes.freeze())),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}
+
+/// Units answer `{"error": "…"}`; proxies in front of them answer anything.
+fn error_text(status: StatusCode, body: &[u8]) -> String {
+    let text = serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|value| value.get("error").and_then(|error| error.as_str().map(str::to_owned)))
+        .unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned());
+    match text.is_empty() {
+        true => status.canonical_reason().unwrap_or("no reason given").to_owned(),
+        false => text.chars().take(MAX_ANSWER_TEXT_CHARS).collect(),
+    }
+}
+
+/// Reads the JSON of an answer.
+pub(crate) fn json<T: DeserializeOwned>(unit: Unit, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::Answer { unit, reason: error.to_string() })
+}
+
+/// `base` followed by path segments, each escaped. A base with or without trailing slash gives the same URL.
+pub(crate) fn join(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
+
+/// Checks that `url` can be the base of requests.
+pub(crate) fn check_base(url: Url) -> Result<Url, Error> {
+    match url.scheme() {
+        "http" | "https" if url.host_str().is_some() => Ok(url),
+        _ => Err(Error::Url { url: url.to_string(), reason: "http://… or https://… is needed".into() }),
+    }
+}
