@@ -1,0 +1,34 @@
+//! Jobs of this repository: `cargo xtask <job>`.
+
+mod bench;
+mod wasm;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask wasm          build the processes in wasm-processes and put the modules next to their sources
+cargo xtask wasm --check  build them and show that they behave like the modules that lie there
+cargo xtask bench eval    measure the compute unit against its guest and against the published ao-loader";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["wasm"] => wasm::build(),
+        ["wasm", "--check"] => wasm::check(),
+        ["bench", "eval", rest @ ..] => bench::eval(rest),
+        ["help" | "--help" | "-h"] | [] => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => bail!("there is no job \"{}\"\n{HELP}", other.join(" ")),
+    }
+}
+
+/// Folder of the repository. Jobs run in the checkout they were compiled in.
+fn root() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
+}
