@@ -127,7 +127,7 @@ impl Gateway {
         let url = join(&self.url, &format!("raw/{id}"))?;
         let again = |error: &Error| error.retryable() || matches!(error, Error::NotFound(_));
         self.attempts
-            .run(again, async || {
+            .run(again, || async {
                 let request = self.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
                 let response = http::send(request, url.as_str()).await?;
                 // 202: some gateways answer so while an item is pending.
@@ -149,7 +149,7 @@ impl Gateway {
         }
         let url = join(&self.url, &format!("raw/{id}"))?;
         self.attempts
-            .run(Error::retryable, async || {
+            .run(Error::retryable, || async {
                 let request = self
                     .http
                     .get(url.clone())
@@ -194,7 +194,7 @@ impl Gateway {
     async fn head(&self, path: &str) -> Result<Option<reqwest::Response>, Error> {
         let url = join(&self.url, path)?;
         self.attempts
-            .run(Error::retryable, async || {
+            .run(Error::retryable, || async {
                 let request = self.http.head(url.clone()).header(ACCEPT_ENCODING, "identity").timeout(self.timeout);
                 let response = http::send(request, url.as_str()).await?;
                 match response.status() {
@@ -282,7 +282,7 @@ impl Gateway {
     /// Any GraphQL request; the value of `data`.
     pub async fn graphql(&self, request: &Value) -> Result<Value, Error> {
         self.attempts
-            .run(Error::retryable, async || {
+            .run(Error::retryable, || async {
                 let request = self.http.post(self.graphql.clone()).timeout(self.timeout).json(request);
                 let response = http::send(request, self.graphql.as_str()).await?;
                 let body = http::body(response, self.graphql.as_str(), MAX_JSON_BYTES).await?;
@@ -304,7 +304,7 @@ impl Gateway {
 
     async fn json<T: DeserializeOwned>(&self, url: &Url) -> Result<T, Error> {
         self.attempts
-            .run(Error::retryable, async || {
+            .run(Error::retryable, || async {
                 let response = http::send(self.http.get(url.clone()).timeout(self.timeout), url.as_str()).await?;
                 parse(url, &http::body(response, url.as_str(), MAX_JSON_BYTES).await?)
             })
@@ -314,7 +314,7 @@ impl Gateway {
     /// The text of an answer; `None` for 202 (pending) and for what does not exist.
     async fn text(&self, url: &Url) -> Result<Option<Bytes>, Error> {
         self.attempts
-            .run(Error::retryable, async || {
+            .run(Error::retryable, || async {
                 let response = http::send(self.http.get(url.clone()).timeout(self.timeout), url.as_str()).await?;
                 if response.status() == 202 || http::is_absent(response.status()) {
                     return Ok(None);

@@ -28,9 +28,11 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// Runs `attempt` until it succeeds, fails for good, or has been tried often enough. `again` says which errors are
     /// worth another try.
-    pub async fn run<T, F>(self, again: impl Fn(&Error) -> bool, mut attempt: F) -> Result<T, Error>
+    ///
+    /// Not an `AsyncFnMut`: the compiler cannot show that the future of one is `Send`, and tasks await this.
+    pub async fn run<T, F>(self, again: impl Fn(&Error) -> bool, mut attempt: impl FnMut() -> F) -> Result<T, Error>
     where
-        F: AsyncFnMut() -> Result<T, Error>,
+        F: Future<Output = Result<T, Error>>,
     {
         let mut wait = self.backoff;
         let mut made = 1;
