@@ -1,0 +1,131 @@
+//! Posts: processes, messages, assignments of published items (spec 02 §2).
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use holon_protocol::{AssignmentId, DataItem, ItemId, ProcessId};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::answer::Failure;
+use super::query::{PostQuery, id};
+use super::{Api, POST_TIMEOUT};
+use crate::check::{Checked, check};
+use crate::log::StoreError;
+use crate::pool::PoolEnded;
+use crate::scheduler::{Request, now};
+use crate::sequencer::{Answer, Refusal, Subject};
+
+/// `POST /`
+pub(super) async fn post(api: Data<Api>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Failure> {
+    let address = request.headers().get("x-real-ip").and_then(|value| value.to_str().ok());
+    api.access.may_post(address)?;
+    let query = PostQuery::parse(request.query_string())?;
+    let (body, memory) = api.bodies.read(&request, payload).await?;
+    let id = match &query {
+        PostQuery { process: Some(process), assign: Some(assign), .. } => {
+            // The body of an assignment has no meaning.
+            drop((body, memory));
+            assign_published(&api, process, assign, &query).await?.into()
+        }
+        PostQuery { process, assign, .. } => {
+            let complete = process.is_none() && assign.is_none();
+            schedule_item(&api, body, memory, complete).await?
+        }
+    };
+    Ok(HttpResponse::Ok().json(json!({ "timestamp": now().0, "id": id })))
+}
+
+/// A message or process. `complete` is false when half of an assignment's parameters were given.
+async fn schedule_item(
+    api: &Data<Api>,
+    body: Bytes,
+    memory: Option<OwnedSemaphorePermit>,
+    complete: bool,
+) -> Result<ItemId, Failure> {
+    let rules = api.rules.clone();
+    let verify = move || -> Result<(DataItem, Checked), Failure> {
+        let item = DataItem::parse_verified(body)?;
+        let checked = check(&item, &rules)?;
+        Ok((item, checked))
+    };
+    let (item, checked) = api.pool.run(verify).await??;
+    if checked.subject == Subject::Process {
+        api.access.may_spawn()?;
+    } else {
+        api.access.may_write(checked.process)?;
+    }
+    if !complete {
+        return Err(Failure::bad_request("If sending assign or process-id, you must send both."));
+    }
+    if checked.subject == Subject::Process {
+        api.published.new_process(&item).await?;
+    }
+    let id = item.id();
+    let Checked { process, subject } = checked;
+    match submit(api, Request { process, subject, item: Some(item.raw().clone()), memory }).await {
+        Ok(_) => Ok(id),
+        Err(Rejected::Refused(Refusal::Exists)) if api.idempotent => Ok(id),
+        Err(rejected) => Err(rejected.into()),
+    }
+}
+
+/// An item that is published already gets a position (spec 02 §2.3).
+async fn assign_published(
+    api: &Data<Api>,
+    process: &str,
+    assign: &str,
+    query: &PostQuery,
+) -> Result<AssignmentId, Failure> {
+    if assign.len() != 43 {
+        return Err(Failure::bad_request("assign param must be 43 characters"));
+    }
+    let item: ItemId = id("assign", assign)?;
+    let process: ProcessId = id("process-id", process)?;
+    api.access.may_write(process)?;
+    let reader = api.reader.clone();
+    let process_item = api.pool.run(move || reader.process_item(process)).await??;
+    let content = if query.base_layer {
+        api.published.settled(item, process_item.tags()).await?;
+        None
+    } else {
+        Some(api.published.content(item).await?).filter(|_| api.rules.content_checks)
+    };
+    let subject = Subject::Assigned { id: item.into(), content, exclude: query.exclude.clone() };
+    Ok(submit(api, Request { process, subject, item: None, memory: None }).await?)
+}
+
+/// Why a submitted request has no position.
+enum Rejected {
+    Refused(Refusal),
+    Store(StoreError),
+    Stopping,
+    Late,
+}
+
+async fn submit(api: &Data<Api>, request: Request) -> Result<AssignmentId, Rejected> {
+    let scheduler = api.scheduler.clone();
+    let submitted = api.pool.run(move || scheduler.submit(request)).await;
+    let answer: oneshot::Receiver<Answer> = match submitted {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(Rejected::Store(error)),
+        Err(PoolEnded) => return Err(Rejected::Stopping),
+    };
+    match tokio::time::timeout(POST_TIMEOUT, answer).await {
+        Ok(Ok(Answer::Scheduled { assignment, .. })) => Ok(assignment),
+        Ok(Ok(Answer::Refused(refusal))) => Err(Rejected::Refused(refusal)),
+        Ok(Err(_)) => Err(Rejected::Stopping),
+        Err(_) => Err(Rejected::Late),
+    }
+}
+
+impl From<Rejected> for Failure {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::Refused(refusal) => refusal.into(),
+            Rejected::Store(error) => error.into(),
+            Rejected::Stopping => PoolEnded.into(),
+            Rejected::Late => Self::unavailable("the message is still waiting for its turn; ask for it later"),
+        }
+    }
+}

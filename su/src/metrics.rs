@@ -1,0 +1,119 @@
+//! Series of the scheduler (spec 02 §1.2).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+
+/// Upper bounds of the duration buckets, in milliseconds.
+const BUCKETS_MS: [f64; 22] = [
+    0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 5500.0, 6000.0, 6500.0, 7000.0,
+    7500.0, 8000.0, 8500.0, 9000.0, 9500.0, 10000.0,
+];
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// `GET /processes/{id}`.
+    GetProcess,
+    /// One entry by id, or the newest.
+    GetMessage,
+    /// A page.
+    GetMessages,
+    /// Reading stored bytes for an answer.
+    ReadMessageData,
+    /// From a message's or process's turn until it is durable.
+    WriteItem,
+    /// The same for an assignment.
+    WriteAssignment,
+    /// From arrival until the turn begins.
+    AcquireWriteLock,
+}
+
+impl EncodeLabelValue for Function {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        let name = match self {
+            Self::GetProcess => "get_process",
+            Self::GetMessage => "get_message",
+            Self::GetMessages => "get_messages",
+            Self::ReadMessageData => "read_message_data",
+            Self::WriteItem => "write_item",
+            Self::WriteAssignment => "write_assignment",
+            Self::AcquireWriteLock => "acquire_write_lock",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    function_name: Function,
+}
+
+/// A counter whose series has exactly its registered name, without the `_total` that OpenMetrics adds: dashboards made
+/// for other schedulers ask for `message_save_failures`.
+#[derive(Debug, Clone, Default)]
+struct PlainCounter(Arc<AtomicU64>);
+
+impl EncodeMetric for PlainCounter {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.encode_gauge(&self.0.load(Ordering::Relaxed))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
+/// The series; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: holon_unit::metrics::Metrics,
+    durations: Family<Labels, Histogram, fn() -> Histogram>,
+    save_failures: PlainCounter,
+}
+
+impl Metrics {
+    /// Registered series, all at zero.
+    pub fn new() -> Self {
+        let registry = holon_unit::metrics::Metrics::new();
+        let durations: Family<Labels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(BUCKETS_MS));
+        let save_failures = PlainCounter::default();
+        registry.register(|registry| {
+            registry.register(
+                "su_core_metrics_duration_milliseconds",
+                "Duration of core functions in milliseconds",
+                durations.clone(),
+            );
+            registry.register("message_save_failures", "Entries that could not be stored", save_failures.clone());
+        });
+        Self { registry, durations, save_failures }
+    }
+
+    /// Counts one duration.
+    pub fn observe(&self, function_name: Function, duration: Duration) {
+        self.durations.get_or_create(&Labels { function_name }).observe(duration.as_secs_f64() * 1000.0);
+    }
+
+    /// Counts entries that could not be stored.
+    pub fn save_failed(&self, entries: usize) {
+        self.save_failures.0.fetch_add(entries as u64, Ordering::Relaxed);
+    }
+
+    /// `GET /metrics`.
+    pub fn response(&self) -> actix_web::HttpResponse {
+        self.registry.response()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

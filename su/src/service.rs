@@ -1,0 +1,202 @@
+//! Starting and stopping the scheduler.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use holon_arweave::{Gateway, GatewayOptions, UploadError, Uploader};
+use holon_protocol::Address;
+use holon_unit::server::{self, HttpOptions, Server, ServerError};
+use holon_unit::tasks::Tasks;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::access::Access;
+use crate::api::{Api, Bodies, routes};
+use crate::check::Rules;
+use crate::height;
+use crate::log::{FjallLog, LogStore, StoreError};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::pool::Pool;
+use crate::published::Published;
+use crate::reader::Reader;
+use crate::scheduler::Scheduler;
+use crate::settle::Settler;
+
+/// How long background tasks and threads may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest one question for the L1 height may take.
+const HEIGHT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts of a gateway read inside a request, so that its client does not wait for long.
+const GATEWAY_ATTEMPTS: u32 = 3;
+
+/// The scheduler cannot start or stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The gateway cannot be used or does not tell the L1 height.
+    #[error("the gateway does not tell the L1 height: {0}")]
+    Gateway(#[from] holon_arweave::Error),
+    /// The bundler cannot be used.
+    #[error(transparent)]
+    Uploader(#[from] UploadError),
+    /// The HTTP server cannot start or stop.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// Threads or HTTP clients cannot be made.
+    #[error("the scheduler cannot start: {0}")]
+    Start(String),
+    /// Something did not end in time.
+    #[error("the scheduler did not stop within {} s", STOP_TIMEOUT.as_secs())]
+    StopTimeout,
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Start(error.to_string())
+    }
+}
+
+impl From<reqwest::Error> for Error {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Start(error.to_string())
+    }
+}
+
+/// The scheduler as a service.
+#[derive(Debug)]
+pub struct Service;
+
+/// A running scheduler. Dropping it stops nothing.
+#[derive(Debug)]
+pub struct Running {
+    server: Server,
+    tasks: Tasks,
+    threads: Vec<thread::JoinHandle<()>>,
+    address: Address,
+}
+
+impl Service {
+    /// Opens the log, asks the gateway for the L1 height (up to [`height::START_ATTEMPTS`] times) and serves on
+    /// `listener`. Call it inside a tokio runtime.
+    pub async fn start(options: Options, listener: TcpListener) -> Result<Running, Error> {
+        let folder = options.data_dir.clone();
+        let store = tokio::task::spawn_blocking(move || FjallLog::open(&folder)).await;
+        let store: Arc<dyn LogStore> = Arc::new(store.map_err(|error| Error::Start(error.to_string()))??);
+        Self::start_with(options, listener, store).await
+    }
+
+    /// The same over any log store.
+    pub async fn start_with(
+        options: Options,
+        listener: TcpListener,
+        store: Arc<dyn LogStore>,
+    ) -> Result<Running, Error> {
+        let base = options.arweave_url.clone().unwrap_or_else(|| options.gateway_url.clone());
+        let uploader = Uploader::new(options.uploader_url.clone().unwrap_or_else(|| options.gateway_url.clone()))?;
+        let tip =
+            Gateway::new(GatewayOptions { retries: 1, timeout: HEIGHT_TIMEOUT, ..GatewayOptions::new(base.clone()) })?;
+        let first_height = height::first(&tip).await?;
+
+        let tasks = Tasks::new();
+        let metrics = Metrics::new();
+        let cpus = thread::available_parallelism().map_or(2, usize::from);
+        let (pool, mut threads) = Pool::start("su-pool", cpus.max(2), tasks.stopping())?;
+        let (scheduler, writer) =
+            Scheduler::start(store, options.wallet.clone(), pool.clone(), metrics.clone(), tasks.stopping())?;
+        threads.push(writer);
+        scheduler.set_height(first_height);
+
+        let access = start_access(&options, &tasks)?;
+        tasks.spawn("height", height::follow(tip, scheduler.clone(), tasks.stopping()));
+        let settler = Settler::new(scheduler.clone(), pool.clone(), uploader, options.cache_url.clone())?;
+        tasks.spawn("settle", settler.run(tasks.stopping()));
+
+        let address = options.wallet.address();
+        let api = Api {
+            reader: Reader::new(scheduler.clone(), metrics.clone(), options.max_read_bytes),
+            scheduler,
+            published: published(&options, base)?,
+            pool,
+            rules: Rules {
+                scheduler: options.check_scheduler.then_some(address),
+                content_checks: options.content_checks,
+                size: options.message_size.clone(),
+            },
+            access,
+            bodies: Bodies::new(options.max_body_memory_bytes),
+            metrics: options.metrics.then_some(metrics),
+            idempotent: options.idempotent_posts,
+        };
+        let api = Data::new(api);
+        let http = HttpOptions { workers: cpus.max(2), ..HttpOptions::default() };
+        let server = server::start(listener, &http, move |config| {
+            config.app_data(api.clone());
+            routes(config);
+        })?;
+        tracing::info!(%address, url = server.url(), "scheduler unit started");
+        Ok(Running { server, tasks, threads, address })
+    }
+}
+
+fn published(options: &Options, base: Url) -> Result<Published, Error> {
+    let gateway = |url: Url| {
+        let graphql = options.graphql_url.clone().or_else(|| Some(options.gateway_url.clone()));
+        Gateway::new(GatewayOptions { graphql, retries: GATEWAY_ATTEMPTS, ..GatewayOptions::new(url) })
+    };
+    let on_boot = match options.on_boot_urls.as_slice() {
+        [] => vec![gateway(options.gateway_url.clone())?],
+        urls => urls.iter().cloned().map(gateway).collect::<Result<_, _>>()?,
+    };
+    Ok(Published::new(gateway(base)?, on_boot, options.router_url.clone())?)
+}
+
+fn start_access(options: &Options, tasks: &Tasks) -> Result<Access, Error> {
+    let own_url = options.process_allow_list.as_ref().map(|(_, own)| own.clone());
+    let access = Access::new(options.warmup, options.ip_allow_list.is_some(), own_url);
+    let client = || reqwest::Client::builder().timeout(Duration::from_secs(10)).build();
+    if let Some(url) = options.ip_allow_list.clone() {
+        tasks.spawn("address list", access.clone().follow_addresses(url, client()?, tasks.stopping()));
+    }
+    if let Some((url, _)) = options.process_allow_list.clone() {
+        tasks.spawn("process list", access.clone().follow_processes(url, client()?, tasks.stopping()));
+    }
+    Ok(access)
+}
+
+impl Running {
+    /// `http://<address>`, without a trailing slash.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The scheduler's wallet address.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Cancelled when the service cannot go on (its store failed): the program should then call [`Self::stop`].
+    pub fn stopping(&self) -> CancellationToken {
+        self.tasks.stopping()
+    }
+
+    /// Lets running requests finish, then ends tasks and threads and closes the log.
+    pub async fn stop(self) -> Result<(), Error> {
+        let served = self.server.stop().await;
+        let in_time = self.tasks.stop(STOP_TIMEOUT).await;
+        // Threads end once nobody holds the pool or the scheduler; then the log is closed too.
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+        let joined = tokio::time::timeout(STOP_TIMEOUT, joined).await;
+        served?;
+        match joined {
+            Ok(Ok(true)) if in_time => Ok(()),
+            _ => Err(Error::StopTimeout),
+        }
+    }
+}

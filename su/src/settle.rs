@@ -1,0 +1,250 @@
+//! Getting the log onto Arweave: a durable queue of entries, uploaded at least once (spec 02 §5.3, spec 03 §7.3).
+//!
+//! Every stored entry joins the queue in the same write. One task walks the queue from its oldest entry, a few uploads at
+//! a time; what succeeds leaves it, what fails for good is kept aside with the reason, everything else stays and is
+//! tried again on the next walk, after a pause that doubles up to [`MAX_PAUSE`]. A restart begins with whatever is in
+//! the queue. The task ends when the service stops; an upload cut short by that is repeated after the restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use holon_arweave::{UploadError, Uploader};
+use holon_protocol::DataItem;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::assignment::sign_container;
+use crate::log::{EntryKind, StoreError, Unsettled, Write};
+use crate::pool::{Pool, PoolEnded};
+use crate::scheduler::{Scheduler, WriterEnded};
+
+/// Entries uploaded at the same time.
+pub const CONCURRENT_UPLOADS: usize = 8;
+/// Entries taken from the queue at once.
+pub const WINDOW: usize = 256;
+/// Pause after a walk with failures, at first.
+pub const MIN_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause.
+pub const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why an entry is not settled yet.
+#[derive(Debug, thiserror::Error)]
+enum SettleError {
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Writer(#[from] WriterEnded),
+    #[error(transparent)]
+    Pool(#[from] PoolEnded),
+    #[error("a stored item is not usable: {0}")]
+    Item(String),
+}
+
+/// The uploading side of the queue.
+#[derive(Clone)]
+pub struct Settler {
+    scheduler: Scheduler,
+    pool: Pool,
+    uploader: Uploader,
+    cache: Option<Arc<Cache>>,
+}
+
+struct Cache {
+    endpoint: Url,
+    client: reqwest::Client,
+}
+
+/// What to upload for one entry, in order.
+enum Job {
+    /// Its item, then its assignment.
+    Items(Vec<DataItem>),
+    /// Not on disk yet: the walk is over.
+    NotYet,
+}
+
+/// How a walk through the queue ended.
+enum Walk {
+    /// Nothing is left to do.
+    Done,
+    /// Something failed and stays.
+    Failed,
+}
+
+impl Settler {
+    /// Uploads to `uploader`; every upload also goes to `cache` once, whatever comes of it.
+    pub fn new(
+        scheduler: Scheduler,
+        pool: Pool,
+        uploader: Uploader,
+        cache: Option<Url>,
+    ) -> Result<Self, reqwest::Error> {
+        let cache = match cache {
+            None => None,
+            Some(mut endpoint) => {
+                endpoint.set_path(&format!("{}/id", endpoint.path().trim_end_matches('/')));
+                endpoint.set_query(Some("codec-device=ans104@1.0"));
+                let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+                Some(Arc::new(Cache { endpoint, client }))
+            }
+        };
+        Ok(Self { scheduler, pool, uploader, cache })
+    }
+
+    /// Works until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut pause = MIN_PAUSE;
+        loop {
+            let walk = tokio::select! {
+                () = stop.cancelled() => return,
+                walk = self.walk() => walk,
+            };
+            let wait = async {
+                match walk {
+                    Walk::Done => {
+                        pause = MIN_PAUSE;
+                        self.scheduler.became_durable().await;
+                    }
+                    Walk::Failed => {
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(MAX_PAUSE);
+                    }
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wait => {}
+            }
+        }
+    }
+
+    /// Goes once through the queue.
+    async fn walk(&self) -> Walk {
+        let (mut from, mut walk) = (0, Walk::Done);
+        loop {
+            let store = self.scheduler.store().clone();
+            let window = match self.pool.run(move || store.unsettled(from, WINDOW)).await {
+                Ok(Ok(window)) => window,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the settle queue cannot be read");
+                    return Walk::Failed;
+                }
+                Err(PoolEnded) => return Walk::Failed,
+            };
+            let Some(last) = window.last() else { return walk };
+            from = last.sequence + 1;
+            let size = window.len();
+            let outcomes: Vec<Outcome> = stream::iter(window)
+                .map(|entry| self.settle(entry))
+                .buffer_unordered(CONCURRENT_UPLOADS)
+                .collect()
+                .await;
+            let failed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed)).count();
+            if failed > 0 {
+                walk = Walk::Failed;
+            }
+            // Everything fails: the uploader is away, the rest of the queue will not fare better.
+            if failed == size || outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotYet)) {
+                return walk;
+            }
+        }
+    }
+
+    async fn settle(&self, entry: Unsettled) -> Outcome {
+        let Unsettled { sequence, process, nonce } = entry;
+        match self.upload(entry).await {
+            Ok(true) => Outcome::Settled,
+            Ok(false) => Outcome::NotYet,
+            Err(error) => {
+                let forever = match &error {
+                    SettleError::Upload(error) => !error.retryable(),
+                    SettleError::Item(_) => true,
+                    SettleError::Store(_) | SettleError::Writer(_) | SettleError::Pool(_) => false,
+                };
+                if !forever {
+                    tracing::warn!(%process, %nonce, %error, "upload failed; it will be repeated");
+                    return Outcome::Failed;
+                }
+                tracing::error!(%process, %nonce, %error, "upload refused; the entry stays in the log only");
+                let kept = self.scheduler.write(Write::Unsettleable(sequence, error.to_string())).await;
+                if kept.is_ok() { Outcome::Settled } else { Outcome::Failed }
+            }
+        }
+    }
+
+    /// Uploads one entry; false when it is not on disk yet.
+    async fn upload(&self, entry: Unsettled) -> Result<bool, SettleError> {
+        let items = match self.load(entry).await? {
+            Job::Items(items) => items,
+            Job::NotYet => return Ok(false),
+        };
+        for item in &items {
+            if let Some(cache) = self.cache.clone() {
+                let bytes = item.raw().clone();
+                tokio::spawn(async move { cache.push(bytes).await });
+            }
+            self.uploader.upload(item).await?;
+        }
+        self.scheduler.write(Write::Settled(entry.sequence)).await?;
+        Ok(true)
+    }
+
+    async fn load(&self, entry: Unsettled) -> Result<Job, SettleError> {
+        let Unsettled { process, nonce, .. } = entry;
+        let scheduler = self.scheduler.clone();
+        let loaded = self.pool.run(move || -> Result<Loaded, SettleError> {
+            // An assignment that a crash can still lose must never be seen: its position would be given twice.
+            if scheduler.visible(process)?.is_none_or(|newest| newest < nonce) {
+                return Ok(Loaded::Job(Job::NotYet));
+            }
+            let store = scheduler.store();
+            let missing = || SettleError::Item(format!("{process} lacks entry {nonce}"));
+            let parse = |bytes: Bytes| DataItem::parse(bytes).map_err(|error| SettleError::Item(error.to_string()));
+            let record = store.record(process, nonce)?.ok_or_else(missing)?;
+            let assignment = parse(record.assignment_bytes)?;
+            if record.kind != EntryKind::Assigned {
+                let item = parse(store.item(process, nonce)?.ok_or_else(missing)?)?;
+                return Ok(Loaded::Job(Job::Items(vec![item, assignment])));
+            }
+            if let Some(bytes) = store.container(process, nonce)? {
+                return Ok(Loaded::Job(Job::Items(vec![parse(bytes)?])));
+            }
+            let container = sign_container(&assignment, scheduler.wallet());
+            Ok(Loaded::Container(container.map_err(|error| SettleError::Item(error.to_string()))?))
+        });
+        match loaded.await?? {
+            Loaded::Job(job) => Ok(job),
+            Loaded::Container(container) => {
+                // Kept first, so that a repeated upload is of the same item.
+                let bytes = container.raw().clone();
+                self.scheduler.write(Write::Container { process, nonce, bytes }).await?;
+                Ok(Job::Items(vec![container]))
+            }
+        }
+    }
+}
+
+enum Loaded {
+    Job(Job),
+    /// Signed just now, not kept yet.
+    Container(DataItem),
+}
+
+enum Outcome {
+    Settled,
+    NotYet,
+    Failed,
+}
+
+impl Cache {
+    async fn push(&self, bytes: Bytes) {
+        let sent = self.client.post(self.endpoint.clone()).body(bytes).send().await;
+        if let Err(error) = sent.and_then(reqwest::Response::error_for_status) {
+            tracing::debug!(%error, "the cache node did not take a copy");
+        }
+    }
+}
