@@ -1,1 +1,13 @@
-//! tests
+//! What the end-to-end suites stand on: the `holon` command as a child process, and the published npm packages.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`command`] | where the `holon` command is, built when it is not |
+//! | [`network`] | a whole network that ends with the test |
+//! | [`peers`] | the npm packages of `tests/node`, installed when they are not |
+//! | [`wait`] | waiting for a condition with a deadline |
+
+pub mod command;
+pub mod network;
+pub mod peers;
+pub mod wait;

@@ -129,10 +129,12 @@ impl Environment {
             .filter(|address| !address.is_empty())
     }
 
-    /// Whether `from` may be believed: the sender signed the message itself, or it or its signer is an authority.
+    /// Whether `from` may be believed: the sender signed the message itself, or an authority did.
+    ///
+    /// Stricter than `aos`, which also believes whoever claims to be an authority: anybody can write an authority's address
+    /// into a tag `From-Process`, but only the authority can sign.
     pub fn trusts(&self, message: &Message) -> bool {
-        message.from == message.owner
-            || self.authorities().any(|address| address == message.owner || address == message.from)
+        message.from == message.owner || self.authorities().any(|address| address == message.owner)
     }
 }
 
@@ -206,7 +208,7 @@ mod tests {
             ("alice", "alice", true),
             ("process", "mu-2", true),
             ("process", "mu-3", true),
-            ("mu-1", "alice", true),
+            ("mu-1", "alice", false),
             ("process", "mallory", false),
         ] {
             assert_eq!(environment.trusts(&message(from, owner)), trusted, "{from} signed by {owner}");

@@ -1,0 +1,10 @@
+//! Whole networks, driven the way their users do: by the published client, by the recorded traffic of older ones, by the
+//! command line and by browsers, and through power cuts.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod browser;
+mod command_line;
+mod official_client;
+mod power_cut;
+mod recorded_traffic;
+mod speaking;
