@@ -3,6 +3,8 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
+use crate::log_file::LogFile;
+
 /// Form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -24,4 +26,11 @@ pub fn init(format: LogFormat, level: &str) {
         LogFormat::Text => subscriber.compact().try_init(),
         LogFormat::Json => subscriber.json().try_init(),
     };
+}
+
+/// Starts logging to a file, without colours. `RUST_LOG` overrides `level`. A second call does nothing.
+pub fn init_file(file: LogFile, level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // An error means that logging runs already.
+    let _ = fmt().with_env_filter(filter).with_writer(file).with_ansi(false).try_init();
 }
