@@ -6,6 +6,84 @@
 //! against the limits of the specification and can be trusted to be well formed (not to be authentic: that is
 //! [`DataItem::verify`]).
 //!
+//! # From a wallet to a log entry
+//!
+//! A client signs a message, a scheduler assigns it a position with a signed item of its own and keeps both in a bundle,
+//! and a compute unit checks the hash chain before it evaluates.
+//!
+//! ```
+//! use holon_protocol::assignment::Assignment;
+//! use holon_protocol::chain::HashChain;
+//! use holon_protocol::kind::{self, Kind};
+//! use holon_protocol::wire::Entry;
+//! use holon_protocol::{BlockHeight, Bundle, DataItem, Nonce, ProcessId, Signer, Timestamp};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // The client. `raw()` is what it posts to a messenger.
+//! let wallet = Signer::generate_ed25519()?;
+//! let process: ProcessId = "1yxixr44Nwt9b9FU8JD2Qk4Zs9v39Y_NmnUWcZo-HlM".parse()?;
+//! let message = DataItem::builder()
+//!     .target(process)
+//!     .tag("Data-Protocol", "ao")
+//!     .tag("Variant", "ao.TN.1")
+//!     .tag("Type", "Message")
+//!     .tag("Action", "Ping")
+//!     .data("hello")
+//!     .sign(&wallet)?;
+//! let posted = message.raw().clone();
+//!
+//! // A unit that gets the bytes: parse, check every limit, verify the signature. Nothing is copied but the tags.
+//! let message = DataItem::parse_verified(posted)?;
+//! assert_eq!(message.owner_address(), wallet.address());
+//! assert_eq!(kind::of(message.tags()), Some(Kind::Message));
+//! assert_eq!(message.tags().get("Action"), Some("Ping"));
+//!
+//! // The scheduler: a position, signed.
+//! let scheduler = Signer::generate_ed25519()?;
+//! let position = Assignment {
+//!     process,
+//!     epoch: 0,
+//!     nonce: Nonce(0),
+//!     hash_chain: HashChain::first(process),
+//!     block_height: BlockHeight(1_234_567),
+//!     timestamp: Timestamp(1_700_000_000_000),
+//!     message: Some(message.id().into()),
+//!     exclude: vec![],
+//! };
+//! # let fresh_random_bytes = [7; 32];
+//! let assignment = position.item(fresh_random_bytes).sign(&scheduler)?;
+//! let stored = Bundle::encode(&[assignment.clone(), message.clone()]);
+//! let served = serde_json::to_string(&Entry::new(&assignment, Some(&message), false))?;
+//!
+//! // The compute unit: read the entry, check its link, and know the next one.
+//! let entry: Entry = serde_json::from_str(&served)?;
+//! let position = Assignment::from_tags(&entry.assignment.tags)?;
+//! assert_eq!(position.hash_chain, HashChain::first(process));
+//! let next = position.next_hash_chain(entry.assignment.id);
+//! assert_ne!(next, position.hash_chain);
+//!
+//! // Whoever opens the bundle later verifies each item again.
+//! assert_eq!(Bundle::parse(stored)?.items()?.len(), 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a check means
+//!
+//! * An id is the hash of a signature, so a second valid signature over the same content is a second message. Verification
+//!   therefore accepts one spelling of each signature only: canonical Ed25519 points and scalars, low-`s` ECDSA with a
+//!   right recovery byte, RSA values below the modulus. Making *another* signature needs the private key.
+//! * The tags' count and length stand outside the signature. [`DataItem::parse`] is what makes them trustworthy: tags must
+//!   decode to exactly the declared count and fill the declared bytes.
+//! * Tag bytes are hashed as received. [`Tags::encode`] gives one canonical form, but other forms are legal and stay as they
+//!   are in [`DataItem::raw`].
+//! * Limits ([`item::MAX_TAGS`], [`item::MAX_TAG_BYTES`], [`item::MAX_TAG_NAME_BYTES`], [`item::MAX_TAG_VALUE_BYTES`]) are
+//!   checked before anything is allocated. The size of the data is the transport's business.
+//! * Verifying takes 0.05 to 0.35 ms of one core and signing with RSA 1.5 ms: in an asynchronous service that is too long
+//!   for the thread that serves sockets under load.
+//!
+//! # Where things are
+//!
 //! | module | what it holds |
 //! |---|---|
 //! | [`base64url`] | the one text encoding of ids, keys and signatures |
