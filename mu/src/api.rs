@@ -1,0 +1,183 @@
+//! The routes (spec 04 §1): parse, call, answer. Nothing redirects: Node clients cannot replay a binary body.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, Bytes, Data, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use holon_protocol::{ItemId, ProcessId};
+use holon_unit::ApiError;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use url::form_urlencoded;
+
+use crate::crank::outgoing::{Assign, is_exclude_field};
+use crate::cron::Cron;
+use crate::error::Refusal;
+use crate::ingest::Ingest;
+use crate::metrics::Metrics;
+use crate::push::Pusher;
+
+/// Largest item taken, in bytes.
+pub const MAX_ITEM_BYTES: usize = 10 * 1024 * 1024;
+/// Most bodies read at a time: bounds the memory they take.
+pub const MAX_READING: usize = 64;
+/// Longest a body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most fields an `exclude` parameter may name.
+pub const MAX_EXCLUDE_FIELDS: usize = 32;
+
+/// What the routes call.
+#[derive(Clone)]
+pub struct Api {
+    /// Client items.
+    pub ingest: Ingest,
+    /// Monitors.
+    pub cron: Cron,
+    /// Pushing again.
+    pub pusher: Pusher,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Permits to read a body.
+    pub reading: Arc<Semaphore>,
+}
+
+/// Adds the routes.
+pub fn routes(config: &mut web::ServiceConfig, api: Api) {
+    config
+        .app_data(Data::new(api))
+        .service(web::resource("/").route(web::get().to(home)).route(web::post().to(post)))
+        .service(web::resource("/health").route(web::get().to(health)))
+        .service(web::resource("/metrics").route(web::get().to(metrics)))
+        .service(web::resource("/monitor/{process}").route(web::post().to(monitor)).route(web::delete().to(unmonitor)))
+        .service(web::resource("/push/{message}/{number}").route(web::post().to(push)))
+        .default_service(web::to(nowhere));
+}
+
+/// The query's parameters as sent, in order.
+struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Parameters<'a> {
+    fn of(request: &'a HttpRequest) -> Self {
+        Self(form_urlencoded::parse(request.query_string().as_bytes()).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// A value that is not empty.
+    fn filled(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+}
+
+fn id<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|error| Refusal::Invalid(format!("{name}: {error}")))
+}
+
+fn text(body: &'static str) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(body)
+}
+
+async fn body(api: &Api, payload: Payload) -> Result<Bytes, Refusal> {
+    let _permit = api.reading.acquire().await.map_err(|_| Refusal::Stopping)?;
+    let read = tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_ITEM_BYTES)).await;
+    match read.map_err(|_| Refusal::Slow(BODY_TIMEOUT.as_secs()))? {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) => Err(Refusal::Invalid(format!("the body cannot be read: {error}"))),
+        Err(_) => Err(Refusal::TooLarge(MAX_ITEM_BYTES)),
+    }
+}
+
+async fn post(api: Data<Api>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+    let parameters = Parameters::of(&request);
+    let (message, id) = match (parameters.filled("process-id"), parameters.filled("assign")) {
+        (None, None) => ("Processing DataItem", api.ingest.item(body(&api, payload).await?).await?),
+        (Some(process), Some(assign)) => {
+            let assign = Assign {
+                process: id("process-id", process)?,
+                message: id("assign", assign)?,
+                base_layer: parameters.get("base-layer").is_some(),
+                exclude: exclude(parameters.get("exclude"))?,
+            };
+            ("Processing Assignment", api.ingest.assignment(assign).await?)
+        }
+        _ => {
+            return Err(ApiError::bad_request(
+                "You must set both process-id and assign to send an assignment, not just one",
+            ));
+        }
+    };
+    Ok(HttpResponse::Accepted().json(json!({ "message": message, "id": id })))
+}
+
+fn exclude(fields: Option<&str>) -> Result<Vec<String>, Refusal> {
+    let fields: Vec<String> = fields
+        .unwrap_or_default()
+        .split(',')
+        .map(|field| field.trim().to_owned())
+        .filter(|it| !it.is_empty())
+        .collect();
+    if fields.len() > MAX_EXCLUDE_FIELDS || !fields.iter().all(|field| is_exclude_field(field)) {
+        return Err(Refusal::Invalid(format!(
+            "exclude: at most {MAX_EXCLUDE_FIELDS} field names of letters, digits and -, separated by commas, are needed"
+        )));
+    }
+    Ok(fields)
+}
+
+async fn monitor(api: Data<Api>, path: Path<String>, payload: Payload) -> Result<HttpResponse, ApiError> {
+    let process: ProcessId = id("the process in the path", &path)?;
+    api.cron.monitor(process, body(&api, payload).await?).await?;
+    Ok(text("Monitoring process"))
+}
+
+async fn unmonitor(api: Data<Api>, path: Path<String>, payload: Payload) -> Result<HttpResponse, ApiError> {
+    let process: ProcessId = id("the process in the path", &path)?;
+    api.cron.unmonitor(process, body(&api, payload).await?).await?;
+    Ok(text("Process deleted"))
+}
+
+async fn push(api: Data<Api>, path: Path<(String, String)>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (message, number) = path.into_inner();
+    let number: usize =
+        number.parse().map_err(|_| ApiError::bad_request("'number' parameter must be a valid number"))?;
+    let parameters = Parameters::of(&request);
+    let process =
+        parameters.filled("process-id").ok_or_else(|| ApiError::bad_request("'process-id' parameter is required"))?;
+    let message: ItemId = id("the message in the path", &message)?;
+    api.pusher.push(message, number, id("process-id", process)?).await?;
+    Ok(HttpResponse::Accepted().json(json!({ "message": "Processing Message Result", "id": message })))
+}
+
+/// Without `debug` the name of the unit; with it a page of traces, which are off (spec 04 §6).
+async fn home(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let parameters = Parameters::of(&request);
+    if parameters.filled("debug").is_none() {
+        return Ok(text("ao messenger unit"));
+    }
+    if parameters.filled("process").is_none() {
+        return Err(ApiError::bad_request("'process': Process ID is required."));
+    }
+    if ["message", "assign", "spawn"].iter().filter(|name| parameters.filled(name).is_some()).count() > 1 {
+        return Err(Refusal::Conflicting(
+            "Only one of message, assign, or spawn query parameters can be provided".into(),
+        )
+        .into());
+    }
+    Ok(HttpResponse::Ok().json(json!({ "pageInfo": { "hasNextPage": false }, "edges": [] })))
+}
+
+async fn health() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+async fn metrics(api: Data<Api>) -> HttpResponse {
+    api.metrics.registry().response()
+}
+
+async fn nowhere() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::not_found("there is no such route"))
+}

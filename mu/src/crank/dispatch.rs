@@ -1,0 +1,313 @@
+//! Which task may run now: order within lanes, parallelism between them, bounded concurrency, retry times.
+//!
+//! Holds only a small header per task; their contents stay in the outbox. No I/O and no clock: the shell passes the
+//! time in and starts what it is told.
+
+use std::collections::{BTreeSet, HashMap};
+
+use holon_protocol::Timestamp;
+
+use super::task::{Lane, Task, TaskId, Work};
+
+/// How many windows of one lane may be failing before later tasks of the lane wait after all.
+const MAX_WINDOWS: usize = 4;
+
+/// Named limits of the crank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most tasks that build, sign or send at a time.
+    pub sends: usize,
+    /// Most results pulled at a time that are the next of their process.
+    pub pulls: usize,
+    /// Most results pulled at a time before the earlier ones of their process have arrived.
+    pub early_pulls: usize,
+    /// Most results of one process pulled at a time.
+    pub pulls_per_process: usize,
+    /// After this many failures a result no longer holds up the later ones of its process.
+    pub patience_failures: u32,
+    /// Wait after the first failure, in milliseconds; it doubles with each one.
+    pub retry_delay_ms: u64,
+    /// Longest wait after a failure, in milliseconds.
+    pub max_retry_delay_ms: u64,
+    /// A task that has been failing for this long is given up, in milliseconds.
+    pub retry_for_ms: u64,
+    /// Wait before a busy compute unit is asked again, in milliseconds.
+    pub busy_delay_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sends: 64,
+            pulls: 64,
+            early_pulls: 32,
+            pulls_per_process: 8,
+            patience_failures: 4,
+            retry_delay_ms: 1_000,
+            max_retry_delay_ms: 60_000,
+            retry_for_ms: 24 * 60 * 60 * 1_000,
+            busy_delay_ms: 200,
+        }
+    }
+}
+
+/// What becomes of a task that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs again at this time.
+    RetryAt(Timestamp),
+    /// It has been failing for too long.
+    GiveUp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Send,
+    Pull,
+    EarlyPull,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Behind others of its lane.
+    Waiting,
+    Ready,
+    Running,
+    /// Its result is here but not its turn.
+    Held,
+    Backoff(Timestamp),
+}
+
+#[derive(Debug)]
+struct Entry {
+    lane: Lane,
+    class: Class,
+    state: State,
+    failures: u32,
+    failing_since: Option<Timestamp>,
+}
+
+/// The tasks that are left to do.
+#[derive(Debug)]
+pub struct Dispatcher {
+    limits: Limits,
+    next: u64,
+    entries: HashMap<TaskId, Entry>,
+    lanes: HashMap<Lane, BTreeSet<TaskId>>,
+    ready: [BTreeSet<TaskId>; 3],
+    running: [usize; 3],
+    timers: BTreeSet<(Timestamp, TaskId)>,
+    turns: Vec<TaskId>,
+}
+
+impl Dispatcher {
+    /// No tasks; ids start after `last`.
+    pub fn new(limits: Limits, last: Option<TaskId>) -> Self {
+        Self {
+            limits,
+            next: last.map_or(1, |last| last.0 + 1),
+            entries: HashMap::new(),
+            lanes: HashMap::new(),
+            ready: Default::default(),
+            running: [0; 3],
+            timers: BTreeSet::new(),
+            turns: Vec::new(),
+        }
+    }
+
+    /// A new id, greater than all before.
+    pub fn allocate(&mut self) -> TaskId {
+        let id = TaskId(self.next);
+        self.next += 1;
+        id
+    }
+
+    /// Takes in a task that is in the outbox. Tasks of one lane may come in any order of their ids.
+    pub fn add(&mut self, id: TaskId, task: &Task) {
+        let lane = task.lane(id);
+        let class = if matches!(task.work, Work::Pull { .. }) { Class::EarlyPull } else { Class::Send };
+        self.next = self.next.max(id.0 + 1);
+        self.entries.insert(id, Entry { lane, class, state: State::Waiting, failures: 0, failing_since: None });
+        self.lanes.entry(lane).or_default().insert(id);
+        self.promote(lane);
+    }
+
+    /// Number of tasks left.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How often a task failed in a row.
+    pub fn failures(&self, id: TaskId) -> u32 {
+        self.entries.get(&id).map_or(0, |entry| entry.failures)
+    }
+
+    /// Tasks to start now, oldest first within what the limits allow.
+    pub fn start(&mut self, now: Timestamp) -> Vec<TaskId> {
+        while let Some(&(at, id)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.make_ready(id);
+        }
+        let mut started = Vec::new();
+        for class in [Class::Send, Class::Pull, Class::EarlyPull] {
+            let limit = match class {
+                Class::Send => self.limits.sends,
+                Class::Pull => self.limits.pulls,
+                Class::EarlyPull => self.limits.early_pulls,
+            };
+            while self.running[class as usize] < limit
+                && let Some(id) = self.ready[class as usize].pop_first()
+            {
+                self.running[class as usize] += 1;
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.state = State::Running;
+                }
+                started.push(id);
+            }
+        }
+        started
+    }
+
+    /// When [`Self::start`] has something to do again, if nothing else happens.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.first().map(|&(at, _)| at)
+    }
+
+    /// A running task has its outcome in hand. `true`: it may be applied now; `false`: [`Self::take_turns`] will name it.
+    pub fn fetched(&mut self, id: TaskId) -> bool {
+        if self.is_turn(id) {
+            return true;
+        }
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.state = State::Held;
+        }
+        false
+    }
+
+    /// Held tasks whose turn has come; they are running again.
+    pub fn take_turns(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.turns)
+    }
+
+    /// A running task is done; it is gone.
+    pub fn finished(&mut self, id: TaskId) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.leave(&entry);
+        if let Some(lane) = self.lanes.get_mut(&entry.lane) {
+            lane.remove(&id);
+            if lane.is_empty() {
+                self.lanes.remove(&entry.lane);
+            }
+        }
+        self.promote(entry.lane);
+    }
+
+    /// A running task made progress: what failed before does not count any more.
+    pub fn progressed(&mut self, id: TaskId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.failures = 0;
+            entry.failing_since = None;
+        }
+    }
+
+    /// A running task failed.
+    pub fn failed(&mut self, id: TaskId, now: Timestamp) -> Verdict {
+        let Limits { retry_delay_ms, max_retry_delay_ms, retry_for_ms, .. } = self.limits;
+        let Some(entry) = self.entries.get_mut(&id) else { return Verdict::GiveUp };
+        let since = *entry.failing_since.get_or_insert(now);
+        if now.0.saturating_sub(since.0) >= retry_for_ms {
+            return Verdict::GiveUp;
+        }
+        let doubled = retry_delay_ms.saturating_mul(1 << entry.failures.min(30));
+        entry.failures = entry.failures.saturating_add(1);
+        let at = Timestamp(now.0 + doubled.min(max_retry_delay_ms));
+        self.back_off(id, at);
+        Verdict::RetryAt(at)
+    }
+
+    /// A running task has to ask again soon; not a failure.
+    pub fn again(&mut self, id: TaskId, now: Timestamp) {
+        self.back_off(id, Timestamp(now.0 + self.limits.busy_delay_ms));
+    }
+
+    fn back_off(&mut self, id: TaskId, at: Timestamp) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let left = Entry { state: std::mem::replace(&mut entry.state, State::Backoff(at)), ..*entry };
+        let lane = entry.lane;
+        self.leave(&left);
+        self.timers.insert((at, id));
+        self.promote(lane);
+    }
+
+    /// Gives back the slot of a task that ran.
+    fn leave(&mut self, entry: &Entry) {
+        if matches!(entry.state, State::Running | State::Held) {
+            self.running[entry.class as usize] -= 1;
+        }
+    }
+
+    fn make_ready(&mut self, id: TaskId) {
+        let turn = self.is_turn(id);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            if entry.class != Class::Send {
+                entry.class = if turn { Class::Pull } else { Class::EarlyPull };
+            }
+            entry.state = State::Ready;
+            self.ready[entry.class as usize].insert(id);
+        }
+    }
+
+    /// Whether no earlier task of the lane has to be waited for.
+    fn is_turn(&self, id: TaskId) -> bool {
+        let Some(entry) = self.entries.get(&id) else { return false };
+        let Some(lane) = self.lanes.get(&entry.lane) else { return false };
+        lane.range(..id).all(|earlier| self.gave_way(*earlier))
+    }
+
+    fn gave_way(&self, id: TaskId) -> bool {
+        self.entries
+            .get(&id)
+            .is_none_or(|entry| entry.class != Class::Send && entry.failures >= self.limits.patience_failures)
+    }
+
+    /// Lets the first tasks of a lane run, and held ones whose turn has come go on.
+    fn promote(&mut self, lane: Lane) {
+        let window = if matches!(lane, Lane::Results(_)) { self.limits.pulls_per_process } else { 1 };
+        let Some(tasks) = self.lanes.get(&lane) else { return };
+        let mut first = Vec::with_capacity(window);
+        // A process none of whose results can be pulled is not asked for all of them over and over.
+        for &id in tasks.iter().take(window * MAX_WINDOWS) {
+            if first.len() == window {
+                break;
+            }
+            let backed_off = matches!(self.entries.get(&id).map(|entry| entry.state), Some(State::Backoff(_)));
+            if !(backed_off && self.gave_way(id)) {
+                first.push(id);
+            }
+        }
+        for id in first {
+            let Some(entry) = self.entries.get(&id) else { continue };
+            match (entry.state, entry.class) {
+                (State::Waiting, _) => self.make_ready(id),
+                (State::Ready, Class::EarlyPull) if self.is_turn(id) => {
+                    self.ready[Class::EarlyPull as usize].remove(&id);
+                    self.make_ready(id);
+                }
+                (State::Held, _) if self.is_turn(id) => {
+                    if let Some(entry) = self.entries.get_mut(&id) {
+                        entry.state = State::Running;
+                    }
+                    self.turns.push(id);
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What a result asks to be sent: reading its outbox entry by entry (spec 04 §9, §10.1, §16).
+//!
+//! Entries come from a process, so anything may be in them. One that cannot be used is skipped with its reason and the
+//! rest goes on.
+
+use holon_protocol::{ItemId, ProcessId, Tag, Tags};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Length of an anchor in bytes.
+pub const ANCHOR_BYTES: usize = 32;
+/// Most entries taken of each array of one result; the rest is skipped with a reason.
+pub const MAX_ENTRIES: usize = 10_000;
+/// Most processes one assignment entry may name.
+pub const MAX_ASSIGNMENT_PROCESSES: usize = 1_000;
+/// Longest text kept of an unusable entry, in bytes.
+pub const MAX_SKIPPED_TEXT_BYTES: usize = 4096;
+
+/// A message entry that can be signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Process or wallet.
+    pub target: ItemId,
+    /// Exactly 32 bytes of text.
+    pub anchor: String,
+    /// Tags as emitted.
+    pub tags: Tags,
+    /// Never empty.
+    pub data: String,
+}
+
+/// A spawn entry that can be signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawn {
+    /// Tags as emitted.
+    pub tags: Tags,
+    /// Never empty.
+    pub data: String,
+}
+
+/// One process of an assignment entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assign {
+    /// Process that receives the item.
+    pub process: ProcessId,
+    /// What is assigned.
+    pub message: ItemId,
+    /// Whether it is an L1 transaction.
+    pub base_layer: bool,
+    /// Fields the evaluator must not load.
+    pub exclude: Vec<String>,
+}
+
+/// An entry that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// `Messages[2]`, say.
+    pub entry: String,
+    /// What is wrong and what would be right.
+    pub reason: String,
+    /// The entry's JSON, cut.
+    pub text: String,
+}
+
+/// The usable entries of a result in their order, and the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// `Messages`.
+    pub messages: Vec<Message>,
+    /// `Spawns`.
+    pub spawns: Vec<Spawn>,
+    /// `Assignments`, one for each process named.
+    pub assignments: Vec<Assign>,
+    /// What was skipped.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A result without one of its three arrays: not a result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("result has no array {0}; Messages, Spawns and Assignments must all be there")]
+pub struct NotAResult(pub &'static str);
+
+/// Reads a compute unit's answer.
+pub fn read(result: &Value) -> Result<Outgoing, NotAResult> {
+    let array = |name: &'static str| result.get(name).and_then(Value::as_array).ok_or(NotAResult(name));
+    let (messages, spawns, assignments) = (array("Messages")?, array("Spawns")?, array("Assignments")?);
+    let mut outgoing = Outgoing::default();
+    each("Messages", messages, &mut outgoing.skipped, |entry, _| {
+        outgoing.messages.push(message(entry)?);
+        Ok(())
+    });
+    each("Spawns", spawns, &mut outgoing.skipped, |entry, _| {
+        outgoing.spawns.push(spawn(entry)?);
+        Ok(())
+    });
+    each("Assignments", assignments, &mut outgoing.skipped, |entry, bad| {
+        let (assigns, unusable) = assignment(entry)?;
+        outgoing.assignments.extend(assigns);
+        bad.extend(unusable);
+        Ok(())
+    });
+    Ok(outgoing)
+}
+
+fn each(
+    array: &'static str,
+    entries: &[Value],
+    skipped: &mut Vec<Skipped>,
+    mut take: impl FnMut(&Value, &mut Vec<String>) -> Result<(), String>,
+) {
+    for (index, entry) in entries.iter().take(MAX_ENTRIES).enumerate() {
+        let mut reasons = Vec::new();
+        if let Err(reason) = take(entry, &mut reasons) {
+            reasons.push(reason);
+        }
+        for reason in reasons {
+            skipped.push(Skipped { entry: format!("{array}[{index}]"), reason, text: cut(entry.to_string()) });
+        }
+    }
+    if entries.len() > MAX_ENTRIES {
+        skipped.push(Skipped {
+            entry: format!("{array}[{MAX_ENTRIES}..{}]", entries.len()),
+            reason: format!("a result may ask for at most {MAX_ENTRIES} {array}"),
+            text: String::new(),
+        });
+    }
+}
+
+/// Reads one message entry.
+pub fn message(entry: &Value) -> Result<Message, String> {
+    let target = entry.get("Target").ok_or("Target is missing")?;
+    let target = target.as_str().ok_or_else(|| format!("Target is {}; a string is needed", kind(target)))?;
+    let target = target.parse().map_err(|error| format!("Target: {error}"))?;
+    Ok(Message { target, anchor: anchor(entry.get("Anchor"))?, tags: tags(entry)?, data: data(entry.get("Data")) })
+}
+
+/// Reads one spawn entry. Its anchor is not used.
+pub fn spawn(entry: &Value) -> Result<Spawn, String> {
+    let tags = tags(entry)?;
+    if tags.get("Module").is_none() {
+        return Err("No Module tag found on 'Process' DataItem".into());
+    }
+    Ok(Spawn { tags, data: data(entry.get("Data")) })
+}
+
+fn assignment(entry: &Value) -> Result<(Vec<Assign>, Vec<String>), String> {
+    let message = entry.get("Message").and_then(Value::as_str).ok_or("Message must be the id of an item")?;
+    let message: ItemId = message.parse().map_err(|error| format!("Message: {error}"))?;
+    let processes = entry.get("Processes").and_then(Value::as_array).ok_or("Processes must be an array of ids")?;
+    let base_layer = entry.get("BaseLayer").is_some_and(|value| *value == Value::Bool(true));
+    let exclude = match entry.get("Exclude") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(fields)) => fields
+            .iter()
+            .map(|field| field.as_str().map(str::to_owned).ok_or("Exclude must be an array of field names"))
+            .collect::<Result<_, _>>()?,
+        Some(_) => return Err("Exclude must be an array of field names".into()),
+    };
+    if let Some(bad) = exclude.iter().find(|field| !is_exclude_field(field)) {
+        return Err(format!("Exclude: {:?} is not a field name: letters, digits and - are allowed", cut(bad.clone())));
+    }
+    let mut assigns = Vec::new();
+    let mut bad = Vec::new();
+    for process in processes.iter().take(MAX_ASSIGNMENT_PROCESSES) {
+        match process
+            .as_str()
+            .ok_or_else(|| format!("{} is not an id", kind(process)))
+            .and_then(|text| text.parse::<ProcessId>().map_err(|error| error.to_string()))
+        {
+            Ok(process) => assigns.push(Assign { process, message, base_layer, exclude: exclude.clone() }),
+            Err(reason) => bad.push(format!("Processes: {reason}")),
+        }
+    }
+    if processes.len() > MAX_ASSIGNMENT_PROCESSES {
+        bad.push(format!("Processes: {} are named; at most {MAX_ASSIGNMENT_PROCESSES} are taken", processes.len()));
+    }
+    Ok((assigns, bad))
+}
+
+/// Whether `field` may stand in `exclude` (spec 04 §17).
+pub fn is_exclude_field(field: &str) -> bool {
+    !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn tags(entry: &Value) -> Result<Tags, String> {
+    let tags = entry.get("Tags").and_then(Value::as_array).ok_or("Tags must be an array")?;
+    tags.iter()
+        .map(|tag| {
+            let name = tag.get("name").and_then(Value::as_str).ok_or("a tag has no name that is a string")?;
+            let value = match tag.get("value") {
+                Some(Value::String(text)) => text.clone(),
+                Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+                other => {
+                    let kind = other.map_or("missing", kind);
+                    return Err(format!("value of tag {:?} is {kind}; a string is needed", cut(name.to_owned())));
+                }
+            };
+            Ok(Tag::new(name, value))
+        })
+        .collect()
+}
+
+/// The 32 bytes as they are, or a decimal number padded to them.
+fn anchor(anchor: Option<&Value>) -> Result<String, String> {
+    let text = match anchor {
+        Some(Value::String(text)) => text,
+        other => {
+            let kind = other.map_or("missing", kind);
+            return Err(format!("Anchor is {kind}; a string of {ANCHOR_BYTES} bytes or a decimal string is needed"));
+        }
+    };
+    if text.len() == ANCHOR_BYTES {
+        return Ok(text.clone());
+    }
+    if text.len() < ANCHOR_BYTES && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(format!("{text:0>ANCHOR_BYTES$}"));
+    }
+    Err(format!("Anchor has {} bytes; {ANCHOR_BYTES} bytes or a shorter decimal string are needed", text.len()))
+}
+
+/// Strings as they are, other values by their JSON text; nothing is one space.
+fn data(data: Option<&Value>) -> String {
+    let text = match data {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    if text.is_empty() { " ".into() } else { text }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_SKIPPED_TEXT_BYTES {
+        let end = (0..=MAX_SKIPPED_TEXT_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}

@@ -1,0 +1,410 @@
+//! What follows from what: one task and the outcome of one effect in, the next thing to do or store out.
+//!
+//! No I/O, clock or randomness here: the shell performs effects and hands their outcomes back, a simulation does the
+//! same with a seed.
+
+use bytes::Bytes;
+use holon_protocol::{Address, AssignmentId, ItemId, MessageId, ProcessId};
+use serde_json::Value;
+use url::Url;
+
+use super::compose::{self, Emitter, Unsigned};
+use super::outgoing::{self, Assign, Outgoing, Skipped};
+use super::task::{Forwarded, ForwardedKind, ProcessRecord, Purpose, Signed, Task, Work};
+
+/// How often a scheduler that does not know a client's unanswered item is asked again before the item counts as not
+/// accepted. Nobody was told that it was.
+pub const CONFIRM_ATTEMPTS: u32 = 5;
+/// How often a refused assignment is repeated: an item pushed a moment ago may not be on the gateway yet (spec 04 §8.2).
+pub const ASSIGN_ATTEMPTS: u32 = 6;
+
+/// A scheduler to be located.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scheduler {
+    /// The one at this address.
+    At(Url),
+    /// The one of this process.
+    Of(ProcessId),
+    /// The one with this wallet.
+    Wallet(Address),
+}
+
+/// Something only the shell can do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Ask a scheduler whether it has an item: `Found`. With `refused` the item was refused just now, with this text.
+    Find {
+        /// Whom to ask.
+        scheduler: Scheduler,
+        /// The item; the process itself when it equals `process`.
+        item: ItemId,
+        /// Process it is for.
+        process: ProcessId,
+        /// Why it was refused.
+        refused: Option<String>,
+    },
+    /// Ask a process's scheduler whether it assigned an item lately: `Assigned` with an id or without.
+    FindAssignment {
+        /// Process that receives it.
+        process: ProcessId,
+        /// What was to be assigned.
+        message: ItemId,
+        /// Why it was refused.
+        refused: Option<String>,
+    },
+    /// Ask the compute unit for a result: `Result` or `NotYet`.
+    Pull {
+        /// Message, assignment or process.
+        message: MessageId,
+        /// Process that evaluates it.
+        process: ProcessId,
+    },
+    /// Learn the emitter's record and whether the target is a wallet: `Facts`.
+    Facts {
+        /// Emitter.
+        emitter: ProcessId,
+        /// Target of a message.
+        target: Option<ItemId>,
+    },
+    /// Sign: `Signed`.
+    Sign {
+        /// What to sign.
+        unsigned: Unsigned,
+        /// What it is for.
+        purpose: Purpose,
+    },
+    /// Post bytes to a scheduler: `Accepted` or `Refused`.
+    Post {
+        /// Where to.
+        scheduler: Scheduler,
+        /// A data item.
+        raw: Bytes,
+    },
+    /// Upload bytes to Arweave: `Accepted` or `Refused`.
+    Upload {
+        /// A data item.
+        raw: Bytes,
+    },
+    /// Post an assignment to the scheduler of its process: `Assigned` or `Refused`.
+    PostAssign {
+        /// The assignment.
+        assign: Assign,
+    },
+}
+
+/// What came of an effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The scheduler has the item, or has not.
+    Found(bool),
+    /// The scheduler made an assignment with this id; `None`: it did not.
+    Assigned(Option<AssignmentId>),
+    /// The compute unit's answer.
+    Result(Value),
+    /// The compute unit is still busy.
+    NotYet,
+    /// What was asked for.
+    Facts {
+        /// The emitter's record.
+        record: ProcessRecord,
+        /// Whether the target is a wallet.
+        wallet: bool,
+    },
+    /// The signed item.
+    Signed {
+        /// Its id.
+        item: ItemId,
+        /// Its bytes.
+        raw: Bytes,
+    },
+    /// Taken.
+    Accepted,
+    /// Refused by the peer; the same request will be refused again.
+    Refused(String),
+    /// It did not work this time.
+    Failed(String),
+    /// It can never work.
+    Impossible(String),
+}
+
+/// How the messenger behaves where the specification leaves a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether the result of a spawned process's boot is pushed.
+    pub boot: bool,
+}
+
+/// What to do next with a task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Perform this; nothing to store.
+    Effect(Effect),
+    /// Store this stage durably before going on with its first effect.
+    Stage(Work),
+    /// The task is done: remove it and store what follows, in one transaction.
+    Done(Follow),
+    /// Wait a little and ask again; not a failure.
+    Again,
+    /// Failed this time: repeat later from the stored stage.
+    Retry(String),
+    /// Failed for good: keep the task as a dead letter with this reason, and store what follows all the same.
+    Dead(String, Follow),
+}
+
+/// What follows from a finished task.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Follow {
+    /// New tasks in their order.
+    pub tasks: Vec<Task>,
+    /// Outbox entries that cannot be used.
+    pub skipped: Vec<Skipped>,
+    /// Processes that exist now.
+    pub processes: Vec<(ProcessId, ProcessRecord)>,
+}
+
+impl Follow {
+    fn tasks(tasks: Vec<Task>) -> Self {
+        Self { tasks, ..Self::default() }
+    }
+}
+
+impl Task {
+    /// The first effect of the task's stage.
+    pub fn effect(&self) -> Effect {
+        match &self.work {
+            Work::Confirm(Forwarded { item, scheduler, kind }) => Effect::Find {
+                scheduler: Scheduler::At(scheduler.clone()),
+                item: *item,
+                process: match kind {
+                    ForwardedKind::Message { process } => *process,
+                    ForwardedKind::Process { .. } => (*item).into(),
+                },
+                refused: None,
+            },
+            Work::ConfirmAssignment { process, message } => {
+                Effect::FindAssignment { process: *process, message: *message, refused: None }
+            }
+            Work::Pull { message, process } => Effect::Pull { message: *message, process: *process },
+            Work::Message { emitter, message } => Effect::Facts { emitter: *emitter, target: Some(message.target) },
+            Work::Spawn { emitter, .. } | Work::Notice { emitter, .. } => {
+                Effect::Facts { emitter: *emitter, target: None }
+            }
+            Work::Send(signed) => {
+                let raw = signed.raw.clone();
+                match &signed.purpose {
+                    Purpose::Wallet { .. } => Effect::Upload { raw },
+                    _ => Effect::Post { scheduler: signed.scheduler(), raw },
+                }
+            }
+            Work::Assign { assign, .. } => Effect::PostAssign { assign: assign.clone() },
+        }
+    }
+}
+
+impl Signed {
+    fn scheduler(&self) -> Scheduler {
+        match &self.purpose {
+            Purpose::Message { process } => Scheduler::Of(*process),
+            Purpose::Spawn { record, .. } => Scheduler::Wallet(record.scheduler),
+            Purpose::Notice { .. } | Purpose::Wallet { .. } => Scheduler::Of(self.emitter),
+        }
+    }
+
+    /// The process in whose log the item stands once it is scheduled.
+    fn log(&self) -> ProcessId {
+        match &self.purpose {
+            Purpose::Message { process } => *process,
+            Purpose::Spawn { .. } => self.item.into(),
+            Purpose::Notice { .. } | Purpose::Wallet { .. } => self.emitter,
+        }
+    }
+}
+
+/// What follows from `outcome` of `effect`, performed for `task` after it failed `failures` times.
+pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome: Outcome) -> Next {
+    match outcome {
+        Outcome::Failed(reason) => return Next::Retry(reason),
+        Outcome::Impossible(reason) => return dead(task, policy, reason),
+        Outcome::NotYet => return Next::Again,
+        _ => {}
+    }
+    match (&task.work, effect, outcome) {
+        (Work::Confirm(forwarded), _, Outcome::Found(true)) => Next::Done(forwarded_accepted(forwarded)),
+        (Work::Confirm(_), _, Outcome::Found(false)) | (Work::ConfirmAssignment { .. }, _, Outcome::Assigned(None)) => {
+            if failures + 1 < CONFIRM_ATTEMPTS {
+                Next::Retry("the scheduler does not have it (yet)".into())
+            } else {
+                Next::Done(Follow::default())
+            }
+        }
+        (Work::ConfirmAssignment { process, .. }, _, Outcome::Assigned(Some(id))) => {
+            Next::Done(assignment_accepted(*process, id, true))
+        }
+        (Work::Pull { process, .. }, _, Outcome::Result(result)) => match outgoing::read(&result) {
+            Ok(outgoing) => Next::Done(push(*process, task.root, outgoing)),
+            Err(error) => Next::Retry(error.to_string()),
+        },
+        (Work::Message { emitter, message }, _, Outcome::Facts { record, wallet }) => {
+            let purpose = if wallet {
+                Purpose::Wallet { address: Address::from_bytes(*message.target.as_bytes()) }
+            } else {
+                Purpose::Message { process: message.target.into() }
+            };
+            sign(task, policy, compose::message(&Emitter { process: *emitter, record }, message, task.root), purpose)
+        }
+        (Work::Spawn { emitter, spawn }, _, Outcome::Facts { record, .. }) => {
+            let scheduler = match compose::named_scheduler(spawn) {
+                Ok(named) => named.unwrap_or(record.scheduler),
+                Err(reason) => return dead(task, policy, reason),
+            };
+            let module = spawn.tags.get("Module").unwrap_or_default().to_owned();
+            let purpose = Purpose::Spawn { record: ProcessRecord { module, scheduler }, tags: spawn.tags.clone() };
+            sign(task, policy, compose::spawn(&Emitter { process: *emitter, record }, spawn, task.root), purpose)
+        }
+        (Work::Notice { emitter, spawned, tags }, _, Outcome::Facts { record, .. }) => {
+            let unsigned = compose::notice(&Emitter { process: *emitter, record }, *spawned, tags);
+            sign(task, policy, unsigned, Purpose::Notice { spawned: *spawned })
+        }
+        (
+            Work::Message { emitter, .. } | Work::Spawn { emitter, .. } | Work::Notice { emitter, .. },
+            Effect::Sign { purpose, .. },
+            Outcome::Signed { item, raw },
+        ) => Next::Stage(Work::Send(Signed { item, emitter: *emitter, raw, purpose: purpose.clone() })),
+        (Work::Send(signed), _, Outcome::Accepted | Outcome::Found(true)) => Next::Done(sent(task, policy, signed)),
+        (Work::Send(signed), Effect::Post { .. }, Outcome::Refused(reason)) => Next::Effect(Effect::Find {
+            scheduler: signed.scheduler(),
+            item: signed.item,
+            process: signed.log(),
+            refused: Some(reason),
+        }),
+        (Work::Send(_), Effect::Upload { .. }, Outcome::Refused(reason)) => dead(task, policy, reason),
+        (Work::Send(_), Effect::Find { refused: Some(reason), .. }, Outcome::Found(false)) => {
+            if is_duplicate(reason) {
+                // The same content under another id is there: whoever sent that one pulls its result.
+                Next::Done(unsent(task, policy))
+            } else {
+                dead(task, policy, reason.clone())
+            }
+        }
+        (Work::Assign { assign, .. }, _, Outcome::Assigned(Some(id))) => {
+            Next::Done(assignment_accepted(assign.process, id, false))
+        }
+        (Work::Assign { assign, .. }, Effect::PostAssign { .. }, Outcome::Refused(reason)) => {
+            Next::Effect(Effect::FindAssignment {
+                process: assign.process,
+                message: assign.message,
+                refused: Some(reason),
+            })
+        }
+        (Work::Assign { .. }, Effect::FindAssignment { refused, .. }, Outcome::Assigned(None)) => {
+            let reason = refused.clone().unwrap_or_default();
+            if is_duplicate(&reason) {
+                Next::Done(Follow::default())
+            } else if failures + 1 < ASSIGN_ATTEMPTS {
+                Next::Retry(reason)
+            } else {
+                dead(task, policy, reason)
+            }
+        }
+        (_, effect, outcome) => Next::Retry(format!("{outcome:?} is no answer to {effect:?}")),
+    }
+}
+
+fn dead(task: &Task, policy: Policy, reason: String) -> Next {
+    Next::Dead(reason, unsent(task, policy))
+}
+
+/// What follows from a client's item once its scheduler has it (spec 04 §2.1, §2.2).
+pub fn forwarded_accepted(forwarded: &Forwarded) -> Follow {
+    let root = Some(forwarded.item);
+    match &forwarded.kind {
+        ForwardedKind::Message { process } => Follow::tasks(vec![pull(forwarded.item, *process, root)]),
+        ForwardedKind::Process { target, record, boot } => {
+            let process = ProcessId::from(forwarded.item);
+            let announce = target.map(|target| Task {
+                root,
+                work: Work::Assign {
+                    emitter: process,
+                    assign: Assign { process: target, message: forwarded.item, base_layer: false, exclude: Vec::new() },
+                },
+            });
+            let boot = boot.then(|| pull(forwarded.item, process, root));
+            Follow {
+                tasks: announce.into_iter().chain(boot).collect(),
+                processes: vec![(process, record.clone())],
+                ..Follow::default()
+            }
+        }
+    }
+}
+
+/// What follows from an assignment; one that a client asked for is the root of its descendants, one from a result has
+/// none (spec 04 §10.7).
+pub fn assignment_accepted(process: ProcessId, id: AssignmentId, client: bool) -> Follow {
+    let id = ItemId::from(id);
+    Follow::tasks(vec![pull(id, process, client.then_some(id))])
+}
+
+/// The tasks for everything a result of `emitter` asks for: messages, spawns, assignments.
+pub fn push(emitter: ProcessId, root: Option<ItemId>, outgoing: Outgoing) -> Follow {
+    let Outgoing { messages, spawns, assignments, skipped } = outgoing;
+    let works = (messages.into_iter().map(|message| Work::Message { emitter, message }))
+        .chain(spawns.into_iter().map(|spawn| Work::Spawn { emitter, spawn }))
+        .chain(assignments.into_iter().map(|assign| Work::Assign { emitter, assign }));
+    Follow { tasks: works.map(|work| Task { root, work }).collect(), skipped, processes: Vec::new() }
+}
+
+fn sign(
+    task: &Task,
+    policy: Policy,
+    unsigned: Result<Unsigned, holon_protocol::item::ItemError>,
+    purpose: Purpose,
+) -> Next {
+    match unsigned {
+        Ok(unsigned) => Next::Effect(Effect::Sign { unsigned, purpose }),
+        Err(error) => dead(task, policy, error.to_string()),
+    }
+}
+
+/// What follows from an item that reached its destination.
+fn sent(task: &Task, policy: Policy, signed: &Signed) -> Follow {
+    match &signed.purpose {
+        Purpose::Message { process } => Follow::tasks(vec![pull(signed.item, *process, task.root)]),
+        Purpose::Wallet { .. } => Follow::default(),
+        Purpose::Spawn { record, tags } => {
+            let spawned = ProcessId::from(signed.item);
+            let work = Work::Notice { emitter: signed.emitter, spawned, tags: tags.clone() };
+            Follow {
+                tasks: vec![Task { root: task.root, work }],
+                processes: vec![(spawned, record.clone())],
+                ..Follow::default()
+            }
+        }
+        Purpose::Notice { .. } => {
+            let mut tasks = vec![pull(signed.item, signed.emitter, task.root)];
+            tasks.extend(unsent(task, policy).tasks);
+            Follow::tasks(tasks)
+        }
+    }
+}
+
+/// What follows from a task that is given up or whose item did not get there: a process boots whether or not its emitter
+/// heard of it.
+pub fn unsent(task: &Task, policy: Policy) -> Follow {
+    let spawned = match &task.work {
+        Work::Notice { spawned, .. } | Work::Send(Signed { purpose: Purpose::Notice { spawned }, .. }) => *spawned,
+        _ => return Follow::default(),
+    };
+    Follow::tasks(policy.boot.then(|| pull(spawned.into(), spawned, task.root)).into_iter().collect())
+}
+
+fn pull(message: ItemId, process: ProcessId, root: Option<ItemId>) -> Task {
+    Task { root, work: Work::Pull { message: message.into(), process } }
+}
+
+/// Whether a scheduler's refusal says that it has the content already. Schedulers word it freely, all of them with one
+/// of these.
+fn is_duplicate(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    ["exists", "duplicate", "already"].iter().any(|word| reason.contains(word))
+}

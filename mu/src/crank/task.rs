@@ -1,0 +1,207 @@
+//! The units of durable work: what is still to be done after something was accepted.
+
+use bytes::Bytes;
+use holon_protocol::{Address, ItemId, MessageId, ProcessId, Tags};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::outgoing::{Assign, Message, Spawn};
+
+/// Position of a task in the outbox; smaller is older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(pub u64);
+
+impl std::fmt::Display for TaskId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Something to do. It stays in the outbox until it is done, replaced by what follows from it, or given up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Value of `Pushed-For` of everything that descends from it (spec 04 §10.7).
+    pub root: Option<ItemId>,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What a task does, and the stage it has reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Work {
+    /// A client's item is on its way to the scheduler. After a crash or a lost answer the scheduler is asked whether it
+    /// took it.
+    Confirm(Forwarded),
+    /// A client's assignment is on its way to the scheduler; the same.
+    ConfirmAssignment {
+        /// Process that receives it.
+        process: ProcessId,
+        /// What is assigned.
+        message: ItemId,
+    },
+    /// Pull the result of a message and push what it contains.
+    Pull {
+        /// The message, assignment or process whose result is wanted.
+        message: MessageId,
+        /// Process that evaluates it.
+        process: ProcessId,
+    },
+    /// Build and sign an outgoing message.
+    Message {
+        /// Process that emitted it.
+        emitter: ProcessId,
+        /// What it emitted.
+        message: Message,
+    },
+    /// Build and sign a process.
+    Spawn {
+        /// Process that emitted it.
+        emitter: ProcessId,
+        /// What it emitted.
+        spawn: Spawn,
+    },
+    /// Build and sign the notice that tells the emitter of its new process.
+    Notice {
+        /// Process that emitted the spawn.
+        emitter: ProcessId,
+        /// The new process.
+        spawned: ProcessId,
+        /// Tags of the spawn as emitted.
+        tags: Tags,
+    },
+    /// Signed bytes to hand over; every attempt sends the same ones.
+    Send(Signed),
+    /// Ask a scheduler to assign an existing item.
+    Assign {
+        /// Process that asked for it.
+        emitter: ProcessId,
+        /// What it asked for.
+        assign: Assign,
+    },
+}
+
+/// A client's item that is being forwarded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Forwarded {
+    /// Its id.
+    pub item: ItemId,
+    /// Where it goes.
+    pub scheduler: Url,
+    /// What it is.
+    pub kind: ForwardedKind,
+}
+
+/// What a client's item is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ForwardedKind {
+    /// A message to this process.
+    Message {
+        /// Its target.
+        process: ProcessId,
+    },
+    /// A new process.
+    Process {
+        /// Its ANS-104 target, if any: a process that is told of it by an assignment (spec 04 §2.2).
+        target: Option<ProcessId>,
+        /// What is known about it from its tags.
+        record: ProcessRecord,
+        /// Whether the result of its boot is pushed.
+        boot: bool,
+    },
+}
+
+/// What the messenger needs to know about a process; it never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
+    /// Value of its first `Module` tag, empty if there is none.
+    pub module: String,
+    /// Wallet of its scheduler.
+    pub scheduler: Address,
+}
+
+/// An item this messenger signed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Signed {
+    /// Its id.
+    pub item: ItemId,
+    /// Process on whose behalf it was signed.
+    pub emitter: ProcessId,
+    /// Its bytes; stored next to the task, not inside its text.
+    #[serde(skip)]
+    pub raw: Bytes,
+    /// Where it goes and what follows.
+    pub purpose: Purpose,
+}
+
+/// Where a signed item goes and what follows once it is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// A message to a process: to the target's scheduler; its result is pulled.
+    Message {
+        /// The target.
+        process: ProcessId,
+    },
+    /// A message to a wallet: to Arweave; nothing follows.
+    Wallet {
+        /// The wallet.
+        address: Address,
+    },
+    /// A new process: to this scheduler; the notice follows.
+    Spawn {
+        /// What is known about it.
+        record: ProcessRecord,
+        /// Tags of the spawn as emitted.
+        tags: Tags,
+    },
+    /// The notice of a spawn: to the emitter's scheduler; its result and that of the boot are pulled.
+    Notice {
+        /// The new process.
+        spawned: ProcessId,
+    },
+}
+
+/// Tasks that must keep their order among each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// Results of one process are pushed in the order in which its messages were accepted.
+    Results(ProcessId),
+    /// Items of one emitter to one target are posted in outbox order.
+    Outgoing(ProcessId, ItemId),
+    /// Spawns of one emitter are posted in outbox order.
+    Spawns(ProcessId),
+    /// No order.
+    Free(TaskId),
+}
+
+impl Task {
+    /// The lane of the task once it has this id.
+    pub fn lane(&self, id: TaskId) -> Lane {
+        match &self.work {
+            Work::Confirm(_) | Work::ConfirmAssignment { .. } => Lane::Free(id),
+            Work::Pull { process, .. } => Lane::Results(*process),
+            Work::Message { emitter, message } => Lane::Outgoing(*emitter, message.target),
+            Work::Spawn { emitter, .. } => Lane::Spawns(*emitter),
+            Work::Notice { emitter, .. } => Lane::Outgoing(*emitter, (*emitter).into()),
+            Work::Assign { emitter, assign } => Lane::Outgoing(*emitter, assign.process.into()),
+            Work::Send(signed) => match &signed.purpose {
+                Purpose::Message { process } => Lane::Outgoing(signed.emitter, (*process).into()),
+                Purpose::Wallet { address } => Lane::Outgoing(signed.emitter, ItemId::from_bytes(*address.as_bytes())),
+                Purpose::Spawn { .. } => Lane::Spawns(signed.emitter),
+                Purpose::Notice { .. } => Lane::Outgoing(signed.emitter, signed.emitter.into()),
+            },
+        }
+    }
+
+    /// Name of the stage, for logs and metrics.
+    pub fn stage(&self) -> &'static str {
+        match &self.work {
+            Work::Confirm(_) | Work::ConfirmAssignment { .. } => "confirm",
+            Work::Pull { .. } => "pull-result",
+            Work::Message { .. } | Work::Notice { .. } => "build-message",
+            Work::Spawn { .. } => "build-process",
+            Work::Send(_) => "send",
+            Work::Assign { .. } => "write-assign",
+        }
+    }
+}

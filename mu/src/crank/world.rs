@@ -1,0 +1,144 @@
+//! The outside world as the crank sees it: performs one effect and says what came of it.
+
+use std::sync::Arc;
+
+use holon_arweave::Uploader;
+use holon_protocol::{DataItem, ItemId, ProcessId, Signer};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::step::{Effect, Outcome, Scheduler};
+use crate::locate::{Directory, DirectoryError};
+use crate::peers::{Compute, PeerError, Pulled, Schedulers};
+
+/// Everything effects need. Cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    /// Who is who.
+    pub directory: Directory,
+    /// Calls to schedulers.
+    pub schedulers: Schedulers,
+    /// Calls to the compute unit.
+    pub compute: Compute,
+    /// Uploads of messages to wallets.
+    pub uploader: Uploader,
+    /// The messenger's wallet. It signs nothing but items built from results of the configured compute unit.
+    pub signer: Signer,
+    /// Bounds concurrent signatures: they take a processor for milliseconds.
+    pub signing: Arc<Semaphore>,
+}
+
+impl From<PeerError> for Outcome {
+    fn from(error: PeerError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<DirectoryError> for Outcome {
+    fn from(error: DirectoryError) -> Self {
+        // What is not found now may be published or indexed later; the retry limit ends it.
+        Self::Failed(error.to_string())
+    }
+}
+
+impl World {
+    /// Performs `effect`.
+    pub async fn perform(&self, effect: &Effect) -> Outcome {
+        match effect {
+            Effect::Find { scheduler, item, process, .. } => {
+                self.find(scheduler, *item, *process).await.unwrap_or_else(|failed| failed)
+            }
+            Effect::FindAssignment { process, message, .. } => {
+                self.find_assignment(*process, *message).await.unwrap_or_else(|failed| failed)
+            }
+            Effect::Pull { message, process } => match self.compute.result(*message, *process).await {
+                Ok(Pulled::Result(result)) => Outcome::Result(result),
+                Ok(Pulled::NotYet) => Outcome::NotYet,
+                Err(error) if error.is_refusal() => Outcome::Impossible(format!("compute unit: {error}")),
+                Err(error) => Outcome::Failed(format!("compute unit: {error}")),
+            },
+            Effect::Facts { emitter, target } => self.facts(*emitter, *target).await.unwrap_or_else(|failed| failed),
+            Effect::Sign { unsigned, .. } => self.sign(unsigned.clone()).await,
+            Effect::Post { scheduler, raw } => match self.url(scheduler).await {
+                Ok(url) => match self.schedulers.post_item(&url, raw.clone()).await {
+                    Ok(_) => Outcome::Accepted,
+                    Err(error) if error.is_refusal() => Outcome::Refused(error.to_string()),
+                    Err(error) => error.into(),
+                },
+                Err(failed) => failed,
+            },
+            Effect::Upload { raw } => self.upload(raw.clone()).await,
+            Effect::PostAssign { assign } => match self.url(&Scheduler::Of(assign.process)).await {
+                Ok(url) => match self.schedulers.post_assignment(&url, assign).await {
+                    Ok(id) => Outcome::Assigned(Some(id)),
+                    Err(error) if error.is_refusal() => Outcome::Refused(error.to_string()),
+                    Err(error) => error.into(),
+                },
+                Err(failed) => failed,
+            },
+        }
+    }
+
+    async fn url(&self, scheduler: &Scheduler) -> Result<Url, Outcome> {
+        match scheduler {
+            Scheduler::At(url) => Ok(url.clone()),
+            Scheduler::Of(process) => match self.directory.process(*process).await? {
+                Some(located) => Ok(located.url),
+                None => Err(Outcome::Failed(format!("process {process} is not known"))),
+            },
+            Scheduler::Wallet(wallet) => Ok(self.directory.scheduler(*wallet).await?),
+        }
+    }
+
+    async fn find(&self, scheduler: &Scheduler, item: ItemId, process: ProcessId) -> Result<Outcome, Outcome> {
+        let url = self.url(scheduler).await?;
+        let found = if item == process.into() {
+            self.schedulers.process(&url, process).await?.is_some()
+        } else {
+            self.schedulers.assignment(&url, item, process).await?.is_some()
+        };
+        Ok(Outcome::Found(found))
+    }
+
+    async fn find_assignment(&self, process: ProcessId, message: ItemId) -> Result<Outcome, Outcome> {
+        let url = self.url(&Scheduler::Of(process)).await?;
+        Ok(Outcome::Assigned(self.schedulers.find_assignment(&url, process, message).await?))
+    }
+
+    async fn facts(&self, emitter: ProcessId, target: Option<ItemId>) -> Result<Outcome, Outcome> {
+        let Some(located) = self.directory.process(emitter).await? else {
+            return Err(Outcome::Failed(format!("emitter {emitter} is not known")));
+        };
+        let wallet = match target {
+            Some(target) if target != emitter.into() => self.directory.process(target.into()).await?.is_none(),
+            _ => false,
+        };
+        Ok(Outcome::Facts { record: located.record, wallet })
+    }
+
+    async fn sign(&self, unsigned: super::compose::Unsigned) -> Outcome {
+        let Ok(_permit) = self.signing.acquire().await else {
+            return Outcome::Failed("the messenger is stopping".into());
+        };
+        let signer = self.signer.clone();
+        let signed = tokio::task::spawn_blocking(move || unsigned.builder().sign(&signer)).await;
+        match signed {
+            Ok(Ok(item)) => Outcome::Signed { item: item.id(), raw: item.raw().clone() },
+            Ok(Err(error @ holon_protocol::item::BuildError::Item(_))) => Outcome::Impossible(error.to_string()),
+            Ok(Err(error)) => Outcome::Failed(error.to_string()),
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    async fn upload(&self, raw: bytes::Bytes) -> Outcome {
+        let item = match DataItem::parse(raw) {
+            Ok(item) => item,
+            Err(error) => return Outcome::Impossible(error.to_string()),
+        };
+        match self.uploader.upload(&item).await {
+            Ok(()) => Outcome::Accepted,
+            Err(error) if error.retryable() => Outcome::Failed(error.to_string()),
+            Err(error) => Outcome::Refused(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Configuration of the messenger.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use holon_protocol::{Address, BlockHeight, Signer};
+use url::Url;
+
+use crate::crank::dispatch::Limits;
+
+/// Typed configuration: what [`crate::Service::start`] takes.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Folder of the outbox.
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The messenger's wallet: signs everything it pushes.
+    pub wallet: Signer,
+    /// Gateway.
+    pub gateway_url: Url,
+    /// GraphQL endpoint; `None`: `/graphql` of the gateway.
+    pub graphql_url: Option<Url>,
+    /// Bundler for messages to wallets; `None`: the gateway.
+    pub uploader_url: Option<Url>,
+    /// Compute unit whose results are pushed.
+    pub cu_url: Url,
+    /// Schedulers by wallet; they take precedence over published locations and are trusted.
+    pub scheduler_urls: Vec<(Address, Url)>,
+    /// Further origins that schedulers may redirect to: those behind a router.
+    pub scheduler_origins: Vec<Url>,
+    /// Whether published schedulers may have private addresses: for local networks.
+    pub allow_private_urls: bool,
+    /// Whether the result of a spawned process's boot is pushed.
+    pub push_boots: bool,
+    /// Whether `POST /push` is allowed.
+    pub enable_push: bool,
+    /// Messages scheduled below this height are not pushed again.
+    pub allow_pushes_after: BlockHeight,
+    /// Whether only a process's owner may monitor it.
+    pub monitor_owner_only: bool,
+    /// Whether client items that carry `From-Process` are refused.
+    pub refuse_from_process: bool,
+    /// Time between two polls of a monitored process.
+    pub cron_interval: Duration,
+    /// Longest one attempt to pull a result takes.
+    pub pull_timeout: Duration,
+    /// Longest one request to a scheduler takes.
+    pub scheduler_timeout: Duration,
+    /// Limits of the crank.
+    pub limits: Limits,
+}
+
+/// Shortest time between two polls.
+pub const MIN_CRON_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Options {
+    /// The defaults for these peers: listens on a free loopback port.
+    pub fn new(data_dir: impl Into<PathBuf>, wallet: Signer, gateway_url: Url, cu_url: Url) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            wallet,
+            gateway_url,
+            graphql_url: None,
+            uploader_url: None,
+            cu_url,
+            scheduler_urls: Vec::new(),
+            scheduler_origins: Vec::new(),
+            allow_private_urls: false,
+            push_boots: true,
+            enable_push: false,
+            allow_pushes_after: BlockHeight(1_580_000),
+            monitor_owner_only: false,
+            refuse_from_process: false,
+            cron_interval: Duration::from_secs(10),
+            pull_timeout: Duration::from_secs(600),
+            scheduler_timeout: Duration::from_secs(60),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Configuration as flags and environment variables.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Folder of the outbox
+    #[arg(long, env = "MU_DATA_DIR", default_value = "mu-data")]
+    pub data_dir: PathBuf,
+    /// Address and port to listen on
+    #[arg(long, env = "MU_LISTEN", default_value = "127.0.0.1:3005")]
+    pub listen: SocketAddr,
+    /// JWK file of the messenger's wallet
+    #[arg(long = "wallet", env = "PATH_TO_WALLET")]
+    pub wallet_path: PathBuf,
+    /// Gateway
+    #[arg(long, env = "GATEWAY_URL", default_value = "https://arweave.net")]
+    pub gateway_url: Url,
+    /// GraphQL endpoint, if it is not /graphql of the gateway
+    #[arg(long, env = "GRAPHQL_URL")]
+    pub graphql_url: Option<Url>,
+    /// Bundler for messages to wallets, if it is not the gateway
+    #[arg(long, env = "UPLOADER_URL")]
+    pub uploader_url: Option<Url>,
+    /// Compute unit whose results are pushed
+    #[arg(long, env = "CU_URL", default_value = "http://localhost:6363")]
+    pub cu_url: Url,
+    /// Schedulers by wallet, as ADDRESS=URL, separated by commas; they take precedence over published locations
+    #[arg(long = "scheduler-url", env = "SCHEDULER_URLS", value_delimiter = ',', value_parser = scheduler_url)]
+    pub scheduler_urls: Vec<(Address, Url)>,
+    /// Further origins that schedulers may redirect to, separated by commas
+    #[arg(long = "scheduler-origin", env = "SCHEDULER_ORIGINS", value_delimiter = ',')]
+    pub scheduler_origins: Vec<Url>,
+    /// Allow published schedulers with private addresses
+    #[arg(long, env = "ALLOW_PRIVATE_URLS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub allow_private_urls: bool,
+    /// Push the result of a spawned process's boot
+    #[arg(long, env = "SPAWN_PUSH_ENABLED", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub push_boots: bool,
+    /// Allow POST /push
+    #[arg(long, env = "ENABLE_PUSH", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_push: bool,
+    /// Block height below which messages are not pushed again
+    #[arg(long, env = "ALLOW_PUSHES_AFTER", default_value = "1580000")]
+    pub allow_pushes_after: BlockHeight,
+    /// Let only a process's owner monitor it
+    #[arg(long, env = "MONITOR_OWNER_ONLY", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub monitor_owner_only: bool,
+    /// Refuse client items that carry From-Process
+    #[arg(long, env = "REFUSE_FROM_PROCESS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub refuse_from_process: bool,
+    /// Milliseconds between two polls of a monitored process; at least 100
+    #[arg(long, env = "CRON_INTERVAL_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub cron_interval_ms: u64,
+    /// Most milliseconds one attempt to pull a result takes
+    #[arg(long, env = "PULL_TIMEOUT_MS", default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub pull_timeout_ms: u64,
+    /// Most milliseconds one request to a scheduler takes
+    #[arg(long, env = "SCHEDULER_TIMEOUT_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub scheduler_timeout_ms: u64,
+    /// Milliseconds before a failed task is tried again; doubles with each failure
+    #[arg(long, env = "TASK_QUEUE_RETRY_DELAY", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub retry_delay_ms: u64,
+    /// Milliseconds after which a task that keeps failing is given up
+    #[arg(long, env = "TASK_RETRY_FOR_MS", default_value_t = 86_400_000)]
+    pub retry_for_ms: u64,
+}
+
+fn scheduler_url(text: &str) -> Result<(Address, Url), String> {
+    let (address, url) = text.split_once('=').ok_or("ADDRESS=URL is needed")?;
+    let address = address.parse().map_err(|error| format!("{error}"))?;
+    Ok((address, url.parse().map_err(|error| format!("{url:?} is not a URL: {error}"))?))
+}
+
+/// The arguments do not make a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// The wallet cannot be read.
+    #[error("the wallet {path} cannot be read: {source}")]
+    Wallet {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The wallet is not usable.
+    #[error("the wallet {path}: {source}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: holon_protocol::signer::SignerError,
+    },
+}
+
+impl TryFrom<Arguments> for Options {
+    type Error = OptionsError;
+
+    fn try_from(arguments: Arguments) -> Result<Self, OptionsError> {
+        let path = arguments.wallet_path;
+        let jwk =
+            std::fs::read_to_string(&path).map_err(|source| OptionsError::Wallet { path: path.clone(), source })?;
+        let wallet = Signer::from_jwk(&jwk).map_err(|source| OptionsError::Key { path, source })?;
+        Ok(Self {
+            data_dir: arguments.data_dir,
+            listen: arguments.listen,
+            wallet,
+            gateway_url: arguments.gateway_url,
+            graphql_url: arguments.graphql_url,
+            uploader_url: arguments.uploader_url,
+            cu_url: arguments.cu_url,
+            scheduler_urls: arguments.scheduler_urls,
+            scheduler_origins: arguments.scheduler_origins,
+            allow_private_urls: arguments.allow_private_urls,
+            push_boots: arguments.push_boots,
+            enable_push: arguments.enable_push,
+            allow_pushes_after: arguments.allow_pushes_after,
+            monitor_owner_only: arguments.monitor_owner_only,
+            refuse_from_process: arguments.refuse_from_process,
+            cron_interval: Duration::from_millis(arguments.cron_interval_ms),
+            pull_timeout: Duration::from_millis(arguments.pull_timeout_ms),
+            scheduler_timeout: Duration::from_millis(arguments.scheduler_timeout_ms),
+            limits: Limits {
+                retry_delay_ms: arguments.retry_delay_ms,
+                retry_for_ms: arguments.retry_for_ms,
+                ..Limits::default()
+            },
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! The embedded outbox: fjall on the local disk, fsyncs shared by concurrent commits.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use holon_protocol::ProcessId;
+use holon_unit::durable::GroupCommit;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Changes, DeadLetter, Durability, MAX_DEAD_LETTERS, Monitor, Outbox, OutboxError};
+use crate::crank::task::{ProcessRecord, Task, TaskId, Work};
+
+/// Written into every store; another value is refused.
+const FORMAT: &str = "1";
+
+/// The embedded outbox. Clones share the store.
+#[derive(Clone)]
+pub struct LocalOutbox(Arc<Store>);
+
+struct Store {
+    database: Database,
+    group: GroupCommit,
+    tasks: Keyspace,
+    /// Bytes to send, apart from the tasks so that loading a long queue does not read them.
+    bodies: Keyspace,
+    dead: Keyspace,
+    processes: Keyspace,
+    boots: Keyspace,
+    monitors: Keyspace,
+    next_dead: AtomicU64,
+    /// Held while a batch with dead letters is made, so that their keys and the trimming agree.
+    dying: Mutex<()>,
+}
+
+fn store_error(error: fjall::Error) -> OutboxError {
+    OutboxError::Store(error.to_string())
+}
+
+fn key(id: u64) -> [u8; 8] {
+    id.to_be_bytes()
+}
+
+fn number(key: &[u8]) -> Result<u64, OutboxError> {
+    key.try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| OutboxError::Corrupt { key: format!("{key:?}"), reason: "a key of 8 bytes is needed".into() })
+}
+
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, OutboxError> {
+    serde_json::to_vec(value).map_err(|error| OutboxError::Store(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(key: impl std::fmt::Display, value: &[u8]) -> Result<T, OutboxError> {
+    serde_json::from_slice(value)
+        .map_err(|error| OutboxError::Corrupt { key: key.to_string(), reason: error.to_string() })
+}
+
+impl LocalOutbox {
+    /// Opens or creates the store in `folder`.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, is in use, or holds another format.
+    pub fn open(folder: &Path) -> Result<Self, OutboxError> {
+        let database = Database::builder(folder).open().map_err(store_error)?;
+        let keyspace = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(store_error);
+        let meta = keyspace("meta")?;
+        match meta.get("format").map_err(store_error)? {
+            Some(found) if *found == *FORMAT.as_bytes() => {}
+            Some(found) => {
+                let found = String::from_utf8_lossy(&found).into_owned();
+                return Err(OutboxError::Format { found, supported: FORMAT });
+            }
+            None => {
+                meta.insert("format", FORMAT).map_err(store_error)?;
+                database.persist(PersistMode::SyncAll).map_err(store_error)?;
+            }
+        }
+        let dead = keyspace("dead")?;
+        let last_dead = dead.last_key_value().map(|guard| guard.key().map_err(store_error)).transpose()?;
+        let next_dead = last_dead.map(|key| number(&key)).transpose()?.map_or(0, |last| last + 1);
+        let group = GroupCommit::new(database.clone()).map_err(|error| OutboxError::Store(error.to_string()))?;
+        Ok(Self(Arc::new(Store {
+            tasks: keyspace("tasks")?,
+            bodies: keyspace("bodies")?,
+            dead,
+            processes: keyspace("processes")?,
+            boots: keyspace("boots")?,
+            monitors: keyspace("monitors")?,
+            next_dead: AtomicU64::new(next_dead),
+            dying: Mutex::new(()),
+            group,
+            database,
+        })))
+    }
+
+    /// Runs `work` where it may block: the store waits for compaction now and then.
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, OutboxError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, OutboxError>> {
+        let store = Arc::clone(&self.0);
+        async move {
+            tokio::task::spawn_blocking(move || work(&store))
+                .await
+                .map_err(|error| OutboxError::Store(error.to_string()))?
+        }
+        .boxed()
+    }
+}
+
+impl Store {
+    fn commit(&self, changes: &Changes) -> Result<(), OutboxError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        for id in &changes.remove {
+            batch.remove(&self.tasks, key(id.0));
+            batch.remove(&self.bodies, key(id.0));
+        }
+        for (id, task) in &changes.put {
+            batch.insert(&self.tasks, key(id.0), encode(task)?);
+            if let Work::Send(signed) = &task.work {
+                batch.insert(&self.bodies, key(id.0), &signed.raw[..]);
+            }
+        }
+        for (process, record) in &changes.processes {
+            batch.insert(&self.processes, *process.as_bytes(), encode(record)?);
+        }
+        for process in &changes.boots {
+            batch.insert(&self.boots, *process.as_bytes(), "");
+        }
+        for (process, monitor) in &changes.monitors {
+            match monitor {
+                Some(monitor) => batch.insert(&self.monitors, *process.as_bytes(), encode(monitor)?),
+                None => batch.remove(&self.monitors, *process.as_bytes()),
+            }
+        }
+        if changes.dead.is_empty() {
+            return batch.commit().map_err(store_error);
+        }
+        let _dying = self.dying.lock().unwrap_or_else(PoisonError::into_inner);
+        for letter in &changes.dead {
+            let id = self.next_dead.fetch_add(1, Ordering::Relaxed);
+            batch.insert(&self.dead, key(id), encode(letter)?);
+            if let Some(old) = id.checked_sub(MAX_DEAD_LETTERS) {
+                batch.remove(&self.dead, key(old));
+            }
+        }
+        batch.commit().map_err(store_error)
+    }
+
+    fn task(&self, id: TaskId) -> Result<Option<Task>, OutboxError> {
+        let Some(value) = self.tasks.get(key(id.0)).map_err(store_error)? else { return Ok(None) };
+        let mut task: Task = decode(id, &value)?;
+        if let Work::Send(signed) = &mut task.work {
+            let body = self
+                .bodies
+                .get(key(id.0))
+                .map_err(store_error)?
+                .ok_or_else(|| OutboxError::Corrupt { key: id.to_string(), reason: "its bytes are missing".into() })?;
+            signed.raw = Bytes::copy_from_slice(&body);
+        }
+        Ok(Some(task))
+    }
+
+    fn tasks(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<(TaskId, Task)>, OutboxError> {
+        let from = after.map_or(0, |after| after.0 + 1);
+        self.tasks
+            .range(key(from)..)
+            .take(limit)
+            .map(|guard| {
+                let (key, value) = guard.into_inner().map_err(store_error)?;
+                let id = TaskId(number(&key)?);
+                Ok((id, decode(id, &value)?))
+            })
+            .collect()
+    }
+}
+
+impl Outbox for LocalOutbox {
+    fn commit(&self, changes: Changes, durability: Durability) -> BoxFuture<'_, Result<(), OutboxError>> {
+        let committed = self.blocking(move |store| store.commit(&changes));
+        async move {
+            committed.await?;
+            if durability == Durability::Synced {
+                self.0.group.durable().await.map_err(|error| OutboxError::Store(error.to_string()))?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn task(&self, id: TaskId) -> BoxFuture<'_, Result<Option<Task>, OutboxError>> {
+        self.blocking(move |store| store.task(id))
+    }
+
+    fn tasks(&self, after: Option<TaskId>, limit: usize) -> BoxFuture<'_, Result<Vec<(TaskId, Task)>, OutboxError>> {
+        self.blocking(move |store| store.tasks(after, limit))
+    }
+
+    fn process(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<ProcessRecord>, OutboxError>> {
+        self.blocking(move |store| {
+            let value = store.processes.get(id.as_bytes()).map_err(store_error)?;
+            value.map(|value| decode(id, &value)).transpose()
+        })
+    }
+
+    fn booted(&self, id: ProcessId) -> BoxFuture<'_, Result<bool, OutboxError>> {
+        self.blocking(move |store| store.boots.contains_key(id.as_bytes()).map_err(store_error))
+    }
+
+    fn monitor(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<Monitor>, OutboxError>> {
+        self.blocking(move |store| {
+            let value = store.monitors.get(id.as_bytes()).map_err(store_error)?;
+            value.map(|value| decode(id, &value)).transpose()
+        })
+    }
+
+    fn monitors(&self) -> BoxFuture<'_, Result<Vec<(ProcessId, Monitor)>, OutboxError>> {
+        self.blocking(|store| {
+            store
+                .monitors
+                .iter()
+                .map(|guard| {
+                    let (key, value) = guard.into_inner().map_err(store_error)?;
+                    let bytes: [u8; 32] = key[..].try_into().map_err(|_| OutboxError::Corrupt {
+                        key: format!("{key:?}"),
+                        reason: "a key of 32 bytes is needed".into(),
+                    })?;
+                    let id = ProcessId::from_bytes(bytes);
+                    Ok((id, decode(id, &value)?))
+                })
+                .collect()
+        })
+    }
+
+    fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, OutboxError>> {
+        self.blocking(move |store| {
+            let mut letters = store
+                .dead
+                .iter()
+                .rev()
+                .take(limit)
+                .map(|guard| {
+                    let (key, value) = guard.into_inner().map_err(store_error)?;
+                    decode(number(&key)?, &value)
+                })
+                .collect::<Result<Vec<DeadLetter>, _>>()?;
+            letters.reverse();
+            Ok(letters)
+        })
+    }
+}

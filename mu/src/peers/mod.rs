@@ -1,0 +1,247 @@
+//! Calls to other units: one request each, with bounded answers, no hidden retries. The queue decides about repeating.
+//!
+//! Hosts the operator configured are trusted. Every other host is named by strangers (a Scheduler-Location anybody can
+//! publish, a redirect): it is called through a client that refuses addresses inside (spec 04 §17).
+
+mod compute;
+mod scheduler;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use holon_arweave::UrlPolicy;
+use reqwest::header::LOCATION;
+use reqwest::{Client, Method, RequestBuilder, Response};
+use url::{Origin, Url};
+
+pub use compute::{CRON_PAGE, Compute, Pulled};
+pub use scheduler::Schedulers;
+
+/// Most redirects followed for one request.
+pub const MAX_REDIRECTS: usize = 5;
+/// Time to establish a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most characters of a foreign answer that an error repeats.
+pub const MAX_QUOTED_CHARACTERS: usize = 1_000;
+/// Most origins of published schedulers remembered as allowed redirect targets; the set starts over when it is full.
+pub const MAX_PUBLISHED_ORIGINS: usize = 10_000;
+
+/// A peer did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PeerError {
+    /// It answered with a status that is not a success.
+    #[error("{status}: {body}")]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// Start of the answer.
+        body: String,
+    },
+    /// No answer arrived: the request may or may not have been carried out.
+    #[error("{url} did not answer: {reason}")]
+    Network {
+        /// What was asked.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer is not what the interface says.
+    #[error("{url} answered with something unexpected: {reason}")]
+    Malformed {
+        /// What was asked.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The URL, or where it redirects, must not be called.
+    #[error("{url} is refused: {reason}")]
+    Forbidden {
+        /// The URL.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl PeerError {
+    /// Whether the peer answered for good: repeating the same request gets the same answer.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 425 | 429),
+            Self::Forbidden { .. } => true,
+            Self::Network { .. } | Self::Malformed { .. } => false,
+        }
+    }
+
+    /// Whether the peer may have carried the request out although this error came back.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => *status >= 500,
+            Self::Network { .. } | Self::Malformed { .. } => true,
+            Self::Forbidden { .. } => false,
+        }
+    }
+}
+
+/// The HTTP clients. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Http(Arc<Clients>);
+
+#[derive(Debug)]
+struct Clients {
+    policy: UrlPolicy,
+    trusted: Client,
+    guarded: Client,
+    configured: HashSet<Origin>,
+    published: Mutex<HashSet<Origin>>,
+}
+
+/// Which redirects of a request are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Redirects {
+    /// 307 and 308, with the body, to configured or published schedulers.
+    Replay,
+    /// 301, 302, 307 and 308 of a read, to any allowed address.
+    Read,
+}
+
+impl Http {
+    /// Clients that trust the origins of `configured` URLs.
+    pub fn new(policy: UrlPolicy, configured: impl IntoIterator<Item = Url>) -> Result<Self, PeerError> {
+        let failed = |error: reqwest::Error| PeerError::Malformed { url: String::new(), reason: error.to_string() };
+        let trusted = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .no_proxy()
+            .build()
+            .map_err(failed)?;
+        let guarded = policy.client().connect_timeout(CONNECT_TIMEOUT).build().map_err(failed)?;
+        let configured = configured.into_iter().map(|url| url.origin()).collect();
+        Ok(Self(Arc::new(Clients { policy, trusted, guarded, configured, published: Mutex::default() })))
+    }
+
+    /// Remembers the origin of a scheduler that was located: requests may be redirected there.
+    pub fn publish(&self, url: &Url) {
+        let mut published = self.0.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = url.origin();
+        if !published.contains(&origin) {
+            if published.len() >= MAX_PUBLISHED_ORIGINS {
+                published.clear();
+            }
+            published.insert(origin);
+        }
+    }
+
+    fn is_scheduler(&self, url: &Url) -> bool {
+        let origin = url.origin();
+        self.0.configured.contains(&origin)
+            || self.0.published.lock().unwrap_or_else(PoisonError::into_inner).contains(&origin)
+    }
+
+    fn client(&self, url: &Url) -> Result<&Client, PeerError> {
+        if self.0.configured.contains(&url.origin()) {
+            return Ok(&self.0.trusted);
+        }
+        self.0
+            .policy
+            .check(url)
+            .map_err(|error| PeerError::Forbidden { url: url.to_string(), reason: error.to_string() })?;
+        Ok(&self.0.guarded)
+    }
+
+    /// Sends a request, following redirects; any other answer comes back.
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        redirects: Redirects,
+        timeout: Duration,
+        prepare: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, PeerError> {
+        let start = url.origin();
+        let mut url = url;
+        for _ in 0..=MAX_REDIRECTS {
+            let request = prepare(self.client(&url)?.request(method.clone(), url.clone()).timeout(timeout));
+            let response = request
+                .send()
+                .await
+                .map_err(|error| PeerError::Network { url: url.to_string(), reason: chain(&error.without_url()) })?;
+            let status = response.status().as_u16();
+            let followed = matches!((redirects, status), (_, 307 | 308) | (Redirects::Read, 301 | 302));
+            if !followed {
+                return Ok(response);
+            }
+            let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let target = target.and_then(|target| url.join(target).ok()).ok_or_else(|| PeerError::Malformed {
+                url: url.to_string(),
+                reason: "it redirects without a usable Location".into(),
+            })?;
+            let allowed = match redirects {
+                Redirects::Replay => target.origin() == start || self.is_scheduler(&target),
+                Redirects::Read => true,
+            };
+            if !allowed || !matches!(target.scheme(), "http" | "https") {
+                return Err(PeerError::Forbidden {
+                    url: target.to_string(),
+                    reason: format!("{url} redirects there, which is not the origin of a known scheduler"),
+                });
+            }
+            url = target;
+        }
+        Err(PeerError::Malformed { url: url.to_string(), reason: format!("more than {MAX_REDIRECTS} redirects") })
+    }
+}
+
+/// The body of a successful answer, at most `limit` bytes.
+async fn body(response: Response, limit: usize) -> Result<Bytes, PeerError> {
+    let status = response.status();
+    let url = response.url().to_string();
+    if !status.is_success() {
+        let body = read(response, MAX_QUOTED_CHARACTERS * 4, false).await.unwrap_or_default();
+        let body = String::from_utf8_lossy(&body).trim().chars().take(MAX_QUOTED_CHARACTERS).collect();
+        return Err(PeerError::Status { status: status.as_u16(), body });
+    }
+    read(response, limit, true).await.map_err(|reason| PeerError::Network { url, reason })
+}
+
+/// Reads at most `limit` bytes; more is an error when the answer must be `whole`, else they are left.
+async fn read(mut response: Response, limit: usize, whole: bool) -> Result<Bytes, String> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
+        let room = limit - body.len();
+        if chunk.len() > room {
+            if whole {
+                return Err(format!("more than {limit} bytes"));
+            }
+            body.extend_from_slice(&chunk[..room]);
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(url: &Url, body: &[u8]) -> Result<T, PeerError> {
+    serde_json::from_slice(body)
+        .map_err(|error| PeerError::Malformed { url: url.to_string(), reason: error.to_string() })
+}
+
+/// `base` without trailing slashes, and `path`, which starts with a slash or a question mark.
+fn join(base: &Url, path: &str) -> Result<Url, PeerError> {
+    let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
+    Url::parse(&text).map_err(|error| PeerError::Malformed { url: text, reason: error.to_string() })
+}
+
+/// An error with its causes: reqwest's own text does not say why.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,143 @@
+//! Which task may run: order in lanes, parallelism between them, limits, retry times.
+
+use holon_mu::crank::dispatch::{Dispatcher, Limits, Verdict};
+use holon_mu::crank::outgoing::Message;
+use holon_mu::crank::task::{Task, TaskId, Work};
+use holon_protocol::{ItemId, ProcessId, Tags, Timestamp};
+
+fn limits() -> Limits {
+    Limits {
+        sends: 10,
+        pulls: 10,
+        early_pulls: 10,
+        pulls_per_process: 3,
+        patience_failures: 2,
+        retry_delay_ms: 100,
+        max_retry_delay_ms: 400,
+        retry_for_ms: 10_000,
+        busy_delay_ms: 50,
+    }
+}
+
+fn process(byte: u8) -> ProcessId {
+    ProcessId::from_bytes([byte; 32])
+}
+
+fn message(emitter: u8, target: u8) -> Task {
+    let target = ItemId::from_bytes([target; 32]);
+    let message = Message { target, anchor: "0".repeat(32), tags: Tags::default(), data: " ".into() };
+    Task { root: None, work: Work::Message { emitter: process(emitter), message } }
+}
+
+fn pull(of: u8) -> Task {
+    Task { root: None, work: Work::Pull { message: ItemId::from_bytes([0; 32]).into(), process: process(of) } }
+}
+
+fn loaded(limits: Limits, tasks: &[Task]) -> Dispatcher {
+    let mut dispatcher = Dispatcher::new(limits, None);
+    for task in tasks {
+        let id = dispatcher.allocate();
+        dispatcher.add(id, task);
+    }
+    dispatcher
+}
+
+fn start(dispatcher: &mut Dispatcher, now: u64) -> Vec<u64> {
+    dispatcher.start(Timestamp(now)).into_iter().map(|id| id.0).collect()
+}
+
+#[test]
+fn one_emitter_to_one_target_goes_one_by_one_and_others_in_parallel() {
+    let mut dispatcher = loaded(limits(), &[message(1, 2), message(1, 2), message(1, 3), message(2, 2), message(1, 3)]);
+    assert_eq!(start(&mut dispatcher, 0), [1, 3, 4]);
+    dispatcher.finished(TaskId(3));
+    assert_eq!(start(&mut dispatcher, 0), [5]);
+    dispatcher.finished(TaskId(1));
+    assert_eq!(start(&mut dispatcher, 0), [2]);
+    for id in [2, 4, 5] {
+        dispatcher.finished(TaskId(id));
+    }
+    assert!(dispatcher.is_empty());
+    assert_eq!(start(&mut dispatcher, 0), [0; 0]);
+}
+
+#[test]
+fn a_failing_message_holds_up_its_lane_until_its_retry_time() {
+    let mut dispatcher = loaded(limits(), &[message(1, 2), message(1, 2)]);
+    assert_eq!(start(&mut dispatcher, 1_000), [1]);
+    assert_eq!(dispatcher.failed(TaskId(1), Timestamp(1_000)), Verdict::RetryAt(Timestamp(1_100)));
+    assert_eq!(dispatcher.next_timer(), Some(Timestamp(1_100)));
+    assert_eq!(start(&mut dispatcher, 1_099), [0; 0]);
+    for (now, again) in [(1_100, 1_300), (1_300, 1_700), (1_700, 2_100), (2_100, 2_500)] {
+        assert_eq!(start(&mut dispatcher, now), [1]);
+        assert_eq!(dispatcher.failed(TaskId(1), Timestamp(now)), Verdict::RetryAt(Timestamp(again)));
+    }
+    assert_eq!(dispatcher.failures(TaskId(1)), 5);
+    assert_eq!(start(&mut dispatcher, 11_000), [1]);
+    assert_eq!(dispatcher.failed(TaskId(1), Timestamp(11_000)), Verdict::GiveUp);
+    dispatcher.finished(TaskId(1));
+    assert_eq!(start(&mut dispatcher, 11_000), [2]);
+}
+
+#[test]
+fn results_of_a_process_are_fetched_together_and_pushed_in_order() {
+    let mut dispatcher = loaded(limits(), &[pull(1), pull(1), pull(1), pull(1), pull(2)]);
+    let mut started = start(&mut dispatcher, 0);
+    started.sort_unstable();
+    assert_eq!(started, [1, 2, 3, 5], "three of one process at a time");
+    assert!(!dispatcher.fetched(TaskId(3)));
+    assert!(!dispatcher.fetched(TaskId(2)));
+    assert!(dispatcher.fetched(TaskId(5)), "another process does not wait");
+    assert!(dispatcher.take_turns().is_empty());
+    assert!(dispatcher.fetched(TaskId(1)));
+    dispatcher.finished(TaskId(1));
+    assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
+    dispatcher.finished(TaskId(2));
+    assert_eq!(dispatcher.take_turns(), [TaskId(3)]);
+    assert_eq!(start(&mut dispatcher, 0), [4]);
+}
+
+#[test]
+fn a_result_that_keeps_failing_gives_way_to_later_ones() {
+    let mut dispatcher = loaded(limits(), &[pull(1), pull(1)]);
+    assert_eq!(start(&mut dispatcher, 0).len(), 2);
+    assert!(!dispatcher.fetched(TaskId(2)));
+    dispatcher.failed(TaskId(1), Timestamp(0));
+    assert!(dispatcher.take_turns().is_empty(), "one failure is waited for");
+    assert_eq!(start(&mut dispatcher, 100), [1]);
+    dispatcher.failed(TaskId(1), Timestamp(100));
+    assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
+}
+
+#[test]
+fn early_results_leave_room_for_those_that_everybody_waits_for() {
+    let limits = Limits { pulls: 1, early_pulls: 1, ..limits() };
+    let mut dispatcher = loaded(limits, &[pull(1), pull(1), pull(1), pull(2), pull(2)]);
+    let mut started = start(&mut dispatcher, 0);
+    started.sort_unstable();
+    assert_eq!(started, [1, 2]);
+    dispatcher.fetched(TaskId(2));
+    dispatcher.finished(TaskId(1));
+    assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
+    assert_eq!(start(&mut dispatcher, 0), [3], "now the next of its process; the early slot is still taken");
+}
+
+#[test]
+fn a_busy_unit_is_asked_again_without_counting_a_failure() {
+    let mut dispatcher = loaded(limits(), &[pull(1)]);
+    assert_eq!(start(&mut dispatcher, 0), [1]);
+    dispatcher.again(TaskId(1), Timestamp(0));
+    assert_eq!(start(&mut dispatcher, 49), [0; 0]);
+    assert_eq!(start(&mut dispatcher, 50), [1]);
+    assert_eq!(dispatcher.failures(TaskId(1)), 0);
+}
+
+#[test]
+fn no_more_tasks_run_than_the_limit_and_the_oldest_first() {
+    let tasks: Vec<_> = (0..20).map(|target| message(1, target)).collect();
+    let mut dispatcher = loaded(limits(), &tasks);
+    assert_eq!(start(&mut dispatcher, 0), (1..=10).collect::<Vec<_>>());
+    assert_eq!(start(&mut dispatcher, 0), [0; 0]);
+    dispatcher.finished(TaskId(4));
+    assert_eq!(start(&mut dispatcher, 0), [11]);
+}

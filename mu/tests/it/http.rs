@@ -1,0 +1,363 @@
+//! The routes over HTTP: what they answer, and that bad input changes nothing (spec 04 §1 to §5, §16).
+
+use holon_protocol::{DataItem, ItemId, ProcessId};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::network::{Network, SCHEDULER, empty, eventually, idle, post, request};
+use crate::peer::Answer;
+
+const P: ProcessId = ProcessId::from_bytes([1; 32]);
+
+fn error(text: &str) -> impl Fn(&Value) -> bool {
+    let text = text.to_owned();
+    move |body| body["error"].as_str().is_some_and(|error| error.contains(&text))
+}
+
+#[tokio::test]
+async fn bad_input_gets_its_status_and_changes_nothing() {
+    let network = Network::start();
+    network.process(1);
+    let messenger = network.messenger().await;
+    let client = &network.client;
+    let item = |tags: &[(&str, &str)], target: Option<ProcessId>| {
+        let mut item = DataItem::builder().data("x".as_bytes().to_vec());
+        for (name, value) in tags {
+            item = item.tag(*name, *value);
+        }
+        if let Some(target) = target {
+            item = item.target(target);
+        }
+        item.sign(client).unwrap().raw().to_vec()
+    };
+    let good = network.message(P, "hello").raw().to_vec();
+    let mut tampered = good.clone();
+    *tampered.last_mut().unwrap() ^= 1;
+    let unknown = ProcessId::from_bytes([99; 32]);
+    let scheduler = SCHEDULER.to_string();
+    let stranger = ItemId::from_bytes([98; 32]).to_string();
+    let ao = ("Data-Protocol", "ao");
+    let not_an_item = "'body': A valid and signed data item must be provided as the body.";
+    let large = vec![0; holon_mu::MAX_ITEM_BYTES + 1];
+    let monitor = |target| item(&[], Some(target));
+    let both = "You must set both process-id and assign to send an assignment, not just one";
+    let id = P.to_string();
+    let push = format!("/push/{id}");
+    let table: Vec<(Method, String, Vec<u8>, u16, &str)> = vec![
+        (Method::POST, "/".into(), vec![], 400, not_an_item),
+        (Method::POST, "/".into(), b"garbage".to_vec(), 400, not_an_item),
+        (Method::POST, "/".into(), tampered.clone(), 400, not_an_item),
+        (Method::POST, "/".into(), good[..good.len() - 40].to_vec(), 400, not_an_item),
+        (Method::POST, "/".into(), large.clone(), 413, "larger than"),
+        (
+            Method::POST,
+            "/".into(),
+            item(&[("Type", "Message")], Some(P)),
+            400,
+            "Tag 'Data-Protocol': must contain 'ao'",
+        ),
+        (Method::POST, "/".into(), item(&[ao], Some(P)), 400, "Tag 'Type': must be either 'Process' or 'Message'"),
+        (Method::POST, "/".into(), item(&[ao, ("Type", "Module")], Some(P)), 400, "Tag 'Type'"),
+        (Method::POST, "/".into(), item(&[ao, ("Type", "Message")], None), 400, "target"),
+        (Method::POST, "/".into(), item(&[ao, ("Type", "Message")], Some(unknown)), 404, "was not found"),
+        (
+            Method::POST,
+            "/".into(),
+            item(&[ao, ("Type", "Process")], None),
+            400,
+            "No Scheduler tag found on 'Process' DataItem",
+        ),
+        (Method::POST, "/".into(), item(&[ao, ("Type", "Process"), ("Scheduler", "x")], None), 400, "Tag 'Scheduler'"),
+        (
+            Method::POST,
+            "/".into(),
+            item(&[ao, ("Type", "Process"), ("Scheduler", &stranger)], None),
+            404,
+            "Scheduler-Location",
+        ),
+        (Method::POST, format!("/?process-id={id}"), vec![], 400, both),
+        (Method::POST, format!("/?assign={id}"), vec![], 400, both),
+        (Method::POST, format!("/?process-id={id}&assign="), good.clone(), 400, both),
+        (Method::POST, format!("/?process-id={id}&assign=short"), vec![], 400, "assign"),
+        (Method::POST, format!("/?process-id=..%2F..&assign={id}"), vec![], 400, "process-id"),
+        (Method::POST, format!("/?process-id={id}&assign={id}&exclude=a%26b"), vec![], 400, "exclude"),
+        (Method::POST, format!("/?process-id={unknown}&assign={id}"), vec![], 404, "was not found"),
+        (Method::POST, format!("/monitor/{id}"), vec![], 400, not_an_item),
+        (Method::POST, format!("/monitor/{id}"), tampered, 400, not_an_item),
+        (Method::POST, format!("/monitor/{id}"), monitor(unknown), 400, "target"),
+        (Method::POST, format!("/monitor/{id}"), item(&[], None), 400, "target"),
+        (Method::POST, "/monitor/short".into(), monitor(P), 400, "43 base64url characters"),
+        (Method::POST, format!("/monitor/{unknown}"), monitor(unknown), 404, "was not found"),
+        (Method::POST, format!("/monitor/{id}"), large, 413, "larger than"),
+        (Method::DELETE, format!("/monitor/{id}"), b"x".to_vec(), 400, not_an_item),
+        (Method::DELETE, format!("/monitor/{id}"), monitor(P), 404, "Process monitor not found"),
+        (Method::POST, format!("{push}/abc?process-id={id}"), vec![], 400, "'number' parameter must be a valid number"),
+        (Method::POST, format!("{push}/-1?process-id={id}"), vec![], 400, "'number'"),
+        (Method::POST, format!("{push}/0"), vec![], 400, "process-id"),
+        (Method::POST, format!("/push/x/0?process-id={id}"), vec![], 400, "43 base64url characters"),
+        (Method::POST, format!("{push}/0?process-id={id}"), vec![], 403, "Push is disabled"),
+        (Method::GET, "/?debug=1".into(), vec![], 400, "'process': Process ID is required."),
+        (Method::GET, format!("/?debug=1&process={id}&message=a&assign=b"), vec![], 422, "Only one of message, assign"),
+        (Method::GET, "/nowhere".into(), vec![], 404, "no such route"),
+        (Method::POST, "/push-result/a/0".into(), vec![], 404, "no such route"),
+    ];
+    for (method, path, body, status, text) in table {
+        let (found, answer) = request(&messenger, method.clone(), &path, body).await;
+        assert_eq!(found, status, "{method} {path}: {answer}");
+        assert!(error(text)(&answer), "{method} {path}: {answer} does not say {text:?}");
+    }
+    assert_eq!(network.log(P).len(), 0, "nothing was scheduled");
+    assert_eq!(network.scheduler.asked("POST", "/").len(), 0, "nothing was even sent");
+    assert_eq!(messenger.queued(), 0);
+    assert_eq!(scheduler, SCHEDULER.to_string());
+
+    // The unit still works.
+    let (status, _) = post(&messenger, "/", good).await;
+    assert_eq!(status, 202);
+    idle(&messenger).await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn reads_answer_as_the_reference_does() {
+    let network = Network::start();
+    let messenger = network.messenger().await;
+    let (status, body) = request(&messenger, Method::GET, "/", "").await;
+    assert_eq!((status, body), (200, json!("ao messenger unit")));
+    assert_eq!(request(&messenger, Method::GET, "//", "").await.0, 200);
+    assert_eq!(request(&messenger, Method::GET, "/health", "").await.0, 200);
+    let (status, body) = request(&messenger, Method::GET, "/metrics", "").await;
+    assert!(status == 200 && body.as_str().unwrap().contains("ao_mu_queue_size"), "{body}");
+    let (status, body) = request(&messenger, Method::GET, &format!("/?debug=1&process={P}"), "").await;
+    assert_eq!((status, body), (200, json!({ "pageInfo": { "hasNextPage": false }, "edges": [] })));
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let preflight = http
+        .request(Method::OPTIONS, format!("{}/monitor/{P}", messenger.url()))
+        .header("origin", "http://localhost:3000")
+        .header("access-control-request-method", "DELETE")
+        .header("access-control-request-headers", "content-type");
+    let answer = preflight.send().await.unwrap();
+    assert!(answer.status().is_success());
+    let headers = answer.headers();
+    assert!(headers.contains_key("access-control-allow-origin"), "{headers:?}");
+    assert!(headers["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_is_forwarded_unchanged_and_answered_with_its_own_id_whatever_its_content_type() {
+    let network = Network::start();
+    network.process(1);
+    let messenger = network.messenger().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for content_type in [Some("application/octet-stream"), Some("text/plain"), Some("application/json"), None] {
+        let item = network.message(P, &format!("as {content_type:?}"));
+        let mut request = http.post(messenger.url()).body(item.raw().clone());
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/json"));
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body, json!({ "message": "Processing DataItem", "id": item.id() }));
+        assert_eq!(network.log(P).last().unwrap().raw(), item.raw());
+    }
+    let posted = network.scheduler.asked("POST", "/");
+    assert!(posted.iter().all(|call| call.path == "/"));
+    assert!(posted.iter().all(|call| call.content_type.as_deref() == Some("application/octet-stream")));
+    idle(&messenger).await;
+    let pulls = network.compute.asked("GET", "/result/");
+    assert_eq!(pulls.len(), 4);
+    let first = network.log(P)[0].id();
+    assert_eq!(pulls[0].path, format!("/result/{first}?process-id={P}&no-busy=1"));
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_scheduler_is_shown_and_nothing_is_pushed() {
+    let network = Network::start();
+    network.process(1);
+    let messenger = network.messenger().await;
+    let item = network.message(P, "once");
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    let (status, body) = post(&messenger, "/", item.raw().clone()).await;
+    assert_eq!(status, 502);
+    assert!(error("Error: Error: 400: ")(&body) && error("Message already exists")(&body), "{body}");
+    network.state.lock().unwrap().instead.push(("POST /", Answer::Json(500, json!("su down"))));
+    let (status, body) = post(&messenger, "/", network.message(P, "twice").raw().clone()).await;
+    assert_eq!(status, 502);
+    assert!(error("Error: Error: 500: ")(&body) && error("su down")(&body), "{body}");
+    idle(&messenger).await;
+    assert_eq!(network.compute.asked("GET", "/result/").len(), 1);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_same_item_posted_twice_at_once_is_scheduled_once() {
+    let network = Network::start();
+    network.process(1);
+    let messenger = network.messenger().await;
+    let item = network.message(P, "once");
+    let (first, second) =
+        tokio::join!(post(&messenger, "/", item.raw().clone()), post(&messenger, "/", item.raw().clone()));
+    let mut statuses = [first.0, second.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [202, 502]);
+    idle(&messenger).await;
+    assert_eq!((network.log(P).len(), network.compute.asked("GET", "/result/").len()), (1, 1));
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn redirects_of_a_scheduler_are_followed_to_known_schedulers_only_and_at_most_five_times() {
+    let network = Network::start();
+    network.process(1);
+    let other = Network::start();
+    other.process(1);
+    let mut options = network.options();
+    options.scheduler_origins = vec![other.scheduler.url()];
+    let messenger = network.messenger_with(options).await;
+    let redirect =
+        |status, to: String| network.state.lock().unwrap().instead.push(("POST /", Answer::Redirect(status, to)));
+
+    redirect(307, other.scheduler.url().to_string());
+    let item = network.message(P, "elsewhere");
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    assert_eq!(other.log(P)[0].raw(), item.raw());
+
+    redirect(308, format!("{}?process-id={P}&assign={P}", other.scheduler.url()));
+    let (status, body) =
+        post(&messenger, &format!("/?process-id={P}&assign={P}&base-layer&exclude=Data,Tags"), "").await;
+    assert_eq!(status, 202, "{body}");
+    assert_eq!(other.state.lock().unwrap().assignments.len(), 1);
+    let asked = network.scheduler.asked("POST", "/?").pop().unwrap();
+    assert_eq!(asked.path, format!("/?process-id={P}&assign={P}&base-layer&exclude=Data,Tags"));
+
+    for _ in 0..5 {
+        redirect(307, "/".into());
+    }
+    assert_eq!(post(&messenger, "/", network.message(P, "five").raw().clone()).await.0, 202);
+    for _ in 0..6 {
+        redirect(307, "/".into());
+    }
+    let (status, body) = post(&messenger, "/", network.message(P, "six").raw().clone()).await;
+    assert!(status == 502 && error("redirects")(&body), "{status} {body}");
+
+    for target in [
+        network.compute.url().join("/x").unwrap().to_string(),
+        "ftp://example.com/".into(),
+        "http://169.254.169.254/".into(),
+    ] {
+        // The compute unit is configured, so its origin is known; the others are not.
+        let known = target.starts_with(network.compute.url().as_str());
+        redirect(307, target.clone());
+        let (status, body) = post(&messenger, "/", network.message(P, &target).raw().clone()).await;
+        assert_eq!(status, 502, "{target}: {body}");
+        assert!(known || error("is refused")(&body), "{target}: {body}");
+    }
+    redirect(302, other.scheduler.url().to_string());
+    let (status, body) = post(&messenger, "/", network.message(P, "302").raw().clone()).await;
+    assert!(status == 502 && error("302")(&body), "{status} {body}");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_assignment_is_answered_with_the_schedulers_id_and_its_result_is_pushed() {
+    let network = Network::start();
+    network.process(1);
+    let message = ItemId::from_bytes([42; 32]);
+    let assignment = ItemId::from_bytes([100; 32]);
+    let entry = json!({ "Target": P, "Anchor": "1", "Tags": [], "Data": "from the assignment" });
+    let result = json!({ "Messages": [entry], "Spawns": [], "Assignments": [] });
+    network.state.lock().unwrap().results.insert(assignment.to_string(), result);
+    let messenger = network.messenger().await;
+    let (status, body) = post(&messenger, &format!("/?process-id={P}&assign={message}"), "ignored").await;
+    assert_eq!((status, body), (202, json!({ "message": "Processing Assignment", "id": assignment })));
+    let pushed = eventually("the message is scheduled", || network.log(P).pop()).await;
+    assert_eq!(pushed.tags().get("Pushed-For"), Some(&*assignment.to_string()));
+    idle(&messenger).await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn monitoring_twice_is_once_and_survives_a_restart() {
+    let network = Network::start();
+    network.process(1);
+    let item = DataItem::builder().target(P).data(b" ".to_vec()).sign(&network.client).unwrap();
+    let path = format!("/monitor/{P}");
+    let messenger = network.messenger().await;
+    for _ in 0..2 {
+        let (status, body) = post(&messenger, &path, item.raw().clone()).await;
+        assert_eq!((status, body), (200, json!("Monitoring process")));
+    }
+    messenger.stop().await.unwrap();
+    let messenger = network.messenger().await;
+    let (status, body) = request(&messenger, Method::DELETE, &path, item.raw().clone()).await;
+    assert_eq!((status, body), (200, json!("Process deleted")));
+    assert_eq!(request(&messenger, Method::DELETE, &path, item.raw().clone()).await.0, 404);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_owner_monitors_when_that_is_asked_for() {
+    let network = Network::start();
+    let messenger = network.messenger_with(holon_mu::Options { monitor_owner_only: true, ..network.options() }).await;
+    let id = ProcessId::from_bytes([2; 32]);
+    // In the scripted scheduler the signer of the first message is the owner.
+    let first = network.message(id, "x");
+    network.state.lock().unwrap().processes.insert(id, vec![first]);
+    let stranger = holon_protocol::Signer::generate_ed25519().unwrap();
+    for (signer, status) in [(&stranger, 403), (&network.client, 200)] {
+        let item = DataItem::builder().target(id).data(b" ".to_vec()).sign(signer).unwrap();
+        assert_eq!(post(&messenger, &format!("/monitor/{id}"), item.raw().clone()).await.0, status);
+    }
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_message_of_a_result_is_pushed_again_when_that_is_allowed() {
+    let network = Network::start();
+    network.process(1);
+    let options = holon_mu::Options { enable_push: true, ..network.options() };
+    let messenger = network.messenger_with(options).await;
+    let item = network.message(P, "hello");
+    network.state.lock().unwrap().processes.get_mut(&P).unwrap().push(item.clone());
+    let entry = |data: &str| json!({ "Target": P, "Anchor": "7", "Tags": [], "Data": data });
+    let mut result = empty();
+    result["Messages"] = json!([entry("zero"), entry("one"), { "Target": "bad" }]);
+    network.state.lock().unwrap().results.insert(item.id().to_string(), result);
+    let push = |number: &str| format!("/push/{}/{number}?process-id={P}", item.id());
+    let (status, body) = post(&messenger, &push("1"), "").await;
+    assert_eq!((status, body), (202, json!({ "message": "Processing Message Result", "id": item.id() })));
+    idle(&messenger).await;
+    let log = network.log(P);
+    assert_eq!((log.len(), &log[1].data()[..]), (2, &b"one"[..]));
+    assert_eq!(log[1].tags().get("Pushed-For"), Some(&*item.id().to_string()));
+    let (status, body) = post(&messenger, &push("3"), "").await;
+    assert!(status == 400 && error("Message number does not exist in the result.")(&body), "{body}");
+    assert_eq!(post(&messenger, &push("2"), "").await.0, 400);
+    let stranger = ItemId::from_bytes([5; 32]);
+    let (status, body) = post(&messenger, &format!("/push/{stranger}/0?process-id={P}"), "").await;
+    assert!(status == 404 && error("Message id not found on the scheduler")(&body), "{body}");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_that_claim_a_from_process_are_refused_when_that_is_asked_for() {
+    let network = Network::start();
+    network.process(1);
+    let item = DataItem::builder()
+        .target(P)
+        .tag("Data-Protocol", "ao")
+        .tag("Type", "Message")
+        .tag("From-Process", P.to_string())
+        .sign(&network.client)
+        .unwrap();
+    for (refuse, status) in [(true, 403), (false, 202)] {
+        let options = holon_mu::Options { refuse_from_process: refuse, ..network.options() };
+        let messenger = network.messenger_with(options).await;
+        assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, status);
+        messenger.stop().await.unwrap();
+    }
+}

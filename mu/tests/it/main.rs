@@ -1,0 +1,14 @@
+//! The messenger unit: its cores by exact examples and under simulation, its store by a conformance suite, its routes
+//! over HTTP against scripted peers.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod compose;
+mod dispatch;
+mod http;
+mod memory;
+mod network;
+mod outbox;
+mod outgoing;
+mod peer;
+mod pushing;
+mod simulation;

@@ -1,0 +1,126 @@
+//! An outbox in memory whose power can fail: what was not synced is lost, back to any commit in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use holon_mu::crank::task::{ProcessRecord, Task, TaskId};
+use holon_mu::outbox::{Changes, DeadLetter, Durability, Monitor, Outbox, OutboxError};
+use holon_protocol::ProcessId;
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Contents {
+    pub tasks: BTreeMap<TaskId, Task>,
+    pub dead: Vec<DeadLetter>,
+    pub processes: BTreeMap<ProcessId, ProcessRecord>,
+    pub boots: BTreeSet<ProcessId>,
+    pub monitors: BTreeMap<ProcessId, Monitor>,
+}
+
+impl Contents {
+    fn apply(&mut self, changes: Changes) {
+        for id in changes.remove {
+            self.tasks.remove(&id);
+        }
+        self.tasks.extend(changes.put);
+        self.dead.extend(changes.dead);
+        self.processes.extend(changes.processes);
+        self.boots.extend(changes.boots);
+        for (process, monitor) in changes.monitors {
+            match monitor {
+                Some(monitor) => drop(self.monitors.insert(process, monitor)),
+                None => drop(self.monitors.remove(&process)),
+            }
+        }
+    }
+}
+
+/// Clones share the contents.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryOutbox(Arc<Mutex<Journal>>);
+
+#[derive(Debug, Default)]
+struct Journal {
+    /// What the disk has.
+    synced: Contents,
+    /// Commits after that, in order.
+    buffered: Vec<Changes>,
+    now: Contents,
+}
+
+impl MemoryOutbox {
+    pub fn write(&self, changes: Changes, durability: Durability) {
+        let mut journal = self.0.lock().unwrap();
+        journal.now.apply(changes.clone());
+        journal.buffered.push(changes);
+        if durability == Durability::Synced {
+            journal.synced = journal.now.clone();
+            journal.buffered.clear();
+        }
+    }
+
+    pub fn contents(&self) -> Contents {
+        self.0.lock().unwrap().now.clone()
+    }
+
+    pub fn get(&self, id: TaskId) -> Option<Task> {
+        self.0.lock().unwrap().now.tasks.get(&id).cloned()
+    }
+
+    /// How many commits are not synced.
+    pub fn buffered(&self) -> usize {
+        self.0.lock().unwrap().buffered.len()
+    }
+
+    /// The power fails; the first `kept` of the buffered commits happen to be on disk.
+    pub fn crash(&self, kept: usize) {
+        let mut journal = self.0.lock().unwrap();
+        let mut left = journal.synced.clone();
+        for changes in journal.buffered.drain(..).take(kept) {
+            left.apply(changes);
+        }
+        journal.synced = left.clone();
+        journal.now = left;
+    }
+
+    fn read<T: Send + 'static>(&self, read: impl FnOnce(&Contents) -> T) -> BoxFuture<'_, Result<T, OutboxError>> {
+        ready(Ok(read(&self.0.lock().unwrap().now))).boxed()
+    }
+}
+
+impl Outbox for MemoryOutbox {
+    fn commit(&self, changes: Changes, durability: Durability) -> BoxFuture<'_, Result<(), OutboxError>> {
+        self.write(changes, durability);
+        ready(Ok(())).boxed()
+    }
+
+    fn task(&self, id: TaskId) -> BoxFuture<'_, Result<Option<Task>, OutboxError>> {
+        self.read(|contents| contents.tasks.get(&id).cloned())
+    }
+
+    fn tasks(&self, after: Option<TaskId>, limit: usize) -> BoxFuture<'_, Result<Vec<(TaskId, Task)>, OutboxError>> {
+        let from = after.map_or(TaskId(0), |after| TaskId(after.0 + 1));
+        self.read(|contents| contents.tasks.range(from..).take(limit).map(|(id, task)| (*id, task.clone())).collect())
+    }
+
+    fn process(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<ProcessRecord>, OutboxError>> {
+        self.read(|contents| contents.processes.get(&id).cloned())
+    }
+
+    fn booted(&self, id: ProcessId) -> BoxFuture<'_, Result<bool, OutboxError>> {
+        self.read(|contents| contents.boots.contains(&id))
+    }
+
+    fn monitor(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<Monitor>, OutboxError>> {
+        self.read(|contents| contents.monitors.get(&id).cloned())
+    }
+
+    fn monitors(&self) -> BoxFuture<'_, Result<Vec<(ProcessId, Monitor)>, OutboxError>> {
+        self.read(|contents| contents.monitors.iter().map(|(id, monitor)| (*id, monitor.clone())).collect())
+    }
+
+    fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, OutboxError>> {
+        self.read(|contents| contents.dead[contents.dead.len().saturating_sub(limit)..].to_vec())
+    }
+}

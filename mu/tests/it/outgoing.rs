@@ -1,0 +1,138 @@
+//! Reading the outbox of a result: what is used, what is skipped and why (spec 04 §9, §10.1, §16).
+
+use holon_mu::crank::outgoing::{NotAResult, Outgoing, read};
+use holon_protocol::{ItemId, Tag};
+use serde_json::{Value, json};
+
+const TARGET: ItemId = ItemId::from_bytes([2; 32]);
+
+fn result(messages: Value, spawns: Value, assignments: Value) -> Outgoing {
+    read(&json!({ "Messages": messages, "Spawns": spawns, "Assignments": assignments, "Output": "x" })).unwrap()
+}
+
+fn entry(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Value {
+    let mut entry = json!({
+        "Target": TARGET, "Anchor": "00000000000000000000000000000001", "Data": "hi",
+        "Tags": [{ "name": "A", "value": "1" }],
+    });
+    change(entry.as_object_mut().unwrap());
+    entry
+}
+
+#[test]
+fn unusable_messages_are_skipped_one_by_one_with_a_reason() {
+    type Change = fn(&mut serde_json::Map<String, Value>);
+    let table: &[(Change, &str)] = &[
+        (|e| drop(e.remove("Target")), "Target is missing"),
+        (|e| drop(e.insert("Target".into(), Value::Null)), "Target is null"),
+        (|e| drop(e.insert("Target".into(), json!("0x1234"))), "43 base64url characters"),
+        (|e| drop(e.remove("Tags")), "Tags must be an array"),
+        (|e| drop(e.insert("Tags".into(), json!({}))), "Tags must be an array"),
+        (|e| drop(e.insert("Tags".into(), json!([{ "value": "x" }]))), "no name"),
+        (|e| drop(e.insert("Tags".into(), json!([{ "name": 1, "value": "x" }]))), "no name"),
+        (|e| drop(e.insert("Tags".into(), json!([{ "name": "A", "value": ["x"] }]))), "value of tag \"A\" is an array"),
+        (|e| drop(e.insert("Tags".into(), json!([{ "name": "A" }]))), "value of tag \"A\" is missing"),
+        (|e| drop(e.insert("Tags".into(), json!([{ "name": "A", "value": null }]))), "value of tag \"A\" is null"),
+        (|e| drop(e.remove("Anchor")), "Anchor is missing"),
+        (|e| drop(e.insert("Anchor".into(), Value::Null)), "Anchor is null"),
+        (|e| drop(e.insert("Anchor".into(), json!(""))), "Anchor has 0 bytes"),
+        (|e| drop(e.insert("Anchor".into(), json!("abc"))), "Anchor has 3 bytes"),
+        (|e| drop(e.insert("Anchor".into(), json!("1".repeat(33)))), "Anchor has 33 bytes"),
+        (|e| drop(e.insert("Anchor".into(), json!("é".repeat(17)))), "Anchor has 34 bytes"),
+    ];
+    for (change, reason) in table {
+        let good = entry(|_| {});
+        let outgoing = result(json!([good, entry(change), good]), json!([]), json!([]));
+        assert_eq!(outgoing.messages.len(), 2, "{reason}");
+        let [skipped] = &outgoing.skipped[..] else { panic!("{reason}: {:?}", outgoing.skipped) };
+        assert_eq!(skipped.entry, "Messages[1]");
+        assert!(skipped.reason.contains(reason), "{:?} does not say {reason:?}", skipped.reason);
+    }
+    let outgoing = result(json!([null, 1, "x", [], entry(|_| {})]), json!([]), json!([]));
+    assert_eq!((outgoing.messages.len(), outgoing.skipped.len()), (1, 4));
+}
+
+#[test]
+fn values_that_have_a_text_are_used_by_it() {
+    let data = |data: Value| {
+        result(json!([entry(|e| drop(e.insert("Data".into(), data)))]), json!([]), json!([])).messages[0].data.clone()
+    };
+    assert_eq!(data(json!("text")), "text");
+    assert_eq!(data(json!(1.5)), "1.5");
+    assert_eq!(data(json!(true)), "true");
+    assert_eq!(data(json!({ "b": [1, 2], "a": "x y" })), r#"{"b":[1,2],"a":"x y"}"#);
+    assert_eq!(data(json!([1, "a"])), r#"[1,"a"]"#);
+    assert_eq!(data(Value::Null), " ");
+    assert_eq!(data(json!("")), " ");
+    assert_eq!(result(json!([entry(|e| drop(e.remove("Data")))]), json!([]), json!([])).messages[0].data, " ");
+
+    let tagged = entry(|e| {
+        e.insert(
+            "Tags".into(),
+            json!([{ "name": "N", "value": 7 }, { "name": "B", "value": false }, { "name": "", "value": "" }]),
+        );
+    });
+    let outgoing = result(json!([tagged]), json!([]), json!([]));
+    assert_eq!(outgoing.messages[0].tags.0, [Tag::new("N", "7"), Tag::new("B", "false"), Tag::new("", "")]);
+
+    let anchor = |anchor: &str| {
+        let entry = entry(|e| drop(e.insert("Anchor".into(), json!(anchor))));
+        result(json!([entry]), json!([]), json!([])).messages[0].anchor.clone()
+    };
+    assert_eq!(anchor("7"), "00000000000000000000000000000007");
+    let text = "é".repeat(16);
+    assert_eq!(anchor(&text), text, "32 bytes of any text are an anchor");
+}
+
+#[test]
+fn a_spawn_needs_tags_with_a_module_and_no_anchor() {
+    let outgoing = result(
+        json!([]),
+        json!([{ "Tags": [{ "name": "Module", "value": "m" }] }, { "Tags": [] }, { "Data": "x" }]),
+        json!([]),
+    );
+    assert_eq!((outgoing.spawns.len(), outgoing.spawns[0].data.as_str()), (1, " "));
+    assert_eq!(outgoing.skipped[0].reason, "No Module tag found on 'Process' DataItem");
+    assert_eq!(outgoing.skipped[1].entry, "Spawns[2]");
+}
+
+#[test]
+fn an_assignment_names_processes_layer_and_exclusions() {
+    let id = |byte: u8| ItemId::from_bytes([byte; 32]).to_string();
+    let outgoing = result(
+        json!([]),
+        json!([]),
+        json!([
+            { "Processes": [id(1), "bad", id(2)], "Message": id(9), "BaseLayer": true, "Exclude": ["Data", "Tags"] },
+            { "Processes": [id(3)], "Message": id(9) },
+            { "Processes": [id(3)], "Message": "bad" },
+            { "Processes": "x", "Message": id(9) },
+            { "Processes": [id(3)], "Message": id(9), "Exclude": ["a&b"] },
+            { "Processes": [id(3)], "Message": id(9), "Exclude": "Data" },
+        ]),
+    );
+    let made: Vec<_> = outgoing
+        .assignments
+        .iter()
+        .map(|assign| (assign.process.to_string(), assign.base_layer, assign.exclude.join(",")))
+        .collect();
+    let exclude = "Data,Tags".to_owned();
+    assert_eq!(made, [(id(1), true, exclude.clone()), (id(2), true, exclude), (id(3), false, String::new())]);
+    let skipped: Vec<_> = outgoing.skipped.iter().map(|skipped| skipped.entry.as_str()).collect();
+    assert_eq!(skipped, ["Assignments[0]", "Assignments[2]", "Assignments[3]", "Assignments[4]", "Assignments[5]"]);
+}
+
+#[test]
+fn all_three_arrays_must_be_there_and_other_members_do_not_matter() {
+    for missing in ["Messages", "Spawns", "Assignments"] {
+        let mut result = json!({ "Messages": [], "Spawns": [], "Assignments": [], "Error": "x", "Patches": 1 });
+        assert_eq!(read(&result), Ok(Outgoing::default()));
+        result[missing] = json!("x");
+        assert_eq!(read(&result), Err(NotAResult(missing)));
+        result.as_object_mut().unwrap().remove(missing);
+        assert_eq!(read(&result), Err(NotAResult(missing)));
+    }
+    for other in [json!(null), json!([]), json!("busy"), json!({ "message": "in progress" })] {
+        assert_eq!(read(&other), Err(NotAResult("Messages")));
+    }
+}

@@ -1,0 +1,317 @@
+//! From a client's item to everything that follows from it, with peers that fail and a messenger that stops in between
+//! (spec 04 §10, §11, §13, §21).
+
+use holon_mu::Options;
+use holon_protocol::{DataItem, ItemId, ProcessId};
+use serde_json::{Value, json};
+
+use crate::network::{MODULE, Network, SCHEDULER, empty, eventually, idle, post};
+use crate::peer::Answer;
+
+const A: ProcessId = ProcessId::from_bytes([1; 32]);
+const B: ProcessId = ProcessId::from_bytes([2; 32]);
+const WALLET: ItemId = ItemId::from_bytes([50; 32]);
+
+fn message(target: impl serde::Serialize, anchor: u32, data: &str) -> Value {
+    json!({
+        "Target": target, "Anchor": format!("{anchor:032}"), "Data": data,
+        "Tags": [{ "name": "Reference", "value": anchor.to_string() }],
+    })
+}
+
+fn network() -> Network {
+    let network = Network::start();
+    network.process(1);
+    network.process(2);
+    network
+}
+
+fn result(network: &Network, data: &str, result: Value) {
+    network.state.lock().unwrap().results.insert(data.to_owned(), result);
+}
+
+fn outbox(messages: Vec<Value>) -> Value {
+    json!({ "Messages": messages, "Spawns": [], "Assignments": [] })
+}
+
+fn data(log: &[DataItem]) -> Vec<String> {
+    log.iter().map(|item| String::from_utf8(item.data().to_vec()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn everything_a_result_asks_for_is_sent_in_order_and_what_cannot_be_is_skipped() {
+    let network = network();
+    let messages = vec![
+        message(B, 1, "first"),
+        message(WALLET, 2, "to a wallet"),
+        message(B, 3, "second"),
+        json!({ "Anchor": "4", "Tags": [], "Data": "no target" }),
+        message(B, 5, "third"),
+    ];
+    let assigned = ItemId::from_bytes([60; 32]);
+    result(
+        &network,
+        "go",
+        json!({
+            "Messages": messages,
+            "Spawns": [{
+                "Data": "boot me", "Anchor": "6",
+                "Tags": [{ "name": "Module", "value": MODULE }, { "name": "Reference", "value": "6" }],
+            }],
+            "Assignments": [{ "Processes": [B], "Message": assigned, "BaseLayer": true, "Exclude": ["Data"] }],
+        }),
+    );
+    result(&network, "first", outbox(vec![message(A, 1, "answer")]));
+    let messenger = network.messenger().await;
+    let item = network.message(A, "go");
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    idle(&messenger).await;
+
+    assert_eq!(data(&network.log(B)), ["first", "second", "third"]);
+    let pushed = &network.log(B)[0];
+    assert_eq!(pushed.owner_address(), network.wallet.address());
+    let (emitter, root, module) = (A.to_string(), item.id().to_string(), MODULE.to_string());
+    let tags: Vec<_> = pushed.tags().iter().map(|tag| (tag.name.as_str(), tag.value.as_str())).collect();
+    let expected = [
+        ("Reference", "1"),
+        ("Data-Protocol", "ao"),
+        ("Type", "Message"),
+        ("Variant", "ao.TN.1"),
+        ("From-Process", &emitter),
+        ("From-Module", &module),
+        ("Pushed-For", &root),
+    ];
+    assert_eq!(tags, expected);
+    assert_eq!(&pushed.anchor().unwrap(), b"00000000000000000000000000000001");
+
+    let spawned = {
+        let state = network.state.lock().unwrap();
+        assert_eq!(data(&state.uploads), ["to a wallet"]);
+        let (path, _) = &state.assignments[0];
+        assert_eq!(*path, format!("/?process-id={B}&assign={assigned}&base-layer&exclude=Data"));
+        *state.processes.keys().find(|id| ![A, B].contains(id)).unwrap()
+    };
+
+    let log = network.log(A);
+    let notice = log.iter().find(|item| item.tags().get("Action") == Some("Spawned")).unwrap();
+    assert_eq!(notice.tags().get("Process"), Some(&*spawned.to_string()));
+    assert_eq!(notice.tags().get("From-Process"), Some(&*emitter));
+    assert_eq!(notice.tags().get("Reference"), Some("6"));
+    let answer = log.iter().find(|item| item.data()[..] == *b"answer").unwrap();
+    assert_eq!(answer.tags().get("Pushed-For"), Some(&*root), "the root, not the parent");
+    let boots = network.compute.asked("GET", &format!("/result/{spawned}?process-id={spawned}&no-busy=1"));
+    assert_eq!(boots.len(), 1, "the boot's result is pulled once");
+
+    let dead = messenger.dead_letters(10).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].reason, "Target is missing");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clients_process_is_booted_known_at_once_and_announced_to_its_target() {
+    let network = network();
+    let messenger = network.messenger().await;
+    let item = network.spawn(Some(B));
+    let process = ProcessId::from(item.id());
+    result(&network, &process.to_string(), outbox(vec![message(process, 1, "to myself")]));
+    let (status, body) = post(&messenger, "/", item.raw().clone()).await;
+    assert_eq!((status, body), (202, json!({ "message": "Processing DataItem", "id": item.id() })));
+    assert_eq!(post(&messenger, "/", network.message(process, "hello").raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    let mut log = data(&network.log(process));
+    log.sort();
+    assert_eq!(log, ["hello", "to myself"]);
+    let announced = network.state.lock().unwrap().assignments[0].0.clone();
+    assert_eq!(announced, format!("/?process-id={B}&assign={process}"));
+    assert_eq!(network.scheduler.asked("GET", "/processes/").len(), 0, "the messenger knows what it forwarded");
+    messenger.stop().await.unwrap();
+
+    let quiet = network.messenger_with(Options { push_boots: false, ..network.options() }).await;
+    let item = network.spawn(None);
+    assert_eq!(post(&quiet, "/", item.raw().clone()).await.0, 202);
+    idle(&quiet).await;
+    assert_eq!(network.compute.asked("GET", &format!("/result/{}", item.id())).len(), 0);
+    quiet.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scheduler_that_fails_gets_the_same_bytes_again_and_order_is_kept() {
+    let network = network();
+    result(&network, "go", outbox((1..=5).map(|number| message(B, number, &number.to_string())).collect()));
+    let messenger = network.messenger().await;
+    let item = network.message(A, "go");
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    {
+        let mut state = network.state.lock().unwrap();
+        for _ in 0..3 {
+            state.instead.push(("POST /", Answer::Json(500, json!({ "error": "down" }))));
+        }
+        state.instead.push(("POST /", Answer::Silence));
+        state.instead.push(("POST /", Answer::Redirect(307, "/".into())));
+    }
+    idle(&messenger).await;
+    assert_eq!(data(&network.log(B)), ["1", "2", "3", "4", "5"]);
+    let bodies: std::collections::BTreeSet<_> =
+        network.scheduler.asked("POST", "/").into_iter().map(|call| call.body).collect();
+    assert_eq!(bodies.len(), 6, "the client's item and five others, never signed twice");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_whose_answer_was_lost_is_found_and_its_result_pushed() {
+    let network = network();
+    result(&network, "go", outbox(vec![message(B, 1, "ping")]));
+    result(&network, "ping", outbox(vec![message(A, 1, "pong")]));
+    let messenger = network.messenger().await;
+    let item = network.message(A, "go");
+    // The client's item and the first pushed one are taken, but nobody hears of it.
+    network.state.lock().unwrap().lost =
+        vec![Answer::Json(502, json!("bad gateway")), Answer::Json(500, json!("lost"))];
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 502);
+    eventually("the answer arrives", || network.log(A).into_iter().find(|item| item.data()[..] == *b"pong")).await;
+    idle(&messenger).await;
+    assert_eq!(data(&network.log(B)), ["ping"]);
+    assert!(!network.scheduler.asked("GET", &format!("/{}?process-id={A}", item.id())).is_empty());
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_busy_or_failing_compute_unit_is_asked_again() {
+    let network = network();
+    result(&network, "go", outbox(vec![message(B, 1, "done")]));
+    {
+        let mut state = network.state.lock().unwrap();
+        for _ in 0..3 {
+            state.instead.push(("GET /result", Answer::Json(500, json!({ "error": "down" }))));
+        }
+        state.instead.push(("GET /result", Answer::Json(202, json!({ "message": "in progress" }))));
+        state.instead.push(("GET /result", Answer::Json(200, json!({ "Messages": [] }))));
+        state.instead.push(("GET /result", Answer::Redirect(302, format!("{}moved", network.compute.url()))));
+        state.instead.push(("GET /moved", Answer::Json(425, json!({ "error": "later" }))));
+    }
+    let messenger = network.messenger().await;
+    assert_eq!(post(&messenger, "/", network.message(A, "go").raw().clone()).await.0, 202);
+    eventually("the message is scheduled", || (data(&network.log(B)) == ["done"]).then_some(())).await;
+    idle(&messenger).await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_becomes_a_dead_letter_with_its_reason_and_the_rest_goes_on() {
+    let network = network();
+    result(&network, "go", outbox(vec![message(B, 1, "refused"), message(B, 2, "taken")]));
+    let messenger = network.messenger().await;
+    {
+        let mut state = network.state.lock().unwrap();
+        state.instead.push(("GET /result", Answer::Json(413, json!({ "error": "module is too large" }))));
+    }
+    assert_eq!(post(&messenger, "/", network.message(A, "evaluation is refused").raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    assert_eq!(post(&messenger, "/", network.message(A, "go").raw().clone()).await.0, 202);
+    network.state.lock().unwrap().instead.push(("POST /", Answer::Json(403, json!({ "error": "not on this unit" }))));
+    idle(&messenger).await;
+    assert_eq!(data(&network.log(B)), ["taken"]);
+    let reasons: Vec<_> = messenger.dead_letters(10).await.unwrap().into_iter().map(|letter| letter.reason).collect();
+    assert_eq!(reasons.len(), 2);
+    assert!(reasons[0].contains("module is too large") && reasons[1].contains("not on this unit"), "{reasons:?}");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_left_when_the_unit_stops_goes_on_when_it_starts_again() {
+    let network = network();
+    result(&network, "go", outbox((1..=20).map(|number| message(B, number, &number.to_string())).collect()));
+    let item = network.message(A, "go");
+    let messenger = network.messenger().await;
+    // The compute unit does not answer: the push is pending when the unit stops.
+    network.state.lock().unwrap().instead.push(("GET /result", Answer::Silence));
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    eventually("the result is asked for", || network.compute.asked("GET", "/result").pop()).await;
+    messenger.stop().await.unwrap();
+    assert_eq!(network.log(B).len(), 0);
+
+    // Stop again and again while it is pushed.
+    for stop_after in [1, 5, 12] {
+        let messenger = network.messenger().await;
+        eventually("some are scheduled", || (network.log(B).len() >= stop_after).then_some(())).await;
+        messenger.stop().await.unwrap();
+    }
+    let messenger = network.messenger().await;
+    idle(&messenger).await;
+    let expected: Vec<_> = (1..=20).map(|number| number.to_string()).collect();
+    assert_eq!(data(&network.log(B)), expected);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_forwarded_when_the_unit_stopped_is_pushed_after_the_start() {
+    let network = network();
+    result(&network, "go", outbox(vec![message(B, 1, "ping")]));
+    let item = network.message(A, "go");
+    let messenger = network.messenger().await;
+    // The scheduler takes the item and never answers; the unit is stopped meanwhile.
+    network.state.lock().unwrap().lost = vec![Answer::Silence];
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.post(messenger.url()).body(item.raw().clone()).timeout(std::time::Duration::from_millis(300));
+    assert!(request.send().await.is_err(), "the client hears nothing");
+    assert_eq!(network.log(A).len(), 1);
+    messenger.stop().await.unwrap();
+    assert_eq!(network.log(B).len(), 0);
+    let messenger = network.messenger().await;
+    eventually("its result is pushed", || (data(&network.log(B)) == ["ping"]).then_some(())).await;
+    idle(&messenger).await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn cron_results_are_pushed_once_across_restarts_and_not_after_unmonitoring() {
+    let network = network();
+    let tick = |number: u32| (format!("cursor+{number}="), outbox(vec![message(B, number, &number.to_string())]));
+    {
+        let mut state = network.state.lock().unwrap();
+        // Evaluated before monitoring began: not pushed.
+        state.cron.push(("start".into(), outbox(vec![message(B, 999, "too early")])));
+        state.cron.extend((1..=120).map(tick));
+    }
+    let monitor = DataItem::builder().target(A).data(b" ".to_vec()).sign(&network.client).unwrap();
+    let messenger = network.messenger().await;
+    let path = format!("/monitor/{A}");
+    assert_eq!(post(&messenger, &path, monitor.raw().clone()).await.0, 200);
+    eventually("the backlog is pushed", || (network.log(B).len() == 120).then_some(())).await;
+    messenger.stop().await.unwrap();
+
+    let messenger = network.messenger().await;
+    network.state.lock().unwrap().cron.push(tick(121));
+    eventually("the next tick is pushed", || (network.log(B).len() == 121).then_some(())).await;
+    let pushed = network.log(B).pop().unwrap();
+    assert_eq!(pushed.tags().get("Pushed-For"), None);
+    let expected: Vec<_> = (1..=121).map(|number| number.to_string()).collect();
+    assert_eq!(data(&network.log(B)), expected);
+    let (status, _) = crate::network::request(&messenger, reqwest::Method::DELETE, &path, monitor.raw().clone()).await;
+    assert_eq!(status, 200);
+    let asked = network.compute.asked("GET", "/cron/");
+    assert_eq!(asked[0].path, format!("/cron/{A}?from=start&limit=50"));
+    let first = network.compute.asked("GET", "/results/");
+    assert_eq!(first[0].path, format!("/results/{A}?sort=DESC&limit=1&processId={A}"));
+    idle(&messenger).await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_spawn_may_name_its_scheduler_and_a_wallet_is_not_remembered_for_long() {
+    let network = network();
+    let scheduler = SCHEDULER.to_string();
+    let mut asked = empty();
+    asked["Spawns"] = json!([{
+        "Tags": [{ "name": "Module", "value": "m" }, { "name": "Scheduler", "value": scheduler }],
+    }]);
+    result(&network, "go", asked);
+    let messenger = network.messenger().await;
+    assert_eq!(post(&messenger, "/", network.message(A, "go").raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    let posted = network.scheduler.asked("POST", "/");
+    let spawn = DataItem::parse(posted[1].body.clone()).unwrap();
+    assert_eq!(spawn.tags().all("Scheduler").collect::<Vec<_>>(), [&*scheduler]);
+    messenger.stop().await.unwrap();
+}
