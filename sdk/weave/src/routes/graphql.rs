@@ -1,0 +1,60 @@
+//! `/graphql`, and `POST /` for clients configured with an endpoint's root.
+
+use actix_web::http::StatusCode;
+use actix_web::web::{self, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Shared, get, network};
+use crate::answer::Refusal;
+
+/// Largest query with its variables, in bytes.
+pub const MAX_QUERY_BYTES: usize = 1024 * 1024;
+
+pub fn configure(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/").route(get().to(network::info)).route(web::post().to(post)))
+        .service(web::resource("/graphql").route(get().to(ask)).route(web::post().to(post)));
+}
+
+async fn post(state: Shared, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
+    let body = state.budget.read(&request, payload, MAX_QUERY_BYTES).await?;
+    let request = serde_json::from_slice(&body.bytes).map_err(|error| not_a_request(&error.to_string()))?;
+    Ok(answer(&state, request).await)
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    query: Option<String>,
+    variables: Option<String>,
+    #[serde(rename = "operationName")]
+    operation_name: Option<String>,
+}
+
+async fn ask(state: Shared, asked: Query<Asked>) -> Result<HttpResponse, Refusal> {
+    let Asked { query, variables, operation_name } = asked.into_inner();
+    let mut request =
+        async_graphql::Request::new(query.ok_or_else(|| not_a_request("the query parameter is missing"))?);
+    if let Some(variables) = variables {
+        let variables = serde_json::from_str(&variables).map_err(|error| not_a_request(&error.to_string()))?;
+        request = request.variables(async_graphql::Variables::from_json(variables));
+    }
+    if let Some(name) = operation_name {
+        request = request.operation_name(name);
+    }
+    Ok(answer(&state, request).await)
+}
+
+async fn answer(state: &Shared, request: async_graphql::Request) -> HttpResponse {
+    let response = state.schema.execute(request).await;
+    let failed = response.is_err() && response.data == async_graphql::Value::Null;
+    let status = if failed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    HttpResponse::build(status).json(response)
+}
+
+fn not_a_request(reason: &str) -> Refusal {
+    let message =
+        format!("Not a GraphQL request ({reason}). JSON with \"query\" and optional \"variables\" is needed.");
+    Refusal::json(StatusCode::BAD_REQUEST, json!({ "errors": [{ "message": message }] }))
+}

@@ -1,0 +1,98 @@
+//! All routes (spec 03 §6.2). Fixed words come first; a single segment is an id only when it looks like one.
+
+mod blocks;
+mod chunks;
+mod data;
+mod graphql;
+mod items;
+mod manifest;
+mod network;
+mod range;
+mod tag_headers;
+mod transactions;
+mod wallets;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue,
+};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Route, guard};
+use holon_protocol::ItemId;
+use holon_unit::metrics::Metrics;
+
+use crate::answer::Refusal;
+use crate::body::Budget;
+use crate::graphql::Graph;
+use crate::weave::Weave;
+
+/// What handlers share.
+pub struct State {
+    /// The weave.
+    pub weave: Weave,
+    /// GraphQL over it.
+    pub schema: Graph,
+    /// Memory for bodies.
+    pub budget: Budget,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+/// Shared state as handlers take it.
+pub type Shared = web::Data<State>;
+
+/// Registers all routes.
+pub fn configure(config: &mut ServiceConfig) {
+    config.service(
+        web::scope("")
+            .wrap(from_fn(open_to_browsers))
+            .configure(network::configure)
+            .configure(graphql::configure)
+            .configure(wallets::configure)
+            .configure(items::configure)
+            .configure(transactions::configure)
+            .configure(chunks::configure)
+            .configure(blocks::configure)
+            .configure(data::configure)
+            .default_service(web::to(unknown)),
+    );
+}
+
+/// A route for GET, and for HEAD with the same headers.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+async fn unknown() -> Result<HttpResponse, Refusal> {
+    Err(Refusal::not_found())
+}
+
+/// Anybody may call from anywhere: also without the `Origin` header that the server's own rules wait for.
+async fn open_to_browsers(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    const OPEN: [(HeaderName, &str); 4] = [
+        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, "*"),
+    ];
+    let mut response = match request.method() {
+        &Method::OPTIONS => request.into_response(HttpResponse::NoContent().finish()),
+        _ => next.call(request).await?.map_into_boxed_body(),
+    };
+    for (name, value) in OPEN {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+/// An id in a path of the node interface.
+fn id(text: &str) -> Result<ItemId, Refusal> {
+    text.parse().map_err(|_| Refusal::bad_request("Invalid hash."))
+}
