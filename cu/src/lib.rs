@@ -1,3 +1,41 @@
-//! The compute unit.
+//! The compute unit: replays the log of a process through its Wasm module and serves the results (spec 05, spec 06).
+//!
+//! ```text
+//!  routes ── api ──► compute ──► results              what has been evaluated: no evaluation, no waiting
+//!                       │
+//!                       ├──► actor (one per process) ──► advance: reads the log, completes and orders it (log, hydrate,
+//!                       │       mailbox, live memory        │       cron, stream)
+//!                       │                                   ▼
+//!                       │                     evaluation threads: runner ──► machine ──► results
+//!                       └──► dry-run threads: fork of a live memory
+//! ```
+//!
+//! Concurrency: HTTP workers only wait. One task per process that has requests reads its log and gives its memory to the
+//! evaluation threads for short turns, in order of arrival, so that processes share the threads evenly. Dry runs have
+//! threads of their own. Background tasks belong to one owner and end when the service stops; everything on disk can be
+//! rebuilt from the log, so a stop at any moment loses nothing.
 
 pub mod machine;
+
+mod actor;
+mod advance;
+mod api;
+mod compute;
+mod cron;
+mod drive;
+mod error;
+mod hydrate;
+mod json;
+mod log;
+mod metrics;
+mod options;
+mod pool;
+mod process;
+mod results;
+mod runner;
+mod service;
+mod stream;
+
+pub use error::ServiceError as Error;
+pub use options::{Arguments, Options, OptionsError};
+pub use service::{Running, Service};

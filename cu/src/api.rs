@@ -1,0 +1,274 @@
+//! Routes (spec 05 §2): parse, call, answer.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, web};
+use holon_protocol::{Address, MessageId, ProcessId, Timestamp};
+use holon_unit::ApiError;
+use serde_json::json;
+
+use crate::compute::{Compute, DryRunRequest, DryRunStage, RateLimit};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::results::{Bound, Listing, Sort};
+
+/// Largest request body in bytes.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// Results of a page when the request does not say.
+const RESULTS_LIMIT: usize = 25;
+/// Cron results of a page when the request does not say.
+const CRON_LIMIT: usize = 500;
+/// Most results of a page.
+const MAX_LIMIT: usize = 1000;
+
+/// What the routes share.
+pub struct Api {
+    /// The unit's work.
+    pub compute: Compute,
+    /// The unit's address.
+    pub address: Address,
+    /// Options.
+    pub options: std::sync::Arc<Options>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Rate limit of dry runs.
+    pub rate_limit: RateLimit,
+}
+
+type Answer = Result<HttpResponse, ApiError>;
+
+/// Adds the routes.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/", web::get().to(root))
+        .route("/health", web::get().to(health))
+        .route("/metrics", web::get().to(metrics))
+        .route("/result/{message}", web::get().to(result))
+        .route("/results/{process}", web::get().to(results))
+        .route("/cron/{process}", web::get().to(cron))
+        .route("/state/{process}", web::get().to(state))
+        .route("/dry-run", web::post().to(dry_run))
+        .default_service(web::to(unknown));
+}
+
+async fn unknown(request: HttpRequest) -> Answer {
+    Err(ApiError::not_found(format!("no route {} {}", request.method(), request.path())))
+}
+
+async fn root(api: web::Data<Api>) -> HttpResponse {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    HttpResponse::Ok().json(json!({ "address": api.address, "timestamp": now.as_millis() as u64 }))
+}
+
+async fn health() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+async fn metrics(api: web::Data<Api>) -> HttpResponse {
+    api.metrics.response()
+}
+
+async fn result(request: HttpRequest, api: web::Data<Api>) -> Answer {
+    let query = Query::of(&request);
+    let process = process_id(&api, query.required("process-id"))?;
+    let message = path_id::<MessageId>(&request, "message", "messageId")?;
+    let work = {
+        let compute = api.compute.clone();
+        async move { compute.result(process, message).await }
+    };
+    let busy = format!("Evaluation of process \"{process}\" to \"{message}\" is in progress.");
+    unless_busy(&api, &query, busy, work).await
+}
+
+async fn results(request: HttpRequest, api: web::Data<Api>) -> Answer {
+    let query = Query::of(&request);
+    let process = process_id(&api, request.match_info().get("process"))?;
+    let (from, to) = (query.bound("from")?, query.bound("to")?);
+    let sort = match query.get("sort") {
+        Some(text) => Some(
+            Sort::parse(&text).ok_or_else(|| parameter("sort", format!("ASC or DESC is required, not {text:?}.")))?,
+        ),
+        None => None,
+    };
+    // An explicit order wins; the cursors come next.
+    let sort = sort.or(from.as_ref().and_then(Bound::sort)).or(to.as_ref().and_then(Bound::sort)).unwrap_or_default();
+    let limit = query.limit(RESULTS_LIMIT)?;
+    let page = api.compute.results(process, Listing::All, from, to, sort, limit).await?;
+    Ok(json_text(StatusCode::OK, page.json(sort)))
+}
+
+async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
+    let query = Query::of(&request);
+    let process = process_id(&api, request.match_info().get("process"))?;
+    let (from, to) = (query.bound("from")?, query.bound("to")?);
+    let limit = query.limit(CRON_LIMIT)?;
+    let work = {
+        let compute = api.compute.clone();
+        async move { Ok(compute.cron(process, from, to, limit).await?.json(Sort::Ascending)) }
+    };
+    let busy = format!("Evaluation of process \"{process}\" is in progress.");
+    unless_busy(&api, &query, busy, work).await
+}
+
+async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
+    let query = Query::of(&request);
+    let process = process_id(&api, request.match_info().get("process"))?;
+    let to = match query.get("to") {
+        Some(text) => Some(
+            text.parse::<Timestamp>()
+                .map_err(|_| parameter("to", format!("a timestamp in milliseconds is required, not {text:?}.")))?,
+        ),
+        None => None,
+    };
+    let image = api.compute.image(process, to).await?;
+    let mut answer = HttpResponse::Ok();
+    answer.content_type("application/octet-stream");
+    if let Some(position) = image.position {
+        answer
+            .insert_header(("Last-Timestamp", position.key.timestamp.to_string()))
+            .insert_header(("Last-Ordinate", position.key.ordinate.to_string()))
+            .insert_header(("Last-Block-Height", position.block_height.to_string()));
+    }
+    Ok(answer.body(image.memory))
+}
+
+async fn dry_run(request: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> Answer {
+    let query = Query::of(&request);
+    let process = process_id(&api, query.required("process-id"))?;
+    let to = match query.get("to") {
+        Some(text) => Some(text.parse::<MessageId>().map_err(|error| parameter("to", format!("{error}.")))?),
+        None => None,
+    };
+    let max_age = match request.headers().get("x-max-age") {
+        Some(age) => {
+            let age = age.to_str().ok().and_then(|age| age.parse().ok());
+            Some(age.ok_or_else(|| parameter("x-max-age", "a number of milliseconds is required.".into()))?)
+        }
+        None => None,
+    };
+    let body = match payload.to_bytes_limited(MAX_BODY_BYTES).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) => return Err(ApiError::bad_request(format!("the body cannot be read: {error}"))),
+        Err(_) => return Err(Error::BodyTooLarge { limit_bytes: MAX_BODY_BYTES }.into()),
+    };
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") && !essence.to_ascii_lowercase().ends_with("+json") {
+        return Err(parameter("content-type", "application/json is required.".into()));
+    }
+    let max_age = max_age.map(Duration::from_millis);
+    let dry_run = DryRunRequest { process, to, body: body.to_vec(), max_age };
+    let client = client(&request);
+    let work = {
+        let api = api.clone();
+        async move {
+            match api.compute.prepare_dry_run(dry_run).await? {
+                DryRunStage::Known(result) => Ok(result),
+                DryRunStage::Open(open) => {
+                    let Options { rate_limit_window, rate_limit_requests, .. } = &*api.options;
+                    api.rate_limit.count(&client, *rate_limit_window, *rate_limit_requests)?;
+                    api.compute.dry_run(*open).await
+                }
+            }
+        }
+    };
+    let busy = format!("Evaluation of process \"{process}\" is in progress.");
+    unless_busy(&api, &query, busy, work).await
+}
+
+/// Waits for `work`; when the unit has a threshold and it passes first, answers 202 and lets the work go on.
+async fn unless_busy(
+    api: &Api,
+    query: &Query,
+    busy: String,
+    work: impl Future<Output = Result<String, Error>> + 'static,
+) -> Answer {
+    let threshold = api.options.busy_threshold.filter(|_| query.get("no-busy").is_none());
+    let result = match threshold {
+        None => work.await,
+        Some(threshold) => {
+            let work = actix_web::rt::spawn(work);
+            match tokio::time::timeout(threshold, work).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(Error::Stopping),
+                Err(_) => return Ok(HttpResponse::Accepted().json(json!({ "message": busy }))),
+            }
+        }
+    };
+    Ok(json_text(StatusCode::OK, result?))
+}
+
+fn json_text(status: StatusCode, text: String) -> HttpResponse {
+    HttpResponse::build(status).content_type("application/json; charset=utf-8").body(text)
+}
+
+fn parameter(field: &str, reason: String) -> ApiError {
+    Error::Parameters(format!("'{field}': {reason}")).into()
+}
+
+/// The process of a request, which must be served here. Every spelling of an id means the same process.
+fn process_id(api: &Api, text: Option<impl AsRef<str>>) -> Result<ProcessId, ApiError> {
+    let text = text.ok_or_else(|| parameter("processId", "Required.".into()))?;
+    if text.as_ref().is_empty() {
+        return Err(parameter("processId", "a process-id query parameter is required.".into()));
+    }
+    let process = text.as_ref().parse().map_err(|error| parameter("processId", format!("{error}.")))?;
+    api.compute.admit(process)?;
+    Ok(process)
+}
+
+fn path_id<T: std::str::FromStr<Err = holon_protocol::id::ParseIdError>>(
+    request: &HttpRequest,
+    part: &str,
+    field: &str,
+) -> Result<T, ApiError> {
+    let text = request.match_info().get(part).unwrap_or_default();
+    text.parse().map_err(|error| parameter(field, format!("{error}.")))
+}
+
+/// Who asks: the first address a proxy noted, else the peer.
+fn client(request: &HttpRequest) -> String {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let forwarded = header("x-forwarded-for").and_then(|list| list.split(',').next()).map(str::trim);
+    let named = forwarded.or_else(|| header("x-real-ip")).filter(|name| !name.is_empty() && name.len() <= 64);
+    match named {
+        Some(name) => name.to_owned(),
+        None => request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default(),
+    }
+}
+
+/// Query parameters; the first of several with one name counts.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(request: &HttpRequest) -> Self {
+        Self(url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect())
+    }
+
+    fn required(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| Cow::Borrowed(value.as_str()))
+    }
+
+    /// A parameter that is neither missing nor empty nor the text `undefined`, which some clients send for nothing.
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.required(name).filter(|value| !value.is_empty() && value != "undefined")
+    }
+
+    fn bound(&self, name: &str) -> Result<Option<Bound>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let bound = Bound::parse(&text);
+        bound.map(Some).ok_or_else(|| parameter(name, "a cursor or a timestamp in milliseconds is required.".into()))
+    }
+
+    fn limit(&self, default: usize) -> Result<usize, ApiError> {
+        let Some(text) = self.get("limit") else { return Ok(default) };
+        match text.parse::<usize>() {
+            Ok(limit) if limit > 0 => Ok(limit.min(MAX_LIMIT)),
+            _ => Err(parameter("limit", format!("a number from 1 to {MAX_LIMIT} is required, not {text:?}."))),
+        }
+    }
+}

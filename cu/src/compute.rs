@@ -1,0 +1,329 @@
+//! What the routes call: results, listings, states and dry runs of processes.
+//!
+//! Results that have been evaluated come from the result store and touch nothing else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use holon_protocol::{MessageId, ProcessId, Timestamp};
+use sha2::{Digest, Sha256};
+
+use crate::actor::{Actors, Image, State};
+use crate::advance::{Goal, Sources};
+use crate::error::Error;
+use crate::hydrate::DryRun;
+use crate::machine::Call;
+use crate::options::Options;
+use crate::pool::{Pool, PoolError};
+use crate::results::{Bound, Listing, Page, Record, Sort, StoreError};
+
+/// Bytes of dry-run results kept.
+const DRY_RUN_CACHE_BYTES: usize = 64 << 20;
+/// Past states kept for dry runs at a message.
+const PAST_STATES: usize = 16;
+
+/// The unit's work, without HTTP. Cheap to clone.
+#[derive(Clone)]
+pub struct Compute(Arc<Inner>);
+
+struct Inner {
+    actors: Actors,
+    sources: Arc<Sources>,
+    dry_runs: Pool,
+    results: Mutex<DryRunCache>,
+    past: Mutex<HashMap<(ProcessId, Timestamp), (Arc<State>, Instant)>>,
+    options: Arc<Options>,
+}
+
+/// What a dry run is asked for.
+#[derive(Debug, Clone)]
+pub struct DryRunRequest {
+    /// The process.
+    pub process: ProcessId,
+    /// The message after which to run; `None` is the present.
+    pub to: Option<MessageId>,
+    /// Body of the request.
+    pub body: Vec<u8>,
+    /// How old the state may be; `None` is the default.
+    pub max_age: Option<Duration>,
+}
+
+/// Where a dry run stands before it is evaluated.
+pub enum DryRunStage {
+    /// The result is known.
+    Known(String),
+    /// It must be evaluated.
+    Open(Box<OpenDryRun>),
+}
+
+/// A dry run to evaluate.
+pub struct OpenDryRun {
+    state: Arc<State>,
+    message: DryRun,
+    key: [u8; 32],
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn stored(error: StoreError) -> Error {
+    Error::Store(error.to_string())
+}
+
+impl Compute {
+    /// The unit's work.
+    pub fn new(actors: Actors, sources: Arc<Sources>, dry_runs: Pool, options: Arc<Options>) -> Self {
+        Self(Arc::new(Inner { actors, sources, dry_runs, results: Mutex::default(), past: Mutex::default(), options }))
+    }
+
+    /// Refuses processes that are not served here (spec 05 §2).
+    pub fn admit(&self, process: ProcessId) -> Result<(), Error> {
+        let Options { restrict_processes, allow_processes, .. } = &*self.0.options;
+        let allowed = allow_processes.is_empty() || allow_processes.contains(&process);
+        if restrict_processes.contains(&process) || !allowed {
+            return Err(Error::ProcessDenied(process));
+        }
+        Ok(())
+    }
+
+    /// The result of a message as JSON (spec 05 §2.3), evaluated if it has not been.
+    pub async fn result(&self, process: ProcessId, message: MessageId) -> Result<String, Error> {
+        if let Some(record) = self.stored(process, message)? {
+            return Ok(record.result_json());
+        }
+        let (goal, nonce, entry) = self.find(process, message).await?;
+        self.0.actors.evaluate(process, goal, Some(nonce), entry).await?;
+        if let Some(record) = self.stored(process, message)? {
+            return Ok(record.result_json());
+        }
+        // The process is past it, but the store does not have it (any more).
+        tracing::warn!(%process, %message, "evaluated but not stored; replaying");
+        self.0.actors.replay(process, goal).await?;
+        match self.stored(process, message)? {
+            Some(record) => Ok(record.result_json()),
+            None => Err(Error::NotInLog { message: message.to_string(), process }),
+        }
+    }
+
+    /// Stored results (spec 05 §2.4); evaluates nothing.
+    pub async fn results(
+        &self,
+        process: ProcessId,
+        listing: Listing,
+        from: Option<Bound>,
+        to: Option<Bound>,
+        sort: Sort,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let results = self.0.sources.results.clone();
+        let page = move || results.page(process, listing, from.as_ref(), to.as_ref(), sort, limit);
+        tokio::task::spawn_blocking(page).await.map_err(|_| Error::Stopping)?.map_err(stored)
+    }
+
+    /// Evaluates up to `to` (the present without it), then lists cron results (spec 05 §2.5).
+    pub async fn cron(
+        &self,
+        process: ProcessId,
+        from: Option<Bound>,
+        to: Option<Bound>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let goal = to.as_ref().map_or(Goal::Latest, |to| Goal::Time(to.timestamp()));
+        self.0.actors.evaluate(process, goal, None, None).await?;
+        self.results(process, Listing::Cron, from, to, Sort::Ascending, limit).await
+    }
+
+    /// The memory of a process at a time, or now (spec 05 §2.6).
+    pub async fn image(&self, process: ProcessId, to: Option<Timestamp>) -> Result<Image, Error> {
+        self.0.actors.image(process, to.map_or(Goal::Latest, Goal::Time)).await
+    }
+
+    /// First half of a dry run: finds the state, and perhaps the result.
+    pub async fn prepare_dry_run(&self, request: DryRunRequest) -> Result<DryRunStage, Error> {
+        let message = DryRun::from_body(&request.body).map_err(Error::Parameters)?;
+        let process = request.process;
+        let state = match request.to {
+            None => {
+                let max_age = request.max_age.unwrap_or(self.0.options.dry_run_max_age);
+                self.0.actors.state(process, Goal::Latest, max_age).await?
+            }
+            Some(to) => self.past_state(process, to).await?,
+        };
+        // The state is part of the key: a dry run sees every message that has been evaluated.
+        let mut hash = Sha256::new_with_prefix(process.as_bytes());
+        let mut position = Vec::new();
+        if let Some(at) = &state.position {
+            at.key.write(&mut position);
+        }
+        hash.update((position.len() as u64).to_le_bytes());
+        hash.update(&position);
+        hash.update(&request.body);
+        let key = hash.finalize().into();
+        if let Some(result) = lock(&self.0.results).get(&key, self.0.options.dry_run_result_ttl) {
+            return Ok(DryRunStage::Known(result));
+        }
+        Ok(DryRunStage::Open(Box::new(OpenDryRun { state, message, key })))
+    }
+
+    /// Second half of a dry run: evaluates it on a copy of the state.
+    pub async fn dry_run(&self, open: OpenDryRun) -> Result<String, Error> {
+        let OpenDryRun { state, message, key } = open;
+        let metrics = self.0.sources.metrics.clone();
+        let job = move || -> Result<String, Error> {
+            let mut text = String::new();
+            message.write(state.process.id, state.timestamp(), state.block_height(), &mut text);
+            let height = message.block_height(state.block_height());
+            let call = Call {
+                message: &text,
+                environment: &state.process.environment,
+                block_height: height.0,
+                process_tags: &state.process.record.tags,
+                module_tags: &state.process.module_tags,
+            };
+            let evaluation = state.fork.apply(&call).map_err(|failure| Error::Host(failure.to_string()))?;
+            let record = Record::new(&evaluation, height, None);
+            metrics.dry_run(record.failed);
+            Ok(record.result_json())
+        };
+        let result = self.0.dry_runs.run(job).await.map_err(|error| match error {
+            PoolError::Full => Error::DryRunQueue,
+            PoolError::Closed => Error::Stopping,
+            PoolError::Panicked => Error::Host(error.to_string()),
+        })??;
+        lock(&self.0.results).insert(key, result.clone());
+        Ok(result)
+    }
+
+    fn stored(&self, process: ProcessId, message: MessageId) -> Result<Option<Record>, Error> {
+        self.0.sources.results.by_message(process, message).map_err(stored)
+    }
+
+    /// Where a message stands in the log of its process (spec 05 §4.4).
+    async fn find(
+        &self,
+        process: ProcessId,
+        message: MessageId,
+    ) -> Result<(Goal, u64, Option<holon_protocol::wire::Entry>), Error> {
+        let scheduler = self.0.sources.locate(process).await?;
+        if message == MessageId::from(process) {
+            let record = self.0.sources.loader.record(&scheduler, process).await?;
+            return Ok((Goal::Entry(record.timestamp), 0, None));
+        }
+        let position = self.0.sources.scheduler.position(&scheduler, process, message).await?;
+        if position.process != process {
+            return Err(Error::NotInLog { message: message.to_string(), process });
+        }
+        Ok((Goal::Entry(position.timestamp), position.nonce.0, position.entry))
+    }
+
+    async fn past_state(&self, process: ProcessId, to: MessageId) -> Result<Arc<State>, Error> {
+        let (goal, nonce, entry) = self.find(process, to).await?;
+        let Goal::Entry(timestamp) = goal else { return Err(Error::Stopping) };
+        let ttl = self.0.options.dry_run_state_ttl;
+        {
+            let mut past = lock(&self.0.past);
+            past.retain(|_, (_, since)| since.elapsed() <= ttl);
+            if let Some((state, _)) = past.get(&(process, timestamp)) {
+                return Ok(state.clone());
+            }
+        }
+        // Stores the results on the way, as a request for the message itself would.
+        self.0.actors.evaluate(process, goal, Some(nonce), entry).await?;
+        let state = self.0.actors.state(process, goal, Duration::ZERO).await?;
+        let mut past = lock(&self.0.past);
+        if past.len() >= PAST_STATES {
+            past.clear();
+        }
+        past.insert((process, timestamp), (state.clone(), Instant::now()));
+        Ok(state)
+    }
+
+    /// Drops what is kept in memory for too long.
+    pub fn sweep(&self) {
+        let options = &self.0.options;
+        lock(&self.0.past).retain(|_, (_, since)| since.elapsed() <= options.dry_run_state_ttl);
+        lock(&self.0.results).expire(options.dry_run_result_ttl);
+    }
+
+    /// Ends the evaluation threads.
+    pub fn close(&self) {
+        self.0.sources.pool.close();
+        self.0.dry_runs.close();
+        if let Err(error) = self.0.sources.results.flush() {
+            tracing::warn!(%error, "results could not be written; they will be evaluated again");
+        }
+    }
+}
+
+/// Results of dry runs.
+#[derive(Default)]
+struct DryRunCache {
+    results: HashMap<[u8; 32], (String, Instant)>,
+    bytes: usize,
+}
+
+impl DryRunCache {
+    fn get(&self, key: &[u8; 32], ttl: Duration) -> Option<String> {
+        self.results.get(key).filter(|(_, since)| since.elapsed() <= ttl).map(|(result, _)| result.clone())
+    }
+
+    fn insert(&mut self, key: [u8; 32], result: String) {
+        if self.bytes + result.len() > DRY_RUN_CACHE_BYTES {
+            // The oldest half makes room.
+            let mut times: Vec<Instant> = self.results.values().map(|(_, since)| *since).collect();
+            times.sort_unstable();
+            let middle = times.get(times.len() / 2).copied();
+            self.results.retain(|_, (_, since)| Some(*since) > middle);
+            self.count();
+        }
+        if self.bytes + result.len() <= DRY_RUN_CACHE_BYTES {
+            self.bytes += result.len();
+            if let Some((old, _)) = self.results.insert(key, (result, Instant::now())) {
+                self.bytes -= old.len();
+            }
+        }
+    }
+
+    fn expire(&mut self, ttl: Duration) {
+        self.results.retain(|_, (_, since)| since.elapsed() <= ttl);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.bytes = self.results.values().map(|(result, _)| result.len()).sum();
+    }
+}
+
+/// A sliding window of requests by client (spec 05 §2.7).
+#[derive(Debug, Default)]
+pub struct RateLimit {
+    clients: Mutex<HashMap<String, Vec<Instant>>>,
+}
+
+/// Most clients that are told apart.
+const RATE_LIMIT_CLIENTS: usize = 100_000;
+
+impl RateLimit {
+    /// Counts a request of `client`.
+    pub fn count(&self, client: &str, window: Duration, limit: u32) -> Result<(), Error> {
+        if window.is_zero() || limit == 0 {
+            return Ok(());
+        }
+        let mut clients = lock(&self.clients);
+        if clients.len() >= RATE_LIMIT_CLIENTS {
+            clients.retain(|_, times| times.last().is_some_and(|last| last.elapsed() < window));
+            if clients.len() >= RATE_LIMIT_CLIENTS && !clients.contains_key(client) {
+                return Err(Error::RateLimit);
+            }
+        }
+        let times = clients.entry(client.to_owned()).or_default();
+        times.retain(|time| time.elapsed() < window);
+        if times.len() >= limit as usize {
+            return Err(Error::RateLimit);
+        }
+        times.push(Instant::now());
+        Ok(())
+    }
+}

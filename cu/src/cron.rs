@@ -1,0 +1,379 @@
+//! Cron messages of a process: what its tags ask for, and which messages that makes between two points of its log
+//! (spec 05 §9). Pure.
+//!
+//! A [`Walk`] goes from one scheduled entry (or the process) towards the next in ticks of a second. It can be stopped at
+//! any right end and continued later to a further one, and emits the same messages as one walk to that end: so how often
+//! somebody asks for cron results does not change what the process sees.
+
+use std::collections::VecDeque;
+
+use holon_protocol::{BlockHeight, Tags, Timestamp};
+
+/// Length of a tick in milliseconds.
+const TICK_MS: u64 = 1000;
+/// Most crons a process may define; tags of a data item cannot hold more.
+const MAX_CRONS: usize = 128;
+
+/// The cron tags of a process cannot be used; its evaluation fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CronError {
+    /// A `Cron-Tag-…` comes before any `Cron-Interval`.
+    #[error("Cron-Tag {name:?} found before any Cron-Interval; put the interval first")]
+    TagBeforeInterval {
+        /// The tag's name.
+        name: String,
+    },
+    /// A time interval below a second.
+    #[error("time-based cron cannot be less than 1 second: {interval:?}")]
+    TooShort {
+        /// The interval as written.
+        interval: String,
+    },
+    /// More crons than allowed.
+    #[error("more than {MAX_CRONS} Cron-Interval tags")]
+    TooMany,
+}
+
+/// A block as gateways report it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Block {
+    /// Milliseconds.
+    pub timestamp: Timestamp,
+    /// Height.
+    pub height: BlockHeight,
+}
+
+/// One `Cron-Interval` with its tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cron {
+    /// The interval as written.
+    interval: String,
+    /// Blocks or seconds; `None` never fires.
+    every: Option<u64>,
+    tags: Tags,
+}
+
+/// What a process's tags ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// In the order of the tags.
+    blocks: Vec<Cron>,
+    /// Shortest first, else in the order of the tags.
+    times: Vec<Cron>,
+}
+
+/// A cron message to evaluate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CronMessage<'a> {
+    /// `<index>-<interval as written>`.
+    pub id: String,
+    /// Its tags.
+    pub tags: &'a Tags,
+    /// When it fires.
+    pub timestamp: Timestamp,
+    /// Height of the last block seen.
+    pub block_height: BlockHeight,
+}
+
+impl Schedule {
+    /// Reads the tags of a process.
+    pub fn from_tags(tags: &Tags) -> Result<Self, CronError> {
+        enum Last {
+            Block(usize),
+            Time(usize),
+        }
+        let mut schedule = Self::default();
+        let mut last = None;
+        for tag in tags {
+            if tag.name == "Cron-Interval" {
+                if schedule.blocks.len() + schedule.times.len() == MAX_CRONS {
+                    return Err(CronError::TooMany);
+                }
+                let interval = tag.value.clone();
+                let mut parts = tag.value.split('-').map(str::trim);
+                let (count, unit) = (parts.next().unwrap_or_default(), parts.next());
+                if matches!(unit, Some("block" | "blocks")) {
+                    let every = leading_integer(count).filter(|&every| every > 0);
+                    schedule.blocks.push(Cron { interval, every, tags: Tags::default() });
+                    last = Some(Last::Block(schedule.blocks.len() - 1));
+                } else {
+                    let every = unit.and_then(|unit| milliseconds(count, unit)).map(|length| (length / 1000.0) as u64);
+                    if every == Some(0) {
+                        return Err(CronError::TooShort { interval });
+                    }
+                    schedule.times.push(Cron { interval, every, tags: Tags::default() });
+                    last = Some(Last::Time(schedule.times.len() - 1));
+                }
+            } else if let Some(name) = tag.name.strip_prefix("Cron-Tag-") {
+                let cron = match last {
+                    Some(Last::Block(at)) => &mut schedule.blocks[at],
+                    Some(Last::Time(at)) => &mut schedule.times[at],
+                    None => return Err(CronError::TagBeforeInterval { name: tag.name.clone() }),
+                };
+                cron.tags.push(name, tag.value.as_str());
+            }
+        }
+        schedule.times.sort_by_key(|cron| cron.every.unwrap_or(u64::MAX));
+        Ok(schedule)
+    }
+
+    /// Whether the process has no crons at all.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.times.is_empty()
+    }
+}
+
+fn leading_integer(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
+    text[..digits].parse().ok()
+}
+
+/// The duration in milliseconds, `None` for what is not one.
+fn milliseconds(count: &str, unit: &str) -> Option<f64> {
+    if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
+    }
+    let count: f64 = count.parse().ok()?;
+    let unit = match unit.to_ascii_lowercase().as_str() {
+        "ms" | "msec" | "msecs" | "millisecond" | "milliseconds" => 1.0,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1e3,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60e3,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3600e3,
+        "d" | "day" | "days" => 86_400e3,
+        "w" | "week" | "weeks" => 7.0 * 86_400e3,
+        "y" | "yr" | "yrs" | "year" | "years" => 365.25 * 86_400e3,
+        _ => return None,
+    };
+    Some(count * unit)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fired {
+    Block(usize),
+    Time(usize),
+}
+
+/// Cron messages after one scheduled entry, in order.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    /// The process's own block.
+    origin: Block,
+    /// Next tick, in milliseconds.
+    tick: u64,
+    /// Last block consumed; later blocks are greater.
+    consumed: Block,
+    /// Height of the current block.
+    height: BlockHeight,
+    fired: VecDeque<(Fired, Timestamp, BlockHeight)>,
+}
+
+impl Walk {
+    /// Starts after `left`, a scheduled entry or the process itself, of a process whose own block is `origin`.
+    pub fn new(origin: Block, left: Block) -> Self {
+        Self {
+            origin,
+            tick: left.timestamp.0,
+            consumed: Block { timestamp: left.timestamp, height: BlockHeight(u64::MAX) },
+            height: left.height,
+            fired: VecDeque::new(),
+        }
+    }
+
+    /// Height of the last block seen.
+    pub fn height(&self) -> BlockHeight {
+        self.height
+    }
+
+    /// The next message before `right`, or `None` when there is none; it stays the next one until [`Self::advance`].
+    /// `blocks` is ascending and holds at least the known blocks between the left end and `right`.
+    pub fn peek<'a>(&mut self, schedule: &'a Schedule, blocks: &[Block], right: Timestamp) -> Option<CronMessage<'a>> {
+        loop {
+            if let Some(&(fired, timestamp, block_height)) = self.fired.front() {
+                let (index, cron) = match fired {
+                    Fired::Block(index) => (index, &schedule.blocks[index]),
+                    Fired::Time(index) => (index, &schedule.times[index]),
+                };
+                let id = format!("{index}-{}", cron.interval);
+                return Some(CronMessage { id, tags: &cron.tags, timestamp, block_height });
+            }
+            if self.tick >= right.0 || schedule.is_empty() {
+                return None;
+            }
+            self.step(schedule, blocks, right);
+        }
+    }
+
+    /// Goes on to the message after the one that [`Self::peek`] gave.
+    pub fn advance(&mut self) {
+        self.fired.pop_front();
+    }
+
+    fn step(&mut self, schedule: &Schedule, blocks: &[Block], right: Timestamp) {
+        let tick = self.tick;
+        self.tick += TICK_MS;
+        let next = blocks.partition_point(|block| *block <= self.consumed);
+        // At most one block is consumed per tick.
+        if let Some(&block) = blocks.get(next)
+            && block.timestamp < right
+            && tick / 1000 >= block.timestamp.0 / 1000
+        {
+            self.consumed = block;
+            self.height = block.height;
+            let since = block.height.0.checked_sub(self.origin.height.0).filter(|&since| since > 0);
+            for (index, cron) in schedule.blocks.iter().enumerate() {
+                if fires(cron, since) {
+                    self.fired.push_back((Fired::Block(index), block.timestamp, block.height));
+                }
+            }
+        }
+        let since = (tick / 1000).checked_sub(self.origin.timestamp.0 / 1000).filter(|&since| since > 0);
+        for (index, cron) in schedule.times.iter().enumerate() {
+            if fires(cron, since) {
+                self.fired.push_back((Fired::Time(index), Timestamp(tick), self.height));
+            }
+        }
+    }
+}
+
+fn fires(cron: &Cron, since: Option<u64>) -> bool {
+    matches!((cron.every, since), (Some(every), Some(since)) if since.is_multiple_of(every))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn block(height: u64, timestamp: u64) -> Block {
+        Block { timestamp: Timestamp(timestamp), height: BlockHeight(height) }
+    }
+
+    fn example() -> (Schedule, Vec<Block>) {
+        let tags = Tags::from_iter([
+            ("Cron-Interval", "10-seconds"),
+            ("Cron-Tag-Action", "Tick10"),
+            ("Cron-Interval", "2-blocks"),
+            ("Cron-Tag-Action", "Blk"),
+            ("Cron-Interval", "5-seconds"),
+            ("Cron-Tag-Action", "Tick5"),
+        ]);
+        let blocks =
+            vec![block(101, 1000003000), block(102, 1000007000), block(103, 1000007400), block(104, 1000021000)];
+        (Schedule::from_tags(&tags).unwrap(), blocks)
+    }
+
+    fn walk(schedule: &Schedule, blocks: &[Block], origin: Block, left: Block, right: u64) -> Vec<(String, u64, u64)> {
+        let mut walk = Walk::new(origin, left);
+        let mut out = Vec::new();
+        while let Some(cron) = walk.peek(schedule, blocks, Timestamp(right)) {
+            out.push((cron.id, cron.timestamp.0, cron.block_height.0));
+            walk.advance();
+        }
+        out
+    }
+
+    fn rows(rows: &[(&str, u64, u64)]) -> Vec<(String, u64, u64)> {
+        rows.iter().map(|&(id, timestamp, height)| (id.to_owned(), timestamp, height)).collect()
+    }
+
+    #[test]
+    fn the_worked_example_of_the_specification_comes_out_exactly() {
+        let (schedule, blocks) = example();
+        let origin = block(100, 1000000250);
+        assert_eq!(
+            walk(&schedule, &blocks, origin, origin, 1000010900),
+            rows(&[
+                ("0-5-seconds", 1000005250, 101),
+                ("0-2-blocks", 1000007000, 102),
+                ("0-5-seconds", 1000010250, 103),
+                ("1-10-seconds", 1000010250, 103),
+            ])
+        );
+        assert_eq!(
+            walk(&schedule, &blocks, origin, block(103, 1000010900), 1000022000),
+            rows(&[
+                ("0-5-seconds", 1000010900, 103),
+                ("1-10-seconds", 1000010900, 103),
+                ("0-5-seconds", 1000015900, 103),
+                ("0-5-seconds", 1000020900, 103),
+                ("1-10-seconds", 1000020900, 103),
+                ("0-2-blocks", 1000021000, 104),
+            ])
+        );
+    }
+
+    #[test]
+    fn cron_tags_belong_to_the_interval_before_them() {
+        let (schedule, _) = example();
+        assert_eq!(schedule.times[0].tags, Tags::from_iter([("Action", "Tick5")]));
+        assert_eq!(schedule.times[1].tags, Tags::from_iter([("Action", "Tick10")]));
+        assert_eq!(schedule.blocks[0].tags, Tags::from_iter([("Action", "Blk")]));
+        let early = Tags::from_iter([("Cron-Tag-Action", "x"), ("Cron-Interval", "1-second")]);
+        assert!(matches!(Schedule::from_tags(&early), Err(CronError::TagBeforeInterval { .. })));
+    }
+
+    #[test]
+    fn intervals_are_read_like_the_specification_says() {
+        for (text, expected) in [
+            ("1-second", Some(1)),
+            ("1.5-Seconds", Some(1)),
+            ("2-minutes", Some(120)),
+            ("1-h", Some(3600)),
+            ("1-week", Some(604_800)),
+            ("2-years", Some(63_115_200)),
+            (" 3 - days ", Some(259_200)),
+            ("5000-ms", Some(5)),
+            ("1-month", None),
+            ("x-seconds", None),
+            ("7", None),
+        ] {
+            let schedule = Schedule::from_tags(&Tags::from_iter([("Cron-Interval", text)])).unwrap();
+            assert_eq!(schedule.times[0].every, expected, "{text}");
+        }
+        for text in ["999-ms", "0-seconds", "0.9-s"] {
+            let result = Schedule::from_tags(&Tags::from_iter([("Cron-Interval", text)]));
+            assert_eq!(result, Err(CronError::TooShort { interval: text.into() }));
+        }
+        for (text, expected) in [("10-blocks", Some(10)), ("1-block", Some(1)), ("0-blocks", None), ("x-blocks", None)]
+        {
+            let schedule = Schedule::from_tags(&Tags::from_iter([("Cron-Interval", text)])).unwrap();
+            assert_eq!(schedule.blocks[0].every, expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stopping_and_continuing_changes_nothing(
+            remainder in 0u64..1000,
+            gaps in prop::collection::vec(1u64..9, 0..20),
+            stops in prop::collection::vec(0u64..60_000, 0..6),
+        ) {
+            let (schedule, _) = example();
+            let origin = block(100, 1_000_000_000 + remainder);
+            let mut at = 1_000_000_000;
+            let mut blocks: Vec<Block> = gaps.iter().zip(101..).map(|(gap, height)| {
+                at += gap * 1000;
+                block(height, at)
+            }).collect();
+            blocks.sort();
+            let end = 1_000_060_000;
+            let whole = walk(&schedule, &blocks, origin, origin, end);
+            let mut stops: Vec<u64> = stops.into_iter().map(|stop| 1_000_000_000 + stop).collect();
+            stops.sort_unstable();
+            stops.push(end);
+            let mut walk = Walk::new(origin, origin);
+            let mut pieces = Vec::new();
+            for stop in stops {
+                while let Some(cron) = walk.peek(&schedule, &blocks, Timestamp(stop)) {
+                    pieces.push((cron.id, cron.timestamp.0, cron.block_height.0));
+                    walk.advance();
+                }
+            }
+            prop_assert_eq!(&pieces, &whole);
+            let mut seen = std::collections::HashSet::new();
+            prop_assert!(whole.iter().all(|(id, timestamp, _)| seen.insert((id.clone(), *timestamp))));
+            prop_assert!(whole.iter().all(|(_, timestamp, _)| *timestamp < end));
+        }
+    }
+}

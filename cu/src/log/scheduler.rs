@@ -1,0 +1,244 @@
+//! Reading from scheduler units (spec 02 §6 – §7, spec 05 §4.4).
+//!
+//! Every answer is bounded and every request retried with doubling pauses. Large answers are parsed on a blocking
+//! thread, so that a page of a busy process does not hold up the others.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use holon_arweave::UrlPolicy;
+use holon_protocol::{BlockHeight, MessageId, Nonce, ProcessId, Timestamp, wire};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::error::Error;
+
+/// Most bytes of an answer; a page that is larger is asked for again in smaller pieces.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Answers above this size are parsed on a blocking thread.
+const PARSE_INLINE_BYTES: usize = 128 << 10;
+/// Most bytes of a foreign error body that an error repeats.
+const MAX_QUOTED_BYTES: usize = 1024;
+/// Longest time for one answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest pause between two tries.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// A client of scheduler units; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Scheduler {
+    guarded: reqwest::Client,
+    trusted: reqwest::Client,
+    /// URLs the operator configured; they may be anywhere.
+    operator: Vec<Url>,
+    retries: u32,
+    backoff: Duration,
+    page_size: u32,
+}
+
+/// Where a message stands in the log of a process.
+#[derive(Debug, Clone)]
+pub struct Position {
+    /// The process that the assignment names.
+    pub process: ProcessId,
+    /// Timestamp of the assignment.
+    pub timestamp: Timestamp,
+    /// Nonce of the assignment.
+    pub nonce: Nonce,
+    /// The whole entry; old schedulers do not send it.
+    pub entry: Option<wire::Entry>,
+}
+
+/// A scheduler's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Its time.
+    pub timestamp: Timestamp,
+    /// The height it last saw.
+    pub block_height: BlockHeight,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PositionAnswer {
+    Entry(Box<wire::Entry>),
+    Old { process_id: ProcessId, timestamp: Loose, nonce: Loose },
+}
+
+#[derive(Deserialize)]
+struct NowAnswer {
+    timestamp: Loose,
+    block_height: Loose,
+}
+
+/// A number, or its decimal text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Number(u64),
+    Text(String),
+}
+
+impl Loose {
+    fn number(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+        }
+    }
+}
+
+impl Scheduler {
+    /// A client that connects only where `policy` allows, and to what the operator configured.
+    pub fn new(
+        policy: UrlPolicy,
+        operator: Vec<Url>,
+        retries: u32,
+        backoff: Duration,
+        page_size: u32,
+    ) -> Result<Self, reqwest::Error> {
+        let guarded = policy.client().timeout(REQUEST_TIMEOUT).build()?;
+        let trusted = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build()?;
+        Ok(Self { guarded, trusted, operator, retries, backoff, page_size })
+    }
+
+    /// `GET /{message}?process-id={process}`.
+    pub async fn position(&self, base: &Url, process: ProcessId, message: MessageId) -> Result<Position, Error> {
+        let (process, message) = (process.to_string(), message.to_string());
+        let answer = self.get("message", base, &[&message], &[("process-id", &process)]).await?;
+        match answer {
+            PositionAnswer::Entry(entry) => {
+                let assignment = holon_protocol::assignment::Assignment::from_tags(&entry.assignment.tags)
+                    .map_err(|error| unreadable("message", error))?;
+                Ok(Position {
+                    process: assignment.process,
+                    timestamp: assignment.timestamp,
+                    nonce: assignment.nonce,
+                    entry: Some(*entry),
+                })
+            }
+            PositionAnswer::Old { process_id, timestamp, nonce } => match (timestamp.number(), nonce.number()) {
+                (Some(timestamp), Some(nonce)) => Ok(Position {
+                    process: process_id,
+                    timestamp: Timestamp(timestamp),
+                    nonce: Nonce(nonce),
+                    entry: None,
+                }),
+                _ => Err(unreadable("message", "timestamp and nonce must be numbers")),
+            },
+        }
+    }
+
+    /// `GET /processes/{process}`.
+    pub async fn process(&self, base: &Url, process: ProcessId) -> Result<wire::Process, Error> {
+        self.get("process", base, &["processes", &process.to_string()], &[]).await
+    }
+
+    /// `GET /timestamp?process-id={process}`.
+    pub async fn now(&self, base: &Url, process: ProcessId) -> Result<Now, Error> {
+        let answer: NowAnswer = self.get("time", base, &["timestamp"], &[("process-id", &process.to_string())]).await?;
+        match (answer.timestamp.number(), answer.block_height.number()) {
+            (Some(timestamp), Some(height)) => {
+                Ok(Now { timestamp: Timestamp(timestamp), block_height: BlockHeight(height) })
+            }
+            _ => Err(unreadable("time", "timestamp and block_height must be numbers")),
+        }
+    }
+
+    /// A page of the log: entries after `from` (all, the process's own too, without it) up to and including `to`.
+    pub async fn page(
+        &self,
+        base: &Url,
+        process: ProcessId,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<wire::Page, Error> {
+        let process = process.to_string();
+        let (from, to) = (from.map(|from| from.to_string()), to.map(|to| to.to_string()));
+        let mut limit = self.page_size;
+        loop {
+            let limit_text = limit.to_string();
+            let mut query = vec![("process-id", process.as_str())];
+            query.extend(from.as_deref().map(|from| ("from", from)));
+            query.extend(to.as_deref().map(|to| ("to", to)));
+            query.push(("limit", &limit_text));
+            match self.get("messages", base, &[&process], &query).await {
+                Err(Error::SchedulerUnreadable { reason, .. }) if reason == TOO_LARGE && limit > 1 => limit /= 8,
+                other => return other,
+            }
+            limit = limit.max(1);
+        }
+    }
+
+    async fn get<T: DeserializeOwned + Send + 'static>(
+        &self,
+        what: &'static str,
+        base: &Url,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, Error> {
+        let mut url = base.clone();
+        url.path_segments_mut()
+            .map_err(|()| unreadable(what, "its URL cannot have paths"))?
+            .pop_if_empty()
+            .extend(path);
+        url.query_pairs_mut().clear().extend_pairs(query);
+        if query.is_empty() {
+            url.set_query(None);
+        }
+        let client = if self.operator.contains(base) { &self.trusted } else { &self.guarded };
+        let mut pause = self.backoff;
+        let mut tries_left = self.retries;
+        loop {
+            let error = match fetch(client, what, url.clone()).await {
+                Ok(body) => return parse(what, body).await,
+                Err(error) => error,
+            };
+            let large = matches!(&error, Error::SchedulerUnreadable { reason, .. } if reason == TOO_LARGE);
+            if tries_left == 0 || large {
+                return Err(error);
+            }
+            tries_left -= 1;
+            tracing::debug!(%url, %error, "scheduler did not answer; trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_BACKOFF);
+        }
+    }
+}
+
+const TOO_LARGE: &str = "the answer is too large";
+
+fn unreadable(what: &'static str, reason: impl ToString) -> Error {
+    Error::SchedulerUnreadable { what, reason: reason.to_string() }
+}
+
+async fn fetch(client: &reqwest::Client, what: &'static str, url: Url) -> Result<Bytes, Error> {
+    let mut response = client.get(url).send().await.map_err(|error| unreadable(what, error.without_url()))?;
+    let status = response.status();
+    let limit = if status.is_success() { MAX_ANSWER_BYTES } else { MAX_QUOTED_BYTES };
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreadable(what, error.without_url()))? {
+        if body.len() + chunk.len() > limit {
+            if status.is_success() {
+                return Err(unreadable(what, TOO_LARGE));
+            }
+            body.extend_from_slice(&chunk[..limit - body.len()]);
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return Ok(body.freeze());
+    }
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Err(Error::Scheduler { what, status: status.as_u16(), body })
+}
+
+async fn parse<T: DeserializeOwned + Send + 'static>(what: &'static str, body: Bytes) -> Result<T, Error> {
+    let read = move |body: Bytes| serde_json::from_slice(&body).map_err(|error| unreadable(what, error));
+    if body.len() <= PARSE_INLINE_BYTES {
+        return read(body);
+    }
+    tokio::task::spawn_blocking(move || read(body)).await.map_err(|error| unreadable(what, error))?
+}

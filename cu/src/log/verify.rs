@@ -1,0 +1,157 @@
+//! Checks of log entries: the hash chain, the order of nonces and timestamps, and that ids and addresses belong to the
+//! signatures and keys next to them. Pure.
+//!
+//! What the scheduler's JSON does not hold (the assignment's anchor, a message's bytes where its data is not text) cannot
+//! be checked here, so signatures cannot be verified; the chain makes two different logs of one process impossible to
+//! confuse.
+
+use holon_protocol::assignment::Assignment;
+use holon_protocol::chain::HashChain;
+use holon_protocol::{Address, AssignmentId, ItemId, Nonce, ProcessId, Timestamp, base64url, wire};
+use sha2::{Digest, Sha256};
+
+/// Height from which every log has a hash chain (spec 05 §4.5).
+pub const HASH_CHAIN_HEIGHT: u64 = 1_440_000;
+
+/// The log is not what a log must be. The whole evaluation fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The chain is broken.
+    #[error("HashChain invalid on message {0}")]
+    HashChain(ItemId),
+    /// An assignment is not readable.
+    #[error("assignment {assignment}: {reason}")]
+    Assignment {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An entry belongs to another process.
+    #[error("assignment {assignment} belongs to process {found}; {expected} was asked for")]
+    Process {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// Its process.
+        found: ProcessId,
+        /// The process of the log.
+        expected: ProcessId,
+    },
+    /// An entry is missing or comes twice.
+    #[error("nonce {found} of assignment {assignment} does not follow; {expected} would")]
+    Nonce {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// Its nonce.
+        found: Nonce,
+        /// The nonce that should be here.
+        expected: Nonce,
+    },
+    /// A timestamp does not increase.
+    #[error("timestamp {found} of assignment {assignment} is not after {previous}")]
+    Timestamp {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// Its timestamp.
+        found: Timestamp,
+        /// The timestamp of the entry before.
+        previous: Timestamp,
+    },
+    /// An id is not the hash of the signature next to it, or an address not that of the key.
+    #[error("{what} of item {id} does not belong to it")]
+    Forged {
+        /// `id`, `owner address` or `assigned message`.
+        what: &'static str,
+        /// The item.
+        id: ItemId,
+    },
+    /// A pushed message cannot be hashed because a field has an illegal length.
+    #[error("{field} of message {id} must be 32 bytes")]
+    Field {
+        /// `anchor` or `target`.
+        field: &'static str,
+        /// The message.
+        id: ItemId,
+    },
+}
+
+/// What the next entry must follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Assignment of the last entry.
+    pub assignment: AssignmentId,
+    /// Its link.
+    pub hash_chain: HashChain,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its nonce.
+    pub nonce: Nonce,
+    /// Its timestamp.
+    pub timestamp: Timestamp,
+}
+
+/// Checks that `entry` follows `previous` (`None` at the start of the log) and returns what was read from it.
+/// `chained` says whether the process is young enough to have a hash chain.
+pub fn follow(
+    process: ProcessId,
+    chained: bool,
+    previous: Option<&Link>,
+    entry: &wire::Entry,
+) -> Result<(Assignment, Link), LogError> {
+    let id = entry.assignment.id;
+    let assignment = Assignment::from_tags(&entry.assignment.tags)
+        .map_err(|error| LogError::Assignment { assignment: id, reason: error.to_string() })?;
+    if assignment.process != process {
+        return Err(LogError::Process { assignment: id, found: assignment.process, expected: process });
+    }
+    let expected = match previous {
+        Some(previous) if previous.epoch == assignment.epoch => Nonce(previous.nonce.0 + 1),
+        _ => Nonce(0),
+    };
+    if assignment.nonce != expected {
+        return Err(LogError::Nonce { assignment: id, found: assignment.nonce, expected });
+    }
+    if let Some(previous) = previous
+        && assignment.timestamp <= previous.timestamp
+    {
+        return Err(LogError::Timestamp { assignment: id, found: assignment.timestamp, previous: previous.timestamp });
+    }
+    let subject = entry.message.as_ref().map(|item| item.id).or(assignment.message.map(ItemId::from));
+    if chained {
+        let expected = match previous {
+            Some(previous) => previous.hash_chain.next(previous.assignment),
+            None => HashChain::first(process),
+        };
+        if assignment.hash_chain != expected {
+            return Err(LogError::HashChain(subject.unwrap_or(id.into())));
+        }
+    }
+    signed(id.into(), &entry.assignment.signature, &entry.assignment.owner)?;
+    if let Some(item) = &entry.message {
+        signed(item.id, &item.signature, &item.owner)?;
+        let named = assignment.message.map_or(process.into(), ItemId::from);
+        if item.id != named {
+            return Err(LogError::Forged { what: "assigned message", id: item.id });
+        }
+    }
+    let link = Link {
+        assignment: id,
+        hash_chain: assignment.hash_chain,
+        epoch: assignment.epoch,
+        nonce: assignment.nonce,
+        timestamp: assignment.timestamp,
+    };
+    Ok((assignment, link))
+}
+
+/// Checks that `id` is the hash of the signature and the address that of the key.
+pub fn signed(id: ItemId, signature: &str, owner: &wire::Owner) -> Result<(), LogError> {
+    let hash = |text: &str| base64url::decode(text).ok().map(|bytes| <[u8; 32]>::from(Sha256::digest(bytes)));
+    if hash(signature).map(ItemId::from_bytes) != Some(id) {
+        return Err(LogError::Forged { what: "id", id });
+    }
+    if hash(&owner.key).map(Address::from_bytes) != Some(owner.address) {
+        return Err(LogError::Forged { what: "owner address", id });
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What the unit counts (spec 05 §2.2).
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::stream::Source;
+
+/// Labels of an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Evaluated {
+    stream_type: &'static str,
+    message_type: &'static str,
+    process_error: &'static str,
+}
+
+/// The counters; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    evaluations: Family<Evaluated, Counter>,
+    diverged: Counter,
+    live: Gauge,
+    live_bytes: Gauge<u64, AtomicU64>,
+    registry: Arc<holon_unit::metrics::Metrics>,
+}
+
+impl Metrics {
+    /// Counters, registered.
+    pub fn new() -> Self {
+        let metrics = Self::default();
+        metrics.registry.register(|registry| {
+            registry.register("ao_cu_ao_process_total_evaluations", "Messages evaluated", metrics.evaluations.clone());
+            registry.register(
+                "ao_cu_replay_divergences",
+                "Results of a replay that differ from the stored ones",
+                metrics.diverged.clone(),
+            );
+            registry.register("ao_cu_live_processes", "Processes in memory", metrics.live.clone());
+            registry.register("ao_cu_live_memory_bytes", "Memory of live processes", metrics.live_bytes.clone());
+        });
+        metrics
+    }
+
+    /// Counts an evaluation.
+    pub fn evaluated(&self, source: &Source, failed: bool) {
+        let message_type = match source {
+            Source::Cron => "cron",
+            Source::Prepended => "process",
+            Source::Log(entry) if matches!(entry.identity, crate::hydrate::Identity::Id(_)) && entry.deduplicated => {
+                "assignment"
+            }
+            Source::Log(_) => "scheduled",
+        };
+        self.count("primary", message_type, failed);
+    }
+
+    /// Counts a dry run.
+    pub fn dry_run(&self, failed: bool) {
+        self.count("dry-run", "dry-run", failed);
+    }
+
+    /// Counts a result that a replay did not confirm.
+    pub fn diverged(&self) {
+        self.diverged.inc();
+    }
+
+    /// Says how many processes are live and what they take.
+    pub fn live(&self, processes: usize, bytes: u64) {
+        self.live.set(i64::try_from(processes).unwrap_or(i64::MAX));
+        self.live_bytes.set(bytes);
+    }
+
+    /// The answer of `GET /metrics`.
+    pub fn response(&self) -> actix_web::HttpResponse {
+        self.registry.response()
+    }
+
+    fn count(&self, stream_type: &'static str, message_type: &'static str, failed: bool) {
+        let process_error = if failed { "true" } else { "false" };
+        self.evaluations.get_or_create(&Evaluated { stream_type, message_type, process_error }).inc();
+    }
+}

@@ -1,0 +1,284 @@
+//! Loading a process: its record from the scheduler, its module from the gateway, and what their tags allow
+//! (spec 05 §4.1 – §4.3).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use holon_arweave::{Gateway, Locator, Node};
+use holon_protocol::process::{parse_compute_limit, parse_memory_limit};
+use holon_protocol::{BlockHeight, ItemId, ModuleId, ProcessId, Tags, wire};
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::cron::{Block, Schedule};
+use crate::drive::GatewayDrive;
+use crate::error::Error;
+use crate::hydrate;
+use crate::log::scheduler::Scheduler;
+use crate::log::verify;
+use crate::machine::{Drive, Engine, Format, Limits, MAX_MODULE_BYTES, Machine, Module, NoDrive};
+use crate::options::Options;
+
+/// Compiled modules kept in memory.
+const MODULES_KEPT: usize = 32;
+
+/// A process that can be evaluated.
+pub struct Process {
+    /// Its id.
+    pub id: ProcessId,
+    /// What the scheduler says about it, without data.
+    pub record: wire::Process,
+    /// Its owner, as it sees it.
+    pub owner: String,
+    /// Its scheduler.
+    pub scheduler: Url,
+    /// Its block.
+    pub origin: Block,
+    /// Its cron messages.
+    pub schedule: Arc<Schedule>,
+    /// Whether its log has a hash chain.
+    pub chained: bool,
+    /// Tags of its module.
+    pub module_tags: Tags,
+    /// The second argument of every call.
+    pub environment: String,
+    module: Module,
+    limits: Limits,
+    drive: Arc<dyn Drive>,
+}
+
+impl Process {
+    /// A memory for it, as it is before its first message. Takes a while: call it on an evaluation thread.
+    pub fn machine(&self) -> Result<Machine, Error> {
+        Machine::new(&self.module, self.limits, self.drive.clone()).map_err(|error| Error::Host(error.to_string()))
+    }
+}
+
+/// Where processes and modules come from.
+pub struct Loader {
+    gateway: Gateway,
+    locator: Locator,
+    scheduler: Scheduler,
+    engine: Engine,
+    modules: Mutex<HashMap<ModuleId, Arc<OnceCell<Code>>>>,
+    folder: PathBuf,
+    drive: Arc<GatewayDrive>,
+    options: Arc<Options>,
+}
+
+/// A compiled module and its metadata.
+#[derive(Clone)]
+struct Code {
+    module: Module,
+    node: Arc<Node>,
+}
+
+impl Loader {
+    /// A loader that keeps module bytes in `folder`.
+    pub fn new(
+        gateway: Gateway,
+        locator: Locator,
+        scheduler: Scheduler,
+        engine: Engine,
+        folder: PathBuf,
+        drive: Arc<GatewayDrive>,
+        options: Arc<Options>,
+    ) -> Self {
+        Self { gateway, locator, scheduler, engine, modules: Mutex::default(), folder, drive, options }
+    }
+
+    /// The scheduler's URL.
+    pub async fn locate(&self, process: ProcessId) -> Result<Url, Error> {
+        match self.locator.by_process(process, None).await {
+            Ok(location) => Ok(location.url),
+            Err(error) => Err(Error::Locate { process, reason: error.to_string() }),
+        }
+    }
+
+    /// The record of a process, checked.
+    pub async fn record(&self, scheduler: &Url, process: ProcessId) -> Result<wire::Process, Error> {
+        let record = self.scheduler.process(scheduler, process).await?;
+        if record.process_id != process {
+            return Err(Error::SchedulerUnreadable {
+                what: "process",
+                reason: format!("the answer is about {}", record.process_id),
+            });
+        }
+        // Very old records have no signature.
+        if let Some(signature) = &record.signature {
+            verify::signed(process.into(), signature, &record.owner)?;
+        }
+        let tags = &record.tags;
+        let tag = |name, reason| Err(Error::ProcessTag { name, reason });
+        if !tags.contains("Data-Protocol", "ao") {
+            return tag("Data-Protocol", "value 'ao' was not found on process");
+        }
+        if !tags.contains("Type", "Process") {
+            return tag("Type", "value 'Process' was not found on process");
+        }
+        if tags.get("Module").is_none() {
+            return tag("Module", "was not present on process");
+        }
+        let owner = hydrate::ao_owner(&record.owner);
+        let allowed = &self.options.allow_owners;
+        if !allowed.is_empty() && !allowed.contains(&owner) {
+            return Err(Error::OwnerDenied(owner));
+        }
+        Ok(record)
+    }
+
+    /// Loads a process and its module.
+    pub async fn load(&self, id: ProcessId) -> Result<Process, Error> {
+        let scheduler = self.locate(id).await?;
+        let mut record = self.record(&scheduler, id).await?;
+        record.data = None;
+        let height = record.block.parse::<BlockHeight>().map_err(|_| Error::SchedulerUnreadable {
+            what: "process",
+            reason: format!("block height {:?} is not a number", record.block),
+        })?;
+        let schedule = Arc::new(Schedule::from_tags(&record.tags)?);
+        let module_id = record.tags.get("Module").and_then(|module| module.parse::<ModuleId>().ok());
+        let module_id = module_id.ok_or(Error::ProcessTag { name: "Module", reason: "is not an id" })?;
+        let cell = self.cell(module_id);
+        // The tags are checked first: a module that is not supported is not even fetched.
+        let code = match cell.get() {
+            Some(code) => {
+                self.allowed(id, module_id, &record.tags, &code.node.tags)?;
+                code.clone()
+            }
+            None => {
+                let node = self.node(module_id).await?;
+                let (format, _) = self.allowed(id, module_id, &record.tags, &node.tags)?;
+                cell.get_or_try_init(|| self.compile(module_id, node, format)).await?.clone()
+            }
+        };
+        let (format, limits) = self.allowed(id, module_id, &record.tags, &code.node.tags)?;
+        let owner = hydrate::ao_owner(&record.owner);
+        let module_tags = code.node.tags.clone();
+        let environment = hydrate::environment(
+            (&id.to_string(), &owner, &record.tags),
+            (&module_id.to_string(), &hydrate::ao_owner(&code.node.owner), &module_tags),
+        );
+        let drive: Arc<dyn Drive> = match format {
+            Format::Emscripten64Draft0215 => self.drive.clone(),
+            Format::Emscripten4 if module_tags.contains("Extension", "WeaveDrive") => self.drive.clone(),
+            Format::Emscripten4 | Format::Native => Arc::new(NoDrive),
+        };
+        Ok(Process {
+            id,
+            owner,
+            scheduler,
+            origin: Block { timestamp: record.timestamp, height },
+            schedule,
+            chained: height.0 >= verify::HASH_CHAIN_HEIGHT,
+            module_tags,
+            environment,
+            module: code.module,
+            limits,
+            drive,
+            record,
+        })
+    }
+
+    /// What the tags allow, checked in the order of spec 05 §4.3.
+    fn allowed(
+        &self,
+        process: ProcessId,
+        module: ModuleId,
+        process_tags: &Tags,
+        module_tags: &Tags,
+    ) -> Result<(Format, Limits), Error> {
+        let unsupported = |what, verb| Error::Unsupported { what, module, verb };
+        for what in ["Input-Encoding", "Output-Encoding"] {
+            if module_tags.get(what).is_none_or(str::is_empty) {
+                return Err(unsupported(what, "is"));
+            }
+        }
+        let format = module_tags.get("Module-Format").unwrap_or_default().trim();
+        let format = format.parse::<Format>().map_err(|_| unsupported("Module-Format", "is"))?;
+        let limit = |name, parse: fn(&str) -> Option<u64>, max: u64| {
+            let text = process_tags.get(name).or_else(|| module_tags.get(name))?;
+            parse(text).filter(|&limit| limit > 0 && limit <= max)
+        };
+        let memory_bytes = limit("Memory-Limit", parse_memory_limit, self.options.memory_max_bytes)
+            .ok_or(Error::MemoryLimit(process))?;
+        let compute = limit("Compute-Limit", parse_compute_limit, self.options.compute_max)
+            .ok_or(Error::ComputeLimit(process))?;
+        if module_tags.all("Extension").any(|name| !self.options.extensions.iter().any(|known| known == name)) {
+            return Err(unsupported("Module Extensions", "are"));
+        }
+        Ok((format, Limits { memory_bytes, compute }))
+    }
+
+    fn cell(&self, id: ModuleId) -> Arc<OnceCell<Code>> {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        if modules.len() >= MODULES_KEPT && !modules.contains_key(&id) {
+            // Those in use live on in their processes.
+            modules.retain(|_, cell| Arc::strong_count(cell) > 1);
+        }
+        modules.entry(id).or_default().clone()
+    }
+
+    async fn node(&self, id: ModuleId) -> Result<Node, Error> {
+        self.expected(id.into()).await?.ok_or_else(|| Error::Module { module: id, reason: "not found".into() })
+    }
+
+    /// Metadata of an item that must exist, but may not have been indexed yet.
+    pub async fn expected(&self, id: ItemId) -> Result<Option<Node>, Error> {
+        let mut pause = self.options.backoff;
+        for tries_left in (0..=self.options.retries).rev() {
+            let found = self.gateway.node(id).await.map_err(|error| Error::Gateway(format!("item {id}: {error}")))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            if tries_left > 0 {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(30));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn compile(&self, id: ModuleId, node: Node, format: Format) -> Result<Code, Error> {
+        let bad = |reason: String| Error::Module { module: id, reason };
+        let path = self.folder.join(format!("{id}.wasm"));
+        let wasm = match tokio::fs::read(&path).await {
+            Ok(wasm) => wasm.into(),
+            Err(_) => {
+                let wasm = self.gateway.raw(id.into()).await.map_err(|error| bad(error.to_string()))?;
+                if wasm.len() > MAX_MODULE_BYTES {
+                    return Err(bad(format!("{} bytes; at most {MAX_MODULE_BYTES} are compiled", wasm.len())));
+                }
+                self.keep(&path, &wasm).await;
+                wasm
+            }
+        };
+        let engine = self.engine.clone();
+        let module = tokio::task::spawn_blocking(move || engine.compile(&wasm, format))
+            .await
+            .map_err(|error| bad(error.to_string()))?;
+        match module {
+            Ok(module) => Ok(Code { module, node: Arc::new(node) }),
+            Err(error) => {
+                // Perhaps the file was cut; the next try fetches it again.
+                let _ = tokio::fs::remove_file(&path).await;
+                Err(bad(error.to_string()))
+            }
+        }
+    }
+
+    /// Keeps module bytes for the next start. It is a cache: what cannot be written is fetched again.
+    async fn keep(&self, path: &std::path::Path, wasm: &[u8]) {
+        let partial = path.with_extension("part");
+        let written = async {
+            tokio::fs::create_dir_all(&self.folder).await?;
+            tokio::fs::write(&partial, wasm).await?;
+            tokio::fs::rename(&partial, path).await
+        };
+        if let Err(error) = written.await {
+            tracing::warn!(path = %path.display(), %error, "module bytes could not be kept");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Results of what has been evaluated: a store that answers without evaluating.
+//!
+//! It holds nothing that a replay of the log does not give again, so a store that is damaged is thrown away. Everything
+//! of one process written together becomes visible together, and records are found in the order of the log: by time,
+//! then nonce, then cron.
+//!
+//! | key | value |
+//! |---|---|
+//! | `r` process time ordinate cron | [`Record`] |
+//! | `c` process time ordinate cron | nothing: lists the cron results |
+//! | `m` process message or assignment id | key of the record, from the time on |
+//! | `i` process identity | epoch and nonce of the first message with it |
+
+mod cursor;
+mod record;
+mod store;
+
+pub use cursor::{Bound, Cursor, Sort};
+pub use record::{Key, Record};
+pub use store::{Batch, Listing, Page, Results, StoreError};
