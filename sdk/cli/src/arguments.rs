@@ -1,0 +1,213 @@
+//! The command line: every command, flag and example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use holon_protocol::{Address, MessageId, ModuleId, Tag};
+use url::Url;
+
+use crate::commands::{dry_run, env, eval, publish, result, results, send, spawn, wallet};
+use crate::up;
+
+const ABOUT: &str = "Run an ao network on this machine, and talk to any";
+const AFTER: &str = "\
+Exit codes:
+  0  done
+  1  the process reported an error
+  2  the command line is wrong
+  3  a unit, the network or this machine failed
+
+Start here:
+  holon up                                            a whole network, until Ctrl-C
+  holon send counter --action Increment --data 5      in another terminal
+  holon dry-run counter --action Get
+
+Commands find the network through --network, else through MU_URL, CU_URL and GATEWAY_URL (or
+their flags), else the running network of .holon here or above, else the one started last.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "holon", version, about = ABOUT, after_help = AFTER, max_term_width = 110)]
+pub struct Arguments {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Write JSON, one value a line
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+    /// Messenger unit
+    #[arg(
+        long,
+        global = true,
+        env = "MU_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub mu_url: Option<Url>,
+    /// Compute unit
+    #[arg(
+        long,
+        global = true,
+        env = "CU_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub cu_url: Option<Url>,
+    /// Arweave gateway
+    #[arg(
+        long,
+        global = true,
+        env = "GATEWAY_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub gateway_url: Option<Url>,
+    /// Where modules are uploaded [default: the gateway]
+    #[arg(
+        long,
+        global = true,
+        env = "UPLOADER_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub uploader_url: Option<Url>,
+    /// Data folder of a network that `holon up` runs
+    #[arg(
+        long,
+        global = true,
+        env = "HOLON_NETWORK",
+        value_name = "FOLDER",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub network: Option<PathBuf>,
+    /// Wallet that signs [default: the one in the configuration folder, made when needed]
+    #[arg(
+        long,
+        global = true,
+        env = "HOLON_WALLET",
+        value_name = "FILE",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub wallet: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole network: local Arweave, scheduler, compute and messenger unit
+    #[command(after_help = up::EXAMPLES)]
+    Up(up::Arguments),
+    /// Make or show a wallet
+    #[command(after_help = wallet::EXAMPLES)]
+    Wallet(wallet::Arguments),
+    /// Publish a Wasm file as a module
+    #[command(after_help = publish::EXAMPLES)]
+    Publish(publish::Arguments),
+    /// Spawn a process of a module
+    #[command(after_help = spawn::EXAMPLES)]
+    Spawn(spawn::Arguments),
+    /// Send a message and show its result
+    #[command(after_help = send::EXAMPLES)]
+    Send(send::Arguments),
+    /// Show the result of a message
+    #[command(after_help = result::EXAMPLES)]
+    Result(result::Arguments),
+    /// List the results of a process
+    #[command(after_help = results::EXAMPLES)]
+    Results(results::Arguments),
+    /// Ask a process without leaving a trace
+    #[command(after_help = dry_run::EXAMPLES)]
+    DryRun(dry_run::Arguments),
+    /// Evaluate code in a process that has a console (aos)
+    #[command(after_help = eval::EXAMPLES)]
+    Eval(eval::Arguments),
+    /// Print the environment variables of the running network
+    #[command(after_help = env::EXAMPLES)]
+    Env(env::Arguments),
+}
+
+/// Tags on the command line: `--action A --tag N=V`.
+#[derive(Debug, Clone, Args)]
+pub struct TagArguments {
+    /// Value of the Action tag, by which most processes choose what to do
+    #[arg(short, long, value_name = "ACTION")]
+    pub action: Option<String>,
+    /// Another tag; may be repeated
+    #[arg(short, long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
+    pub tags: Vec<Tag>,
+}
+
+impl TagArguments {
+    /// The tags in order, the action first.
+    pub fn into_tags(self) -> impl Iterator<Item = Tag> {
+        self.action.map(|action| Tag::new("Action", action)).into_iter().chain(self.tags)
+    }
+}
+
+/// Data on the command line: text, or a file.
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+pub struct DataArguments {
+    /// Data as text
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub data: Option<String>,
+    /// Data from a file; - reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// A process: its id, or the name of one that `holon up` spawned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessName {
+    /// An id.
+    Id(holon_protocol::ProcessId),
+    /// The counter of the running network.
+    Counter,
+}
+
+/// Reads a process argument.
+pub fn parse_process(text: &str) -> Result<ProcessName, String> {
+    match text {
+        "counter" => Ok(ProcessName::Counter),
+        text => text.parse().map(ProcessName::Id).map_err(|_| {
+            "a process id has 43 characters; or write `counter` for the one that `holon up` spawned".into()
+        }),
+    }
+}
+
+/// Reads `NAME=VALUE`.
+pub fn parse_tag(text: &str) -> Result<Tag, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(Tag::new(name, value)),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
+/// Reads a module id.
+pub fn parse_module(text: &str) -> Result<ModuleId, String> {
+    text.parse().map_err(|_| "a module id has 43 characters; `holon publish` prints one".into())
+}
+
+/// Reads a wallet address.
+pub fn parse_address(text: &str) -> Result<Address, String> {
+    text.parse().map_err(|_| "a wallet address has 43 characters; `holon up` prints those of its units".into())
+}
+
+/// Reads a message id.
+pub fn parse_message(text: &str) -> Result<MessageId, String> {
+    text.parse().map_err(|_| "a message id has 43 characters; `holon send` prints one".into())
+}

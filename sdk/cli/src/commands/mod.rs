@@ -1,0 +1,98 @@
+//! One file for each command, and the way from the command line to it.
+
+pub mod dry_run;
+pub mod env;
+pub mod eval;
+pub mod publish;
+pub mod result;
+pub mod results;
+pub mod send;
+pub mod spawn;
+pub mod wallet;
+
+mod show;
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command, DataArguments};
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+use crate::up;
+
+/// Most bytes of data read from a file or standard input.
+const MAX_DATA_BYTES: u64 = 100 * 1024 * 1024;
+
+/// Runs the program.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        // Help and version are no failures and go to standard output.
+        Err(error) => error.exit(),
+    };
+    let terminal = Terminal::new(arguments.global.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            terminal.failure(&Failure::network(format!("cannot start: {error}")));
+            return ExitCode::from(3);
+        }
+    };
+    let done = runtime.block_on(dispatch(arguments, terminal));
+    // Reading standard input cannot be cancelled and must not keep the program alive.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.failure(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failure> {
+    let global = arguments.global;
+    match arguments.command {
+        Command::Up(arguments) => Box::pin(up::run(arguments, terminal)).await,
+        Command::Wallet(arguments) => wallet::run(arguments, &global, terminal),
+        Command::Publish(arguments) => publish::run(arguments, &global, terminal).await,
+        Command::Spawn(arguments) => spawn::run(arguments, &global, terminal).await,
+        Command::Send(arguments) => send::run(arguments, &global, terminal).await,
+        Command::Result(arguments) => result::run(arguments, &global, terminal).await,
+        Command::Results(arguments) => results::run(arguments, &global, terminal).await,
+        Command::DryRun(arguments) => dry_run::run(arguments, &global, terminal).await,
+        Command::Eval(arguments) => eval::run(arguments, &global, terminal).await,
+        Command::Env(arguments) => env::run(arguments, &global, terminal),
+    }
+}
+
+/// The data a command was given; empty if none.
+fn data(arguments: DataArguments) -> Result<Bytes, Failure> {
+    match (arguments.data, arguments.file) {
+        (Some(text), _) => Ok(text.into()),
+        (None, Some(path)) if path.as_os_str() == "-" => bounded("standard input", std::io::stdin().lock()),
+        (None, Some(path)) => {
+            let name = path.display().to_string();
+            let file =
+                std::fs::File::open(&path).map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+            bounded(&name, file)
+        }
+        (None, None) => Ok(Bytes::new()),
+    }
+}
+
+fn bounded(name: &str, source: impl Read) -> Result<Bytes, Failure> {
+    let mut bytes = Vec::new();
+    source
+        .take(MAX_DATA_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+    match bytes.len() as u64 > MAX_DATA_BYTES {
+        true => Err(Failure::usage(format!("{name} is larger than {MAX_DATA_BYTES} bytes"))),
+        false => Ok(bytes.into()),
+    }
+}

@@ -1,0 +1,97 @@
+//! `holon spawn`: a process of a module.
+
+use clap::Args;
+use holon_client::CronInterval;
+use holon_protocol::{Address, ModuleId, Tag};
+use serde_json::json;
+
+use crate::arguments::{DataArguments, Global, parse_address, parse_module, parse_tag};
+use crate::connection;
+use crate::failure::Failure;
+use crate::terminal::{COPY, Terminal};
+
+/// Shown under `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  holon spawn --module <id>
+  holon spawn --module <id> --tag Name=alice --tag On-Boot=Data --file boot.lua
+  holon spawn --module <id> --cron 10-seconds --cron-tag Action=Tick
+
+Scheduler and authority are those of the running network unless named; with another network
+SCHEDULER and AUTHORITY are read from the environment.";
+
+/// `holon spawn`
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The module
+    #[arg(short, long, value_name = "ID", value_parser = parse_module)]
+    module: ModuleId,
+    /// Wallet address of the scheduler unit that keeps the process
+    #[arg(long, value_name = "ADDRESS", env = "SCHEDULER", hide_env_values = true, value_parser = parse_address)]
+    scheduler: Option<Address>,
+    /// Messenger units whose messages the process trusts; may be repeated
+    #[arg(
+        long = "authority",
+        value_name = "ADDRESS",
+        env = "AUTHORITY",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_parser = parse_address
+    )]
+    authorities: Vec<Address>,
+    /// Another tag of the process; may be repeated
+    #[arg(short, long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
+    tags: Vec<Tag>,
+    /// Wake the process regularly: <n>-<seconds, minutes, hours, days, blocks, …>
+    #[arg(long, value_name = "INTERVAL")]
+    cron: Option<CronInterval>,
+    /// Tag of the message that wakes it; may be repeated [default: Action=Cron]
+    #[arg(long = "cron-tag", value_name = "NAME=VALUE", requires = "cron", value_parser = parse_tag)]
+    cron_tags: Vec<Tag>,
+    #[command(flatten)]
+    data: DataArguments,
+}
+
+/// Runs the command.
+pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> Result<(), Failure> {
+    let data = super::data(arguments.data)?;
+    let connection = connection::find(global)?;
+    let record = connection.record.as_ref();
+    let scheduler = arguments.scheduler.or_else(|| record.map(|record| record.scheduler)).ok_or_else(|| {
+        Failure::usage("the scheduler of the new process is not known")
+            .hint("pass --scheduler or set SCHEDULER to the wallet address of a scheduler unit")
+    })?;
+    let mut authorities = arguments.authorities;
+    if authorities.is_empty() {
+        authorities.extend(record.map(|record| record.authority));
+    }
+    if authorities.is_empty() {
+        terminal.note("without --authority the process refuses what other processes send it");
+    }
+
+    let wallet = connection::wallet(global, terminal)?;
+    let mut spawn = connection.network.spawn(arguments.module, scheduler).tags(arguments.tags).data(data);
+    for authority in authorities {
+        spawn = spawn.authority(authority);
+    }
+    if let Some(interval) = arguments.cron {
+        let mut tags = arguments.cron_tags;
+        if tags.is_empty() {
+            tags.push(Tag::new("Action", "Cron"));
+        }
+        spawn = spawn.cron(interval, tags);
+    }
+    let progress = terminal.progress("spawning");
+    let process = spawn.send(&wallet).await?;
+    if arguments.cron.is_some() {
+        connection.network.monitor(process, &wallet).await?;
+    }
+    drop(progress);
+
+    if terminal.is_json() {
+        return terminal
+            .json(&json!({ "process": process, "module": arguments.module, "scheduler": scheduler, "owner": wallet.address() }));
+    }
+    terminal.field("process", format!("{COPY}{process}{COPY:#}"));
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! How a command fails: what went wrong, what to do next, and the exit code that says it to scripts.
+
+use std::fmt;
+
+use holon_client::{Error, Unit};
+
+/// A command did not do what was asked.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+}
+
+/// Whose fault it is; each kind has its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Process,
+    Usage,
+    Network,
+}
+
+impl Failure {
+    /// The process answered with an error (exit code 1).
+    pub fn process(message: impl fmt::Display) -> Self {
+        Self { kind: Kind::Process, message: message.to_string(), hint: None }
+    }
+
+    /// The command cannot work as it was given (exit code 2).
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self { kind: Kind::Usage, message: message.to_string(), hint: None }
+    }
+
+    /// A unit, the network or this machine failed (exit code 3).
+    pub fn network(message: impl fmt::Display) -> Self {
+        Self { kind: Kind::Network, message: message.to_string(), hint: None }
+    }
+
+    /// Says what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Process => 1,
+            Kind::Usage => 2,
+            Kind::Network => 3,
+        }
+    }
+
+    /// What went wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do next.
+    pub fn next_step(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let hint = match &error {
+            Error::NotConfigured(unit) => return missing_url(*unit),
+            Error::Url { .. } => return Self::usage(error),
+            Error::Build(_) => return Self::usage(error),
+            Error::ModuleNotFound(_) => Some("check the id, or publish the module first: holon publish <file.wasm>"),
+            Error::NotAModule { .. } => Some("publish the Wasm file with `holon publish` and spawn the id it prints"),
+            Error::Unreachable { .. } => Some("is it running? `holon up` starts a network on this machine"),
+            Error::StillEvaluating { .. } => Some("ask again later with `holon result`"),
+            Error::Redirected { .. } => Some("pass the new URL if you trust it"),
+            _ => None,
+        };
+        let failure = Self::network(&error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// A URL is missing: which flag and variable give it.
+fn missing_url(unit: Unit) -> Failure {
+    let (flag, variable) = match unit {
+        Unit::Messenger => ("--mu-url", "MU_URL"),
+        Unit::Compute => ("--cu-url", "CU_URL"),
+        Unit::Uploader => ("--uploader-url", "UPLOADER_URL"),
+        Unit::Gateway | Unit::Scheduler => ("--gateway-url", "GATEWAY_URL"),
+    };
+    Failure::usage(format!("the URL of the {unit} is not known"))
+        .hint(format!("pass {flag} or set {variable}; or unset all of them to use the network that `holon up` runs"))
+}

@@ -1,0 +1,131 @@
+//! What people and scripts see: results on standard output, everything else on standard error.
+//!
+//! With `--json` standard output holds JSON only, one value a line. Colours and progress appear only on a terminal;
+//! `NO_COLOR` switches colours off.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Names of things.
+pub const LABEL: Style = Style::new().dimmed();
+/// What matters most.
+pub const STRONG: Style = Style::new().bold();
+/// It worked.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// Ids, URLs and commands to copy.
+pub const COPY: Style = AnsiColor::Cyan.on_default();
+/// It did not work.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Width of the labels in front of values, in columns.
+const LABEL_COLUMNS: usize = 10;
+
+/// Where a command writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal {
+    json: bool,
+}
+
+impl Terminal {
+    /// A terminal for people or, with `json`, for programs.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether output is JSON.
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// One JSON value on one line.
+    pub fn json(self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).map_err(Failure::network)?;
+        self.line(text);
+        Ok(())
+    }
+
+    /// One line of result. A reader that has gone away (`| head`) is not an error.
+    pub fn line(self, text: impl AsRef<str>) {
+        let mut out = anstream::stdout().lock();
+        let _ = writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush());
+    }
+
+    /// A name and its value, in columns.
+    pub fn field(self, label: &str, value: impl AsRef<str>) {
+        let value = value.as_ref().replace('\n', &format!("\n{:LABEL_COLUMNS$} ", ""));
+        self.line(format!("{LABEL}{label:<LABEL_COLUMNS$}{LABEL:#} {value}"));
+    }
+
+    /// Something to know that is not part of the result.
+    pub fn note(self, text: impl AsRef<str>) {
+        if !self.json {
+            let _ = writeln!(anstream::stderr(), "{LABEL}{}{LABEL:#}", text.as_ref());
+        }
+    }
+
+    /// A failure: people get two lines on standard error, programs a JSON line there.
+    pub fn failure(self, failure: &Failure) {
+        let mut err = anstream::stderr();
+        if self.json {
+            let value = serde_json::json!({ "error": failure.message(), "hint": failure.next_step() });
+            let _ = writeln!(err, "{value}");
+            return;
+        }
+        let _ = writeln!(err, "{BAD}error{BAD:#} {}", failure.message());
+        if let Some(hint) = failure.next_step() {
+            let _ = writeln!(err, "{LABEL} help{LABEL:#} {hint}");
+        }
+    }
+
+    /// Shows that something is going on until the returned value is dropped. Nothing without a terminal.
+    pub fn progress(self, text: &str) -> Progress {
+        match !self.json && std::io::stderr().is_terminal() {
+            true => Progress::start(text.to_owned()),
+            false => Progress(None),
+        }
+    }
+}
+
+/// A running spinner.
+pub struct Progress(Option<(Arc<AtomicBool>, JoinHandle<()>)>);
+
+impl Progress {
+    const FRAMES: [&str; 8] = ["⣾", "⣽", "⣻", "⢿", "⡿", "⣟", "⣯", "⣷"];
+    const FRAME_TIME: Duration = Duration::from_millis(80);
+
+    fn start(text: String) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let stop = done.clone();
+        let drawing = thread::Builder::new().name("progress".into()).spawn(move || {
+            let mut err = anstream::stderr();
+            for frame in Self::FRAMES.iter().cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let _ = write!(err, "\r\x1b[2K{COPY}{frame}{COPY:#} {text}").and_then(|()| err.flush());
+                thread::park_timeout(Self::FRAME_TIME);
+            }
+            let _ = write!(err, "\r\x1b[2K").and_then(|()| err.flush());
+        });
+        // Without a thread there is no spinner, and nothing else is missing.
+        Self(drawing.ok().map(|drawing| (done, drawing)))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((done, drawing)) = self.0.take() {
+            done.store(true, Ordering::Relaxed);
+            drawing.thread().unpark();
+            let _ = drawing.join();
+        }
+    }
+}

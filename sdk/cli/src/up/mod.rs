@@ -1,0 +1,179 @@
+//! `holon up`: a whole network in one program.
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | [`folder`] | the data folder: what is in it, emptying it |
+//! | [`wallets`] | the units' keys |
+//! | [`ports`] | where the units listen |
+//! | [`network`] | starting and stopping the units, in order |
+//! | [`seed`] | what a new network needs on its Arweave: scheduler location, a module, a process |
+//! | [`proof`] | one message through all of it, so that "ready" is a fact |
+//! | [`environment`] | what other programs must be told |
+//! | [`banner`] | what people see |
+//!
+//! Concurrency: the units own their tasks and threads. This program adds one task per open connection of the second
+//! bundler port, and ends them last.
+
+mod banner;
+pub mod environment;
+mod folder;
+mod network;
+mod ports;
+mod proof;
+mod seed;
+mod wallets;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use holon_client::Network;
+use holon_unit::log_file::LogFile;
+use holon_unit::telemetry;
+
+use crate::failure::Failure;
+use crate::record::{DEFAULT_DATA, Record};
+use crate::terminal::Terminal;
+use crate::wallet_file::WalletType;
+
+/// Shown under `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  holon up                                on ports 4000 to 4004, data in ./.holon
+  holon up --port 0 --data /tmp/net       on free ports
+  holon up --fresh                        forget everything first
+  holon up --json | head -1               addresses for a program
+
+Ports with base n: gateway n, bundler n+1 (the same service), messenger n+2, scheduler n+3, compute n+4.
+Everything listens on 127.0.0.1. Ctrl-C stops in order and loses nothing; the next start goes on
+where this one ended. The log of the units is <data>/holon.log; RUST_LOG sets how much it tells.
+
+Wallets: Ed25519 by default, which signs a hundred times faster than RSA and is understood by the
+official clients; --wallet-type rsa makes the units sign as those of the public network do. The
+wallets are made at the first start and stay.";
+
+/// Size at which the log starts a new file; one old file is kept.
+const LOG_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+/// Longest wait for the first answer of the network.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// `holon up`
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Where everything is kept
+    #[arg(long, value_name = "FOLDER", default_value = DEFAULT_DATA)]
+    data: PathBuf,
+    /// First of five ports; 0 takes free ones
+    #[arg(short, long, value_name = "PORT", default_value_t = ports::DEFAULT_BASE, value_parser = ports::parse_base)]
+    port: u16,
+    /// Forget what is in the data folder first, wallets included
+    #[arg(long)]
+    fresh: bool,
+    /// Kind of the units' wallets when they are made
+    #[arg(long, value_enum, default_value = "ed25519")]
+    wallet_type: WalletType,
+}
+
+/// Runs the command until it is told to stop.
+pub async fn run(arguments: Arguments, terminal: Terminal) -> Result<(), Failure> {
+    let begun = Instant::now();
+    // From here on Ctrl-C is a request to stop in order.
+    let mut stop = Stop::listen()?;
+    let folder = folder::Folder::open(&arguments.data, arguments.fresh)?;
+    let log = LogFile::open(folder.path().join("holon.log"), LOG_LIMIT_BYTES)
+        .map_err(|error| Failure::network(format!("cannot write the log: {error}")))?;
+    telemetry::init_file(log, "info");
+
+    let progress = terminal.progress("starting the network");
+    let wallets = wallets::Wallets::open(folder.path(), arguments.wallet_type)?;
+    let ports = ports::Ports::bind(arguments.port)?;
+    let units = network::Units::start(folder.path(), &wallets, ports).await?;
+
+    let ready = tokio::select! {
+        ready = bring_up(&folder, &units, &wallets) => ready,
+        () = stop.asked() => Err(Failure::network("stopped before the network was ready")),
+    };
+    drop(progress);
+    let (record, proof) = match ready {
+        Ok(ready) => ready,
+        Err(failure) => {
+            units.stop(terminal).await?;
+            return Err(failure.hint(format!("the log is {}", folder.path().join("holon.log").display())));
+        }
+    };
+
+    match terminal.is_json() {
+        true => terminal.json(&record)?,
+        false => banner::ready(terminal, &record, &proof, begun.elapsed()),
+    }
+    stop.asked().await;
+
+    tokio::select! {
+        stopped = shut_down(&record, units, terminal) => stopped,
+        () = stop.asked() => Err(Failure::network("stopped at once; what was acknowledged is on disk")),
+    }
+}
+
+/// Seeds the network, proves that it works and tells other programs about it.
+async fn bring_up(
+    folder: &folder::Folder,
+    units: &network::Units,
+    wallets: &wallets::Wallets,
+) -> Result<(Record, proof::Proof), Failure> {
+    let urls = units.urls();
+    let client = Network::builder()
+        .mu_url(urls.mu.clone())
+        .cu_url(urls.cu.clone())
+        .gateway_url(urls.gateway.clone())
+        .allow_private_urls(true)
+        .result_timeout(PROOF_TIMEOUT)
+        .build()?;
+    let seeds = seed::plant(folder.path(), &client, wallets, &urls.su).await?;
+    let proof = proof::run(&client, &seeds, &wallets.operator).await?;
+    let record = Record {
+        graphql_url: environment::graphql_url(&urls.gateway),
+        gateway_url: urls.gateway.clone(),
+        uploader_url: urls.gateway.clone(),
+        mu_url: urls.mu.clone(),
+        su_url: urls.su.clone(),
+        cu_url: urls.cu.clone(),
+        scheduler: wallets.scheduler.address(),
+        authority: wallets.messenger.address(),
+        compute: wallets.compute.address(),
+        counter_process: seeds.counter_process,
+        counter_module: seeds.counter_module,
+        data: folder.path().to_owned(),
+        pid: std::process::id(),
+    };
+    record.publish().map_err(|error| Failure::network(format!("cannot write {}: {error}", folder.path().display())))?;
+    Ok((record, proof))
+}
+
+async fn shut_down(record: &Record, units: network::Units, terminal: Terminal) -> Result<(), Failure> {
+    let withdrawn = record.withdraw();
+    units.stop(terminal).await?;
+    withdrawn.map_err(|error| Failure::network(format!("cannot remove network.json: {error}")))
+}
+
+/// Ctrl-C and SIGTERM.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::network(format!("cannot listen for signals: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next request to stop.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The units of a network in one program: started in the order they need each other, stopped in the opposite one.
+
+use std::fmt::Display;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holon_unit::tasks::Tasks;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::ports::{Ports, Urls};
+use super::wallets::Wallets;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// Most connections to the bundler's own port at once.
+const MAX_FORWARDED: usize = 256;
+/// Longest wait for a unit to finish what it is doing.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait for connections to the bundler's own port to end.
+const FORWARD_STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// Running units.
+pub struct Units {
+    urls: Urls,
+    weave: holon_weave::Running,
+    su: holon_su::Running,
+    cu: holon_cu::Running,
+    mu: holon_mu::Running,
+    forwarding: Tasks,
+}
+
+impl Units {
+    /// Starts all units. If one does not start, those that run are stopped again.
+    pub async fn start(data: &Path, wallets: &Wallets, ports: Ports) -> Result<Self, Failure> {
+        let urls = ports.urls()?;
+        let forwarding = Tasks::new();
+
+        let mut options = holon_weave::Options::new(data.join("weave"));
+        options.listen = address(&ports.gateway)?;
+        let weave = holon_weave::Service::start(options, ports.gateway).await.map_err(failed("gateway"))?;
+        if let Some(listener) = ports.bundler {
+            forward(listener, socket(&urls)?, &forwarding)?;
+        }
+
+        let mut options = holon_su::Options::new(data.join("su"), wallets.scheduler.clone(), urls.gateway.clone());
+        options.listen = address(&ports.su)?;
+        let su = match holon_su::Service::start(options, ports.su).await.map_err(failed("scheduler unit")) {
+            Ok(su) => su,
+            Err(failure) => {
+                report(stopped("gateway", weave.stop()).await);
+                return Err(failure);
+            }
+        };
+
+        let mut options = holon_cu::Options::new(data.join("cu"), wallets.compute.clone(), urls.gateway.clone());
+        options.listen = address(&ports.cu)?;
+        options.allow_private_urls = true;
+        let cu = match holon_cu::Service::start(options, ports.cu).await.map_err(failed("compute unit")) {
+            Ok(cu) => cu,
+            Err(failure) => {
+                report(stopped("scheduler unit", su.stop()).await);
+                report(stopped("gateway", weave.stop()).await);
+                return Err(failure);
+            }
+        };
+
+        let mut options = holon_mu::Options::new(
+            data.join("mu"),
+            wallets.messenger.clone(),
+            urls.gateway.clone(),
+            urls.cu.clone(),
+        );
+        options.listen = address(&ports.mu)?;
+        options.allow_private_urls = true;
+        let mu = match holon_mu::Service::start(options, ports.mu).await.map_err(failed("messenger unit")) {
+            Ok(mu) => mu,
+            Err(failure) => {
+                report(stopped("compute unit", cu.stop()).await);
+                report(stopped("scheduler unit", su.stop()).await);
+                report(stopped("gateway", weave.stop()).await);
+                return Err(failure);
+            }
+        };
+        Ok(Self { urls, weave, su, cu, mu, forwarding })
+    }
+
+    /// Where the units are.
+    pub fn urls(&self) -> &Urls {
+        &self.urls
+    }
+
+    /// Stops the units, the one that takes messages first and the one that keeps them last. All are stopped even if one
+    /// fails; the first failure is returned.
+    pub async fn stop(self, terminal: Terminal) -> Result<(), Failure> {
+        let progress = terminal.progress("stopping");
+        self.forwarding.stop(FORWARD_STOP_LIMIT).await;
+        let results = [
+            stopped("messenger unit", self.mu.stop()).await,
+            stopped("compute unit", self.cu.stop()).await,
+            stopped("scheduler unit", self.su.stop()).await,
+            stopped("gateway", self.weave.stop()).await,
+        ];
+        drop(progress);
+        results.into_iter().collect::<Result<(), Failure>>()?;
+        terminal.note("stopped");
+        Ok(())
+    }
+}
+
+fn failed<E: Display>(unit: &'static str) -> impl Fn(E) -> Failure {
+    move |error| Failure::network(format!("the {unit} did not start: {error}"))
+}
+
+async fn stopped<E: Display>(unit: &'static str, stopping: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {
+    match tokio::time::timeout(STOP_LIMIT, stopping).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::network(format!("the {unit} did not stop in order: {error}"))),
+        Err(_) => Err(Failure::network(format!("the {unit} did not stop within {} s", STOP_LIMIT.as_secs()))),
+    }
+}
+
+/// A failure that comes on top of the one that is returned.
+fn report(result: Result<(), Failure>) {
+    if let Err(failure) = result {
+        tracing::error!("{}", failure.message());
+    }
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(Failure::network)
+}
+
+fn socket(urls: &Urls) -> Result<SocketAddr, Failure> {
+    let addresses = urls.gateway.socket_addrs(|| None).map_err(Failure::network)?;
+    addresses.into_iter().next().ok_or_else(|| Failure::network("the gateway has no address"))
+}
+
+/// Serves the gateway on a second port, where programs of the layout of spec 07 §7.1 look for the bundler.
+fn forward(listener: TcpListener, gateway: SocketAddr, tasks: &Tasks) -> Result<(), Failure> {
+    listener.set_nonblocking(true).map_err(Failure::network)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(Failure::network)?;
+    let places = Arc::new(Semaphore::new(MAX_FORWARDED));
+    let stop = tasks.stopping();
+    let connections = tasks.clone();
+    tasks.spawn("bundler-port", async move {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = async {
+                    let place = places.clone().acquire_owned().await;
+                    listener.accept().await.map(|(stream, _)| (stream, place))
+                } => accepted,
+            };
+            let (mut client, place) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely: the next try may find one.
+                    tracing::warn!(%error, "a connection to the bundler port was lost");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let stop = stop.clone();
+            connections.spawn("bundler-connection", async move {
+                let _place = place;
+                let copying = async {
+                    let mut gateway = TcpStream::connect(gateway).await?;
+                    copy_bidirectional(&mut client, &mut gateway).await
+                };
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    // Whoever broke the connection knows it.
+                    _ = copying => {}
+                }
+            });
+        }
+    });
+    Ok(())
+}
