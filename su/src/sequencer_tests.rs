@@ -145,7 +145,10 @@ impl World {
             }
             Answer::Refused(Refusal::Exists) if *subject == Subject::Process => assert!(!durable.is_empty()),
             Answer::Refused(Refusal::Exists) => {
-                assert!(durable.iter().any(|entry| same_id(&entry.subject, subject)), "exists, but a crash may lose it");
+                assert!(
+                    durable.iter().any(|entry| same_id(&entry.subject, subject)),
+                    "exists, but a crash may lose it"
+                );
             }
             Answer::Refused(Refusal::ContentExists) => {
                 assert!(durable.iter().any(|entry| same_content(&entry.subject, subject)));
@@ -328,9 +331,13 @@ fn after_the_store_failed_nobody_waits_and_nothing_is_accepted() {
 fn no_more_than_the_limit_wait() {
     let mut world = started();
     for id in 0..=MAX_WAITING as u64 {
-        assert!(!world.sequencer.step(Input::Submit(Ticket(1_000 + id), message(1))).iter().any(|action| {
-            matches!(action, Action::Answer(..))
-        }));
+        assert!(
+            !world
+                .sequencer
+                .step(Input::Submit(Ticket(1_000 + id), message(1)))
+                .iter()
+                .any(|action| { matches!(action, Action::Answer(..)) })
+        );
     }
     let answer = world.sequencer.step(Input::Submit(Ticket(1), message(1)));
     assert_eq!(answer, [Action::Answer(Ticket(1), Answer::Refused(Refusal::Busy))]);
