@@ -99,8 +99,8 @@ impl Signer {
     pub fn to_jwk(&self) -> Zeroizing<String> {
         match &self.0.key {
             Key::Rsa { pkcs1, .. } => Jwk::rsa(pkcs1),
-            Key::Ed25519 { key, solana } => Jwk::ed25519(&key.to_bytes(), self.owner(), *solana),
-            Key::Secp256k1(key) => Jwk::secp256k1(&key.to_bytes().into(), self.owner()),
+            Key::Ed25519 { key, solana } => Jwk::ed25519(&Zeroizing::new(key.to_bytes()), self.owner(), *solana),
+            Key::Secp256k1(key) => Jwk::secp256k1(&Zeroizing::new(key.to_bytes().into()), self.owner()),
         }
         .to_json()
     }

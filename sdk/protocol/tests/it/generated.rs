@@ -3,7 +3,7 @@
 use holon_protocol::assignment::Assignment;
 use holon_protocol::chain::HashChain;
 use holon_protocol::item::Builder;
-use holon_protocol::{BlockHeight, DataItem, ItemId, MessageId, Nonce, ProcessId, Signer, Tag, Tags, Timestamp};
+use holon_protocol::{BlockHeight, DataItem, ItemId, MessageId, Nonce, ProcessId, Signer, Tags, Timestamp};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -123,9 +123,4 @@ pub fn assignment() -> impl Strategy<Value = Assignment> {
             exclude,
         },
     )
-}
-
-/// Tags an item of ours could carry around `extra`.
-pub fn surrounded(extra: &Tags, before: &[Tag]) -> Tags {
-    before.iter().chain(extra).cloned().collect()
 }
