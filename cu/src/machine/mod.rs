@@ -1,21 +1,64 @@
 //! A process's memory that can apply messages: the host side of Wasm modules (spec 06).
-pub mod call;
-pub mod drive;
-pub mod error;
-pub mod format;
+//!
+//! ```text
+//!  Engine ──compile──► Module ──new──► Machine ──apply(message)──► Evaluation
+//!                                        └────fork──► Fork ──apply(dry run)──► Evaluation
+//! ```
+//!
+//! An [`Engine`] is shared by the whole program. A [`Module`] is compiled code, kept on disk between starts. A [`Machine`]
+//! is one process's memory on an evaluation thread: [`Machine::apply`] evaluates a message and moves the state on, or leaves it
+//! untouched when the message fails. A [`Fork`] is a snapshot for dry runs.
+//!
+//! **The hot path is the guest.** Memory is never copied per message: it is a private mapping of the committed state
+//! (`memory`), rolling back drops pages, and committing writes the changed ones, once for many messages (`live`).
+//!
+//! **Determinism.** Same module, same messages: same results, on every computer and whatever was kept alive in between. No clock,
+//! no randomness and no host state reaches the guest; each message begins with the same host state and, by resetting the
+//! guest's globals, the same instance state (`inspect`). Gas stops every computer at the same instruction; the
+//! wall-clock limit and the memory ceiling protect the operator and never make a result ([`HostFailure`]).
+//!
+//! | where | what |
+//! |---|---|
+//! | `engine`, `inspect`, `cache` | from bytes to compiled code |
+//! | `instance`, `host` | one instance: run a message, say how it ended |
+//! | `live` | commit, rollback, forks |
+//! | `memory` | mappings, dirty pages; the crate's `unsafe` |
+//! | `emscripten`, `native` | the module formats |
+//! | `answer`, `json` | from the returned text to an outcome |
+
+mod answer;
+mod cache;
+mod call;
+mod drive;
+mod emscripten;
+mod engine;
+mod error;
+mod format;
+mod host;
+mod inspect;
+mod instance;
+mod json;
+mod live;
+pub mod measure;
+mod memory;
+mod native;
+
+use std::{path::PathBuf, time::Duration};
 
 pub use call::{Call, Evaluation, Outcome, Response};
 pub use drive::{Drive, DriveContext, DriveFile, Halt, NoDrive};
+pub use engine::{Engine, Module};
 pub use error::{CompileError, Error, HostFailure, MachineError};
 pub use format::{Format, UnknownFormat};
-
-use std::{path::PathBuf, sync::Arc, time::Duration};
+pub use live::{Fork, Machine};
 
 /// Largest module that is compiled, in bytes.
 pub const MAX_MODULE_BYTES: usize = 32 << 20;
-/// Largest single function that is compiled, in bytes.
+/// Largest single function that is compiled, in bytes: compile time can grow faster than a function's size.
 pub const MAX_FUNCTION_BYTES: usize = 1 << 20;
-/// Stack a thread needs to evaluate on, in bytes.
+/// Largest text a module may return, in bytes.
+pub const MAX_RESULT_BYTES: usize = 64 << 20;
+/// Stack that a thread needs to evaluate on, in bytes: the guest's own limit, and room for the host around it.
 pub const EVALUATION_STACK_BYTES: usize = 8 << 20;
 
 /// Settings of an engine.
@@ -25,7 +68,7 @@ pub struct EngineOptions {
     pub cache_dir: Option<PathBuf>,
     /// Longest time one evaluation may take before it is given up without a result.
     pub wall_clock: Duration,
-    /// Most bytes of memory one process may have before its evaluation is given up without a result.
+    /// Most bytes of linear memory one process may have before its evaluation is given up without a result.
     pub memory_ceiling_bytes: u64,
 }
 
@@ -35,78 +78,12 @@ impl Default for EngineOptions {
     }
 }
 
-/// The shared Wasm engine.
-#[derive(Clone)]
-pub struct Engine;
-
-/// A compiled module.
-#[derive(Clone)]
-pub struct Module;
-
-/// Limits of a process.
+/// Limits of a process, from its tags (spec 05 §4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most linear memory, in bytes. Enforced for native modules; for the official formats a larger need is the module's own
-    /// affair (spec 05 §4.3).
+    /// Most linear memory, in bytes. Bounds native modules; for the official formats the tag is compared with what the unit offers
+    /// and nothing more, and the module's own maximum counts.
     pub memory_bytes: u64,
-    /// Most instructions of one message.
+    /// Most Wasm instructions of one message.
     pub compute: u64,
-}
-
-/// One live process memory.
-pub struct Machine;
-
-/// A copy-on-write fork of a machine.
-pub struct Fork;
-
-impl Engine {
-    /// Sets the engine up.
-    pub fn new(_options: EngineOptions) -> Result<Self, Error> {
-        Ok(Self)
-    }
-    /// Compiles a module, or loads it from the cache.
-    pub fn compile(&self, _wasm: &[u8], format: Format) -> Result<Module, CompileError> {
-        Err(CompileError::Format { format: format.as_str(), reason: "machine under construction".into() })
-    }
-}
-
-impl Module {
-    /// Its format.
-    pub fn format(&self) -> Format {
-        Format::Native
-    }
-}
-
-impl Machine {
-    /// A machine in the state after the module's set-up.
-    pub fn new(_module: &Module, _limits: Limits, _drive: Arc<dyn Drive>) -> Result<Self, MachineError> {
-        Err(MachineError::SetUp("machine under construction".into()))
-    }
-    /// A machine with the given memory (a checkpoint).
-    pub fn restore(_module: &Module, _limits: Limits, _drive: Arc<dyn Drive>, _memory: &[u8]) -> Result<Self, MachineError> {
-        Err(MachineError::SetUp("machine under construction".into()))
-    }
-    /// Applies one message.
-    pub fn apply(&mut self, _call: &Call<'_>) -> Result<Evaluation, HostFailure> {
-        Err(HostFailure::Engine("machine under construction".into()))
-    }
-    /// A fork of the present state.
-    pub fn fork(&mut self) -> Result<Fork, MachineError> {
-        Err(MachineError::SetUp("machine under construction".into()))
-    }
-    /// Length of the linear memory.
-    pub fn memory_bytes(&self) -> u64 {
-        0
-    }
-    /// The whole linear memory.
-    pub fn copy_memory(&self) -> Vec<u8> {
-        Vec::new()
-    }
-}
-
-impl Fork {
-    /// Evaluates a message on the forked state and forgets its effects.
-    pub fn apply(&self, _call: &Call<'_>) -> Result<Evaluation, HostFailure> {
-        Err(HostFailure::Engine("machine under construction".into()))
-    }
 }

@@ -1,0 +1,120 @@
+//! WeaveDrive's three imports: paths, descriptors and positions (spec 06 §9). They answer at once instead of unwinding the
+//! guest (spec 06 §5.2).
+
+use std::collections::HashMap;
+
+use wasmtime::{Caller, Linker};
+
+use super::{
+    access::{Access, split},
+    files::{Kind, NodeId},
+    pointer::Pointer,
+};
+use crate::machine::{HostFailure, host::Host};
+
+/// Longest path that is looked at, in bytes.
+const MAX_PATH_BYTES: usize = 1024;
+
+/// What a message has opened. A path is asked for once; later opens of the same message find the same file.
+#[derive(Default)]
+pub(super) struct Opened {
+    nodes: HashMap<String, Option<NodeId>>,
+}
+
+impl Opened {
+    pub fn used(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+}
+
+pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap("env", "__asyncjs__weavedrive_open", |mut caller: Caller<'_, Host>, path: P, _mode: P| {
+        let (memory, host) = split(&mut caller)?;
+        open(host, memory.until_nul(path.address())?)
+    })?;
+    linker.func_wrap("env", "__asyncjs__weavedrive_read", |mut caller: Caller<'_, Host>, fd: i32, to: P, len: P| {
+        let (memory, host) = split(&mut caller)?;
+        read(host, fd, memory, to.address(), len.address())
+    })?;
+    linker.func_wrap("env", "__asyncjs__weavedrive_close", |mut caller: Caller<'_, Host>, fd: i32| {
+        // The guest ignores the answer, so an unknown descriptor is nobody's concern.
+        let _ = caller.data_mut().emscripten.files().descriptors.close(fd);
+        0_i32
+    })?;
+    Ok(())
+}
+
+/// The path as drives know it, or none if no drive can have it. Every `require` of a Lua module probes several paths that end
+/// here.
+fn drive_path(path: &[u8]) -> Option<(String, bool)> {
+    if path.len() > MAX_PATH_BYTES {
+        return None;
+    }
+    let mut parts = std::str::from_utf8(path).ok()?.strip_prefix('/')?.split('/');
+    let (category, id) = (parts.next()?, parts.next()?);
+    if id.is_empty() {
+        return None;
+    }
+    let whole = match category {
+        "data" => false,
+        "tx" | "block" => true,
+        _ => return None,
+    };
+    Some((format!("/{category}/{id}"), whole))
+}
+
+/// The new descriptor, or 0 when there is no such file.
+fn open(host: &mut Host, path: &[u8]) -> wasmtime::Result<i32> {
+    const NOT_FOUND: i32 = 0;
+    let Some((path, whole)) = drive_path(path) else { return Ok(NOT_FOUND) };
+    let Some(entry) = &host.entry else { return Ok(NOT_FOUND) };
+    let state = &mut host.emscripten;
+    let node = match state.drive.nodes.get(&path) {
+        Some(node) => *node,
+        None => {
+            let file = host.drive.open(&path, &entry.drive_context()).map_err(HostFailure::Halt)?;
+            let files = state.files.get_or_insert_default();
+            let node = file.and_then(|file| files.detached(Kind::Drive { file, whole }).ok());
+            if node.is_some() {
+                // Making the file takes a value of the date counter.
+                state.date += 1;
+            }
+            state.drive.nodes.insert(path, node);
+            node
+        }
+    };
+    let Some(node) = node else { return Ok(NOT_FOUND) };
+    Ok(state.files().descriptors.open(node, 0).unwrap_or(NOT_FOUND))
+}
+
+fn read(host: &mut Host, fd: i32, memory: &mut [u8], to: u64, len: u64) -> wasmtime::Result<i32> {
+    let files = host.emscripten.files();
+    let Ok(open) = files.descriptors.get(fd).cloned() else { return Ok(0) };
+    let Kind::Drive { file, whole } = &files.node(open.node).kind else { return Ok(0) };
+    let size = file.size();
+    // At the end reading starts over, as the reference does after a seek to the end.
+    let start = if *whole || open.position >= size { 0 } else { open.position };
+    let count = len.min(size - start);
+    let read = file.read(start, memory.slice_mut(to, count)?).map_err(HostFailure::Halt)? as u64;
+    if !whole && let Ok(open) = files.descriptors.get_mut(fd) {
+        open.position = start + read;
+    }
+    Ok(read as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_of_a_drive_reach_it() {
+        let of = |path: &str| drive_path(path.as_bytes());
+        assert_eq!(of("/data/abc"), Some(("/data/abc".to_owned(), false)));
+        assert_eq!(of("/tx/abc/more"), Some(("/tx/abc".to_owned(), true)));
+        assert_eq!(of("/block/12"), Some(("/block/12".to_owned(), true)));
+        for path in ["/usr/local/share/lua/5.3/bit.lua", "./bit.lua", "/data", "/data/", "data/abc", "", "/headers/x"] {
+            assert_eq!(of(path), None, "{path}");
+        }
+        assert_eq!(of(&format!("/data/{}", "x".repeat(MAX_PATH_BYTES))), None);
+    }
+}

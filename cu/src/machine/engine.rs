@@ -1,0 +1,250 @@
+//! The shared Wasm engine: its one configuration, compilation, and the clock that guards the operator.
+
+use std::{
+    sync::{Arc, OnceLock, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use wasmtime::{Config, InstancePre, Linker, OptLevel, Strategy};
+
+use super::{
+    CompileError, EngineOptions, Error, Format, MachineError,
+    cache::Cache,
+    emscripten,
+    host::Host,
+    inspect::{self, Lifetime},
+    instance::Initial,
+    memory::Creator,
+    native,
+};
+
+/// Wasm stack of one evaluation, in bytes. Lua stops at 200 nested C calls, which needs some 770 KiB here (spec 06 §5.1);
+/// running out must not happen before that, because where it happens depends on the compiler.
+const WASM_STACK_BYTES: usize = 1536 << 10;
+/// Address space of one memory, in bytes: the heap limit of the 64-bit official formats (spec 06 §4.4). Reserved, not used: it lets
+/// compiled code check bounds against a constant and keep the memory's address in a register.
+const RESERVATION_BYTES: u64 = 16 << 30;
+/// Address space of a native module's memory: all that 32 bits reach.
+const NATIVE_RESERVATION_BYTES: u64 = 4 << 30;
+/// How often running evaluations look at the wall clock.
+const CLOCK_TICK: Duration = Duration::from_millis(100);
+
+/// The shared engine. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub options: EngineOptions,
+    /// For the official formats: NaNs as the processor makes them, which is what deployed hosts do (spec 06 §8).
+    official: wasmtime::Engine,
+    /// For our own format: canonical NaNs.
+    native: wasmtime::Engine,
+    cache: Option<Cache>,
+    /// Ends with the engine.
+    _clock: Clock,
+}
+
+/// A compiled module. Clones are the same module.
+#[derive(Clone)]
+pub struct Module {
+    pub(super) inner: Arc<Compiled>,
+}
+
+pub(super) struct Compiled {
+    pub engine: Engine,
+    pub format: Format,
+    pub lifetime: Lifetime,
+    pub instance: InstancePre<Host>,
+    /// Memory and globals after set-up, once somebody needed them.
+    pub initial: OnceLock<Initial>,
+}
+
+impl Engine {
+    /// Sets the engine up.
+    pub fn new(options: EngineOptions) -> Result<Self, Error> {
+        let engine = |format| wasmtime::Engine::new(&config(format)).map_err(|error| Error::Engine(error.to_string()));
+        let official = engine(Format::Emscripten64Draft0215)?;
+        let native = engine(Format::Native)?;
+        if !cfg!(target_arch = "x86_64") {
+            tracing::warn!(
+                "official modules print NaN with another sign on this processor than on x86-64, where the network runs"
+            );
+        }
+        let cache = options.cache_dir.as_deref().map(Cache::open).transpose()?;
+        let clock = Clock::start(vec![official.clone(), native.clone()]).map_err(Error::Clock)?;
+        Ok(Self { inner: Arc::new(Shared { options, official, native, cache, _clock: clock }) })
+    }
+
+    /// Compiles a module, or loads it from the cache. Blocks for as long as that takes (seconds for an official module).
+    pub fn compile(&self, wasm: &[u8], format: Format) -> Result<Module, CompileError> {
+        let engine = match format {
+            Format::Native => &self.inner.native,
+            Format::Emscripten4 | Format::Emscripten64Draft0215 => &self.inner.official,
+        };
+        if wasm.len() > super::MAX_MODULE_BYTES {
+            return Err(CompileError::TooLarge { bytes: wasm.len(), limit: super::MAX_MODULE_BYTES });
+        }
+        let key = self.inner.cache.as_ref().map(|cache| (cache, Cache::key(wasm, format.as_str(), engine)));
+        let cached = key.as_ref().and_then(|(cache, key)| cache.load(key)).and_then(|body| thaw(engine, &body));
+        let (module, lifetime) = match cached {
+            Some(cached) => cached,
+            None => {
+                let inspected = inspect::inspect(wasm, format)?;
+                let module = wasmtime::Module::from_binary(engine, &inspected.wasm)
+                    .map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
+                if let Some((cache, key)) = &key {
+                    freeze(cache, key, &module, inspected.lifetime);
+                }
+                (module, inspected.lifetime)
+            }
+        };
+        let wrong = |reason: String| CompileError::Format { format: format.as_str(), reason };
+        let mut linker = Linker::new(engine);
+        match format {
+            Format::Emscripten4 => emscripten::link::<i32>(&mut linker),
+            Format::Emscripten64Draft0215 => emscripten::link::<i64>(&mut linker),
+            Format::Native => Ok(()),
+        }
+        .map_err(|error| wrong(format!("{error:#}")))?;
+        match format {
+            Format::Emscripten4 => emscripten::check_exports::<i32>(&module),
+            Format::Emscripten64Draft0215 => emscripten::check_exports::<i64>(&module),
+            Format::Native => native::check_exports(&module),
+        }
+        .map_err(wrong)?;
+        let instance = linker.instantiate_pre(&module).map_err(|error| wrong(format!("{error:#}")))?;
+        let compiled = Compiled { engine: self.clone(), format, lifetime, instance, initial: OnceLock::new() };
+        Ok(Module { inner: Arc::new(compiled) })
+    }
+
+    pub(super) fn options(&self) -> &EngineOptions {
+        &self.inner.options
+    }
+
+    /// Ticks of the clock until the wall-clock limit has passed for sure.
+    pub(super) fn wall_clock_ticks(&self) -> u64 {
+        let ticks = self.inner.options.wall_clock.as_millis().div_ceil(CLOCK_TICK.as_millis());
+        u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1).min(u64::MAX / 2)
+    }
+}
+
+impl Module {
+    /// Its format.
+    pub fn format(&self) -> Format {
+        self.inner.format
+    }
+
+    /// Bytes of linear memory after set-up.
+    pub fn initial_memory_bytes(&self) -> Result<u64, MachineError> {
+        Ok(self.initial()?.image.len() as u64)
+    }
+
+    pub(super) fn initial(&self) -> Result<&Initial, MachineError> {
+        if let Some(initial) = self.inner.initial.get() {
+            return Ok(initial);
+        }
+        let initial = Initial::build(self)?;
+        // Two threads may have built it; they are equal.
+        Ok(self.inner.initial.get_or_init(|| initial))
+    }
+}
+
+/// The one configuration of every engine in this program.
+fn config(format: Format) -> Config {
+    let native = format == Format::Native;
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_nan_canonicalization(native)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .wasm_memory64(!native)
+        .wasm_multi_memory(false)
+        .wasm_simd(true)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false)
+        // wasmtime's own copy-on-write images need its own memories; ours replaces both.
+        .memory_init_cow(false)
+        .memory_may_move(false)
+        .memory_reservation(if native { NATIVE_RESERVATION_BYTES } else { RESERVATION_BYTES })
+        .with_host_memory(Arc::new(Creator));
+    config
+}
+
+const LIFETIME_MANY: u8 = 1;
+const LIFETIME_ONE: u8 = 2;
+
+fn freeze(cache: &Cache, key: &str, module: &wasmtime::Module, lifetime: Lifetime) {
+    match module.serialize() {
+        Ok(code) => {
+            let mut body = Vec::with_capacity(code.len() + 1);
+            body.extend_from_slice(&code);
+            body.push(match lifetime {
+                Lifetime::ManyMessages => LIFETIME_MANY,
+                Lifetime::OneMessage => LIFETIME_ONE,
+            });
+            cache.store(key, &body);
+        }
+        Err(error) => tracing::warn!(key, %error, "cannot serialise a compiled module"),
+    }
+}
+
+fn thaw(engine: &wasmtime::Engine, body: &[u8]) -> Option<(wasmtime::Module, Lifetime)> {
+    let (lifetime, code) = body.split_last()?;
+    let lifetime = match *lifetime {
+        LIFETIME_MANY => Lifetime::ManyMessages,
+        LIFETIME_ONE => Lifetime::OneMessage,
+        _ => return None,
+    };
+    // SAFETY: the bytes are what `Module::serialize` of this wasmtime and these settings gave: the file is named after
+    // both, its digest was checked, and it lies in a folder that only this user can write. wasmtime checks its version,
+    // the settings and the processor once more.
+    match unsafe { wasmtime::Module::deserialize(engine, code) } {
+        Ok(module) => Some((module, lifetime)),
+        Err(error) => {
+            tracing::warn!(%error, "a compiled module does not load, compiling again");
+            None
+        }
+    }
+}
+
+/// A thread that moves the engines' epochs on while any engine lives.
+struct Clock {
+    /// Dropping it ends the thread.
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Clock {
+    fn start(engines: Vec<wasmtime::Engine>) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("wasm-clock".to_owned()).spawn(move || {
+            while stopped.recv_timeout(CLOCK_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                for engine in &engines {
+                    engine.increment_epoch();
+                }
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the wall-clock thread panicked");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the host keeps for one instance, and begins anew with each message (spec 06 §7).
+
+use std::sync::Arc;
+
+use holon_protocol::Tags;
+use wasmtime::{Memory, ResourceLimiter};
+
+use super::{Call, Drive, DriveContext, HostFailure, emscripten};
+
+/// Most elements of a module's tables together; the largest examined module has about a thousand.
+const MAX_TABLE_ELEMENTS: usize = 1 << 17;
+
+/// A call that outlives its caller: kept until the next commit, to be applied again after a rollback.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub message: Arc<str>,
+    pub environment: Arc<str>,
+    pub block_height: u64,
+    pub tags: Arc<CallTags>,
+}
+
+/// Tags of process and module.
+#[derive(Debug, PartialEq)]
+pub(super) struct CallTags {
+    pub process: Tags,
+    pub module: Tags,
+}
+
+impl Entry {
+    /// Takes what does not change between messages from `previous`, if it is the same.
+    pub fn new(call: &Call<'_>, previous: Option<&Entry>) -> Self {
+        let environment = match previous {
+            Some(previous) if &*previous.environment == call.environment => Arc::clone(&previous.environment),
+            _ => Arc::from(call.environment),
+        };
+        let tags = match previous {
+            Some(previous)
+                if &previous.tags.process == call.process_tags && &previous.tags.module == call.module_tags =>
+            {
+                Arc::clone(&previous.tags)
+            }
+            _ => Arc::new(CallTags { process: call.process_tags.clone(), module: call.module_tags.clone() }),
+        };
+        Self { message: Arc::from(call.message), environment, block_height: call.block_height, tags }
+    }
+
+    pub fn drive_context(&self) -> DriveContext<'_> {
+        DriveContext {
+            block_height: self.block_height,
+            process_tags: &self.tags.process,
+            module_tags: &self.tags.module,
+        }
+    }
+}
+
+/// Data of an instance's store.
+pub(super) struct Host {
+    /// The instance's memory, once there is one.
+    pub memory: Option<Memory>,
+    /// Exports of a 32-bit official module.
+    pub narrow: Option<emscripten::Exports<i32>>,
+    /// Exports of a 64-bit official module.
+    pub wide: Option<emscripten::Exports<i64>>,
+    pub growth: Growth,
+    pub emscripten: emscripten::State,
+    pub drive: Arc<dyn Drive>,
+    /// The message being evaluated; none during set-up.
+    pub entry: Option<Entry>,
+}
+
+impl Host {
+    pub fn new(growth: Growth, drive: Arc<dyn Drive>) -> Self {
+        Self {
+            memory: None,
+            narrow: None,
+            wide: None,
+            growth,
+            emscripten: emscripten::State::default(),
+            drive,
+            entry: None,
+        }
+    }
+
+    /// Fresh host state for a message.
+    pub fn begin(&mut self, entry: Entry) {
+        self.emscripten = emscripten::State::default();
+        self.entry = Some(entry);
+    }
+}
+
+/// Bounds on what an instance may allocate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Growth {
+    /// Growth beyond this fails for the guest; none where only the module's own maximum counts.
+    pub limit_bytes: Option<u64>,
+    /// Growth beyond this ends the evaluation without a result.
+    pub ceiling_bytes: u64,
+}
+
+impl ResourceLimiter for Growth {
+    fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let desired = desired as u64;
+        if maximum.is_some_and(|maximum| desired > maximum as u64)
+            || self.limit_bytes.is_some_and(|limit| desired > limit)
+        {
+            return Ok(false);
+        }
+        if desired > self.ceiling_bytes {
+            return Err(HostFailure::MemoryCeiling { bytes: desired, limit: self.ceiling_bytes }.into());
+        }
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}

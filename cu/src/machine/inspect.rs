@@ -1,0 +1,289 @@
+//! What must be known about a module before it is compiled, and the one change made to it.
+//!
+//! A process's state must not depend on how long an instance lives: memory can be rolled back and moved, everything
+//! else of an instance cannot. So mutable globals get exported here, to be set back to their values after set-up before
+//! each message, and a module that changes tables or drops segments gets a fresh instance for every message
+//! ([`Lifetime::OneMessage`]).
+
+use std::{borrow::Cow, ops::Range};
+
+use wasmparser::{ElementKind, ExternalKind, GlobalType, Operator, Parser, Payload, TypeRef, ValType, WasmFeatures};
+
+use super::{CompileError, Format, MAX_FUNCTION_BYTES, MAX_MODULE_BYTES};
+
+/// Prefix of the exports added here; the rest is the global's index.
+pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
+/// More mutable globals than this are not reset one by one.
+const MAX_RESET_GLOBALS: usize = 64;
+/// Changes whenever this file changes what it produces, so that no old compiled module is used.
+pub(super) const REWRITE_VERSION: u32 = 1;
+
+/// How long an instance may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// As long as memory can be rolled back in place.
+    ManyMessages,
+    /// Its state is more than memory and numbers.
+    OneMessage,
+}
+
+/// A module ready to be compiled.
+pub(super) struct Inspected<'a> {
+    /// The module, with its mutable globals exported.
+    pub wasm: Cow<'a, [u8]>,
+    pub lifetime: Lifetime,
+}
+
+/// Checks `wasm` against limits and format, and prepares it.
+pub(super) fn inspect(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileError> {
+    if wasm.len() > MAX_MODULE_BYTES {
+        return Err(CompileError::TooLarge { bytes: wasm.len(), limit: MAX_MODULE_BYTES });
+    }
+    let invalid = |error: wasmparser::BinaryReaderError| CompileError::Invalid(error.to_string());
+    let wrong = |reason: String| CompileError::Format { format: format.as_str(), reason };
+
+    let mut module = Summary::default();
+    let mut parser = Parser::new(0);
+    // Everything this scan has to understand; the engine's own validation decides what is allowed.
+    parser.set_features(WasmFeatures::all());
+    for payload in parser.parse_all(wasm) {
+        module.see(payload.map_err(invalid)?, wasm).map_err(|refusal| match refusal {
+            Refusal::Parse(error) => invalid(error),
+            Refusal::Module(error) => error,
+        })?;
+    }
+    if module.start {
+        return Err(wrong("it has a start function".to_owned()));
+    }
+    if module.memories.len() != 1 {
+        return Err(wrong(format!("it defines {} memories instead of one", module.memories.len())));
+    }
+    let wide = format == Format::Emscripten64Draft0215;
+    if module.memories[0] != wide {
+        return Err(wrong(format!("its memory is not {}-bit", if wide { 64 } else { 32 })));
+    }
+    if !module.memory_exported {
+        return Err(wrong("it does not export `memory`".to_owned()));
+    }
+    if let Some(name) = &module.reserved_name {
+        return Err(wrong(format!("it exports {name:?}, a reserved name")));
+    }
+
+    let resettable = module.mutable.len() <= MAX_RESET_GLOBALS
+        && module.mutable.iter().all(|(_, ty)| {
+            matches!(ty.content_type, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64 | ValType::V128)
+        });
+    if !resettable || module.beyond_memory {
+        return Ok(Inspected { wasm: Cow::Borrowed(wasm), lifetime: Lifetime::OneMessage });
+    }
+    let indices: Vec<u32> = module.mutable.iter().map(|(index, _)| *index).collect();
+    let wasm = match &module.exports {
+        Some(section) if !indices.is_empty() => {
+            Cow::Owned(export_globals(wasm, section, module.export_count, &indices))
+        }
+        _ => Cow::Borrowed(wasm),
+    };
+    Ok(Inspected { wasm, lifetime: Lifetime::ManyMessages })
+}
+
+enum Refusal {
+    Parse(wasmparser::BinaryReaderError),
+    Module(CompileError),
+}
+
+impl From<wasmparser::BinaryReaderError> for Refusal {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Refusal::Parse(error)
+    }
+}
+
+#[derive(Default)]
+struct Summary {
+    globals: u32,
+    /// Mutable globals defined here, with their indices.
+    mutable: Vec<(u32, GlobalType)>,
+    /// Defined memories: whether 64-bit.
+    memories: Vec<bool>,
+    memory_exported: bool,
+    reserved_name: Option<String>,
+    start: bool,
+    /// State outside memory and globals is changed: tables, dropped segments.
+    beyond_memory: bool,
+    /// Contents of the export section, after the count.
+    exports: Option<Section>,
+    export_count: u32,
+}
+
+/// Where a section lies in the file.
+struct Section {
+    /// From the section's id byte to its end.
+    whole: Range<usize>,
+    /// Its entries, without their count.
+    entries: Range<usize>,
+}
+
+impl Summary {
+    fn see(&mut self, payload: Payload<'_>, wasm: &[u8]) -> Result<(), Refusal> {
+        match payload {
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    if let TypeRef::Global(_) = import?.ty {
+                        self.globals += 1;
+                    }
+                }
+            }
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    self.memories.push(memory?.memory64);
+                }
+            }
+            Payload::GlobalSection(globals) => {
+                for global in globals {
+                    let ty = global?.ty;
+                    if ty.mutable {
+                        self.mutable.push((self.globals, ty));
+                    }
+                    self.globals += 1;
+                }
+            }
+            Payload::ExportSection(exports) => self.see_exports(exports, wasm)?,
+            Payload::StartSection { .. } => self.start = true,
+            Payload::ElementSection(elements) => {
+                for element in elements {
+                    self.beyond_memory |= matches!(element?.kind, ElementKind::Passive);
+                }
+            }
+            Payload::CodeSectionEntry(body) => {
+                let bytes = body.range().len();
+                if bytes > MAX_FUNCTION_BYTES {
+                    return Err(Refusal::Module(CompileError::FunctionTooLarge { bytes, limit: MAX_FUNCTION_BYTES }));
+                }
+                for operator in body.get_operators_reader()? {
+                    self.beyond_memory |= matches!(
+                        operator?,
+                        Operator::TableSet { .. }
+                            | Operator::TableGrow { .. }
+                            | Operator::TableFill { .. }
+                            | Operator::TableCopy { .. }
+                            | Operator::TableInit { .. }
+                            | Operator::ElemDrop { .. }
+                            | Operator::DataDrop { .. }
+                    );
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn see_exports(&mut self, exports: wasmparser::ExportSectionReader<'_>, wasm: &[u8]) -> Result<(), Refusal> {
+        let contents = exports.range();
+        self.export_count = exports.count();
+        // The section is its id, the length of its contents, and the contents, which begin with the count.
+        let id_at = section_start(wasm, &contents);
+        let entries = contents.start + leb_len(&wasm[contents.clone()])..contents.end;
+        self.exports = id_at.map(|start| Section { whole: start..contents.end, entries });
+        for export in exports {
+            let export = export?;
+            self.memory_exported |= export.name == "memory" && export.kind == ExternalKind::Memory;
+            if export.name.starts_with(GLOBAL_PREFIX) {
+                self.reserved_name = Some(export.name.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the section begins whose contents are given: the length field may be padded, so go back over it.
+fn section_start(wasm: &[u8], contents: &Range<usize>) -> Option<usize> {
+    const EXPORT_SECTION: u8 = 7;
+    (1..=5).find_map(|length| {
+        let id_at = contents.start.checked_sub(length + 1)?;
+        let field = wasm.get(id_at + 1..contents.start)?;
+        (wasm[id_at] == EXPORT_SECTION && leb_len(field) == length && leb_value(field) == contents.len() as u64)
+            .then_some(id_at)
+    })
+}
+
+fn leb_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| byte & 0x80 == 0).map_or(bytes.len(), |last| last + 1)
+}
+
+fn leb_value(bytes: &[u8]) -> u64 {
+    bytes.iter().enumerate().fold(0, |value, (index, byte)| value | u64::from(byte & 0x7f) << (7 * index))
+}
+
+fn put_leb(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn export_globals(wasm: &[u8], section: &Section, count: u32, globals: &[u32]) -> Vec<u8> {
+    const GLOBAL_KIND: u8 = 3;
+    let mut contents = Vec::with_capacity(section.entries.len() + globals.len() * 24);
+    put_leb(&mut contents, count + globals.len() as u32);
+    contents.extend_from_slice(&wasm[section.entries.clone()]);
+    for index in globals {
+        let name = format!("{GLOBAL_PREFIX}{index}");
+        put_leb(&mut contents, name.len() as u32);
+        contents.extend_from_slice(name.as_bytes());
+        contents.push(GLOBAL_KIND);
+        put_leb(&mut contents, *index);
+    }
+    let mut out = Vec::with_capacity(wasm.len() + contents.len());
+    out.extend_from_slice(&wasm[..section.whole.start + 1]);
+    put_leb(&mut out, contents.len() as u32);
+    out.extend_from_slice(&contents);
+    out.extend_from_slice(&wasm[section.whole.end..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn native(text: &str) -> Result<(Vec<u8>, Lifetime), CompileError> {
+        let wasm = wat::parse_str(text).unwrap();
+        inspect(&wasm, Format::Native).map(|found| (found.wasm.into_owned(), found.lifetime))
+    }
+
+    #[test]
+    fn mutable_globals_become_exports_and_the_module_stays_valid() {
+        let (wasm, lifetime) = native(
+            r#"(module (global i32 (i32.const 1)) (global (mut i32) (i32.const 2)) (global (mut f64) (f64.const 3))
+                 (memory (export "memory") 1) (func (export "f")))"#,
+        )
+        .unwrap();
+        assert_eq!(lifetime, Lifetime::ManyMessages);
+        wasmparser::validate(&wasm).unwrap();
+        let text = String::from_utf8_lossy(&wasm);
+        assert!(text.contains("holon:global:1") && text.contains("holon:global:2") && !text.contains("holon:global:0"));
+    }
+
+    #[test]
+    fn a_module_that_changes_its_table_lives_for_one_message() {
+        let (_, lifetime) = native(
+            r#"(module (table 1 funcref) (memory (export "memory") 1)
+                 (func (export "f") (table.set (i32.const 0) (ref.null func))))"#,
+        )
+        .unwrap();
+        assert_eq!(lifetime, Lifetime::OneMessage);
+    }
+
+    #[test]
+    fn a_start_function_or_a_wrong_memory_is_refused() {
+        for text in [
+            r#"(module (memory (export "memory") 1) (func $f) (start $f))"#,
+            r#"(module (memory (export "memory") i64 1))"#,
+            r#"(module (memory 1))"#,
+            r#"(module)"#,
+            r#"(module (memory (export "memory") 1) (global (export "holon:global:0") i32 (i32.const 0)))"#,
+        ] {
+            assert!(matches!(native(text), Err(CompileError::Format { .. })), "{text}");
+        }
+        assert!(matches!(inspect(b"\0asm nonsense", Format::Native), Err(CompileError::Invalid(_))));
+    }
+}

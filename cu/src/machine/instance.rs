@@ -1,0 +1,242 @@
+//! One instance of a module: it is shown a memory, runs a message, and knows how the message ended.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use wasmtime::{Global, Memory, Mutability, Store, Trap, Val};
+
+use super::{
+    Drive, Format, HostFailure, MachineError, Module, NoDrive, emscripten,
+    engine::Engine,
+    host::{Entry, Growth, Host},
+    inspect::GLOBAL_PREFIX,
+    memory::{Image, Region},
+    native,
+};
+
+/// Instructions a module may spend on its own set-up.
+const SET_UP_FUEL: u64 = 20_000_000_000;
+
+/// What every instance of a module starts from: memory and mutable globals after set-up.
+pub(super) struct Initial {
+    pub image: Arc<Image>,
+    globals: Vec<Val>,
+}
+
+/// How the guest is entered.
+enum Guest {
+    Narrow(emscripten::Handle<i32>),
+    Wide(emscripten::Handle<i64>),
+    Native(native::Handle),
+}
+
+/// An instance.
+pub(super) struct Live {
+    engine: Engine,
+    store: Store<Host>,
+    memory: Memory,
+    region: Region,
+    guest: Guest,
+    /// The mutable globals, with their values after set-up.
+    globals: Vec<(Global, Val)>,
+}
+
+/// Why a call gave no text.
+pub(super) enum Stop {
+    /// The process's own failure, with what results show as `Error`.
+    Thrown(Value),
+    /// Not the process's failure.
+    Host(HostFailure),
+}
+
+/// What a call that came back gave.
+pub(super) struct Returned {
+    pub text: Result<String, Value>,
+    pub gas_used: u64,
+}
+
+impl Initial {
+    /// Instantiates the module, lets it set itself up, and keeps what that gave.
+    pub fn build(module: &Module) -> Result<Self, MachineError> {
+        let ceiling = module.inner.engine.options().memory_ceiling_bytes;
+        let growth = Growth { limit_bytes: None, ceiling_bytes: ceiling };
+        let mut live = Live::instantiate(module, growth, Arc::new(NoDrive))?;
+        live.set_up().map_err(|stop| match stop {
+            Stop::Thrown(reason) => MachineError::SetUp(reason.to_string()),
+            Stop::Host(failure) => MachineError::Host(failure),
+        })?;
+        let bytes = live.memory.data(&live.store);
+        let mut image = Image::zeroed(bytes.len())?;
+        image.write_sparse(0, bytes)?;
+        let globals = live.globals.iter().map(|(global, _)| global.get(&mut live.store)).collect();
+        Ok(Self { image: Arc::new(image), globals })
+    }
+}
+
+impl Live {
+    /// An instance that shows `image`.
+    pub fn new(module: &Module, growth: Growth, drive: Arc<dyn Drive>, image: &Image) -> Result<Self, MachineError> {
+        let initial = module.initial()?;
+        let mut live = Self::instantiate(module, growth, drive)?;
+        for ((_, value), initial) in live.globals.iter_mut().zip(&initial.globals) {
+            *value = *initial;
+        }
+        live.show(image)?;
+        Ok(live)
+    }
+
+    fn instantiate(module: &Module, growth: Growth, drive: Arc<dyn Drive>) -> Result<Self, MachineError> {
+        let compiled = &module.inner;
+        let engine = compiled.engine.clone();
+        let mut store = Store::new(compiled.instance.module().engine(), Host::new(growth, drive));
+        store.limiter(|host| &mut host.growth);
+        let failed = |error: wasmtime::Error| match error.downcast::<HostFailure>() {
+            Ok(failure) => MachineError::Host(failure),
+            Err(error) => MachineError::SetUp(format!("{error:#}")),
+        };
+        // Instantiating runs no code (no start function), but copying segments is charged.
+        store.set_fuel(SET_UP_FUEL).map_err(failed)?;
+        store.set_epoch_deadline(engine.wall_clock_ticks());
+        let instance = compiled.instance.instantiate(&mut store).map_err(failed)?;
+        let memory = instance
+            .get_memory(&mut store, "memory")
+            .ok_or_else(|| MachineError::SetUp("no memory is exported".to_owned()))?;
+        let region = Region::created(&mut store, &memory)?;
+        store.data_mut().memory = Some(memory);
+        let guest = match compiled.format {
+            Format::Emscripten4 => {
+                let (handle, exports) = emscripten::Handle::<i32>::new(&mut store, &instance).map_err(failed)?;
+                store.data_mut().narrow = Some(exports);
+                Guest::Narrow(handle)
+            }
+            Format::Emscripten64Draft0215 => {
+                let (handle, exports) = emscripten::Handle::<i64>::new(&mut store, &instance).map_err(failed)?;
+                store.data_mut().wide = Some(exports);
+                Guest::Wide(handle)
+            }
+            Format::Native => Guest::Native(native::Handle::new(&mut store, &instance).map_err(failed)?),
+        };
+        let names: Vec<String> = compiled
+            .instance
+            .module()
+            .exports()
+            .filter(|export| {
+                export.name().starts_with(GLOBAL_PREFIX)
+                    && export.ty().global().is_some_and(|ty| ty.mutability() == Mutability::Var)
+            })
+            .map(|export| export.name().to_owned())
+            .collect();
+        let mut globals = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(global) = instance.get_global(&mut store, &name) {
+                let value = global.get(&mut store);
+                globals.push((global, value));
+            }
+        }
+        Ok(Self { engine, store, memory, region, guest, globals })
+    }
+
+    /// What the module's loader does before the first message (spec 06 §2).
+    fn set_up(&mut self) -> Result<(), Stop> {
+        let result = match &self.guest {
+            Guest::Narrow(handle) => handle.set_up(&mut self.store),
+            Guest::Wide(handle) => handle.set_up(&mut self.store),
+            Guest::Native(_) => Ok(()),
+        };
+        result.map_err(|error| stop(error, &self.engine))
+    }
+
+    /// Shows another memory. Fails when the present one is longer, since a memory cannot shrink.
+    pub fn show(&mut self, image: &Image) -> Result<(), MachineError> {
+        let pages = image.len().saturating_sub(self.memory_len()) as u64 / self.memory.page_size(&self.store);
+        if pages > 0 {
+            // What a state already has was allowed when it got it.
+            let growth = std::mem::replace(
+                &mut self.store.data_mut().growth,
+                Growth { limit_bytes: None, ceiling_bytes: u64::MAX },
+            );
+            let grown = self.memory.grow(&mut self.store, pages);
+            self.store.data_mut().growth = growth;
+            grown
+                .map_err(|error| MachineError::SetUp(format!("memory cannot have {} bytes: {error:#}", image.len())))?;
+        }
+        self.region.show(&mut self.store, &self.memory, image)?;
+        Ok(())
+    }
+
+    /// Evaluates a message with at most `fuel` instructions.
+    pub fn run(&mut self, entry: &Entry, fuel: u64) -> Result<Returned, HostFailure> {
+        for (global, value) in &self.globals {
+            global.set(&mut self.store, *value).map_err(engine_failure)?;
+        }
+        self.store.data_mut().begin(entry.clone());
+        let fuel = fuel.min(i64::MAX as u64);
+        self.store.set_fuel(fuel).map_err(engine_failure)?;
+        self.store.set_epoch_deadline(self.engine.wall_clock_ticks());
+        let ended = match &self.guest {
+            Guest::Narrow(handle) => handle.call(&mut self.store, entry),
+            Guest::Wide(handle) => handle.call(&mut self.store, entry),
+            Guest::Native(handle) => handle.call(&mut self.store, entry),
+        };
+        let gas_used = match self.guest {
+            Guest::Native(_) => fuel - self.store.get_fuel().map_err(engine_failure)?,
+            Guest::Narrow(_) | Guest::Wide(_) => 0,
+        };
+        match ended {
+            Ok(text) => Ok(Returned { text: Ok(text), gas_used }),
+            Err(error) => match stop(error, &self.engine) {
+                Stop::Thrown(value) => Ok(Returned { text: Err(value), gas_used }),
+                Stop::Host(failure) => Err(failure),
+            },
+        }
+    }
+
+    /// Whether the last message read something that may read differently next time.
+    pub fn used_drive(&self) -> bool {
+        self.store.data().emscripten.used_drive()
+    }
+
+    /// See [`Region::discard`].
+    pub fn discard(&mut self) -> std::io::Result<bool> {
+        self.region.discard(&mut self.store, &self.memory)
+    }
+
+    /// See [`Region::commit`].
+    pub fn commit(&mut self, image: &mut Arc<Image>) -> std::io::Result<()> {
+        self.region.commit(&mut self.store, &self.memory, image)
+    }
+
+    /// Length of memory in bytes.
+    pub fn memory_len(&self) -> usize {
+        self.memory.data_size(&self.store)
+    }
+
+    /// All of memory.
+    pub fn memory(&self) -> &[u8] {
+        self.memory.data(&self.store)
+    }
+}
+
+fn engine_failure(error: wasmtime::Error) -> HostFailure {
+    HostFailure::Engine(format!("{error:#}"))
+}
+
+/// Sorts an error that ended a call by whose it is. Texts are part of results, so they must be the same everywhere.
+fn stop(error: wasmtime::Error, engine: &Engine) -> Stop {
+    let error = match error.downcast::<HostFailure>() {
+        Ok(failure) => return Stop::Host(failure),
+        Err(error) => error,
+    };
+    if let Some(ended) = error.downcast_ref::<emscripten::Ended>() {
+        return Stop::Thrown(ended.to_value());
+    }
+    if let Some(failed) = error.downcast_ref::<native::Failed>() {
+        return Stop::Thrown(Value::String(failed.to_string()));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => Stop::Thrown(Value::String("out of gas!".to_owned())),
+        Some(Trap::Interrupt) => Stop::Host(HostFailure::WallClock { limit: engine.options().wall_clock }),
+        Some(trap) => Stop::Thrown(Value::String(trap.to_string())),
+        None => Stop::Host(engine_failure(error)),
+    }
+}

@@ -1,0 +1,380 @@
+//! A process's memory that messages are applied to, and its forks.
+//!
+//! ```text
+//!  committed image ── good messages since ──► what the instance shows
+//! ```
+//!
+//! A good message costs nothing but its evaluation. A failed one is undone by dropping what was written since the commit
+//! and applying the good messages since again, which is correct because evaluation is deterministic, and cheap because
+//! [`Policy`] commits before those messages add up. What replaying cannot reproduce (data from outside) is committed at once.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Call, Drive, Evaluation, Format, HostFailure, Limits, MachineError, Module, Outcome, answer,
+    host::{Entry, Growth},
+    inspect::Lifetime,
+    instance::{Live, Returned},
+    memory::Image,
+};
+
+/// Instances kept for the next fork of the same process.
+const MAX_IDLE_INSTANCES: usize = 4;
+
+/// When to commit. Replaying is bounded by what this lets add up; committing is amortised by the same.
+struct Policy;
+
+impl Policy {
+    /// Guest time since the last commit, at least and at most.
+    const AFTER_MIN: Duration = Duration::from_millis(20);
+    const AFTER_MAX: Duration = Duration::from_millis(250);
+    /// Guest time for each unit of time that the last commit took: keeps committing below 2 %.
+    const GUEST_PER_COMMIT: u32 = 50;
+    const AFTER_MESSAGES: usize = 256;
+    /// Texts kept for replay, in bytes.
+    const AFTER_TEXT_BYTES: usize = 4 << 20;
+}
+
+/// One live process memory. Belongs to one thread at a time, which needs
+/// [`EVALUATION_STACK_BYTES`](super::EVALUATION_STACK_BYTES) of stack.
+pub struct Machine {
+    seat: Arc<Seat>,
+    image: Arc<Image>,
+    live: Option<Live>,
+    /// Good messages since the image was committed.
+    since: Vec<Applied>,
+    since_text_bytes: usize,
+    since_time: Duration,
+    commit_time: Duration,
+    /// The previous message, whose environment and tags the next one most likely shares.
+    last: Option<Entry>,
+    condition: Condition,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// The instance shows the state.
+    Ready,
+    /// The instance shows something else; the state is the image and the messages since.
+    Stale,
+    /// Neither image nor instance is whole any more.
+    Lost,
+}
+
+/// A good message, to be applied again.
+struct Applied {
+    entry: Entry,
+    /// Of the text it returned.
+    fingerprint: u64,
+}
+
+/// What machine and forks have in common.
+struct Seat {
+    module: Module,
+    limits: Limits,
+    drive: Arc<dyn Drive>,
+    idle: Mutex<Vec<Live>>,
+}
+
+/// A copy-on-write fork: the state of a machine at one moment, for dry runs. Cheap; does not hold up the machine.
+pub struct Fork {
+    seat: Arc<Seat>,
+    image: Arc<Image>,
+}
+
+impl Machine {
+    /// A machine in the state after the module's set-up.
+    pub fn new(module: &Module, limits: Limits, drive: Arc<dyn Drive>) -> Result<Self, MachineError> {
+        let image = Arc::clone(&module.initial()?.image);
+        Self::with_image(module, limits, drive, image)
+    }
+
+    /// A machine with the given memory, for example a checkpoint's. `memory` is a whole number of 64 KiB pages, at least as
+    /// many as the module starts with.
+    pub fn restore(
+        module: &Module,
+        limits: Limits,
+        drive: Arc<dyn Drive>,
+        memory: &[u8],
+    ) -> Result<Self, MachineError> {
+        const WASM_PAGE_BYTES: usize = 1 << 16;
+        let initial = module.initial()?.image.len();
+        if memory.len() < initial || !memory.len().is_multiple_of(WASM_PAGE_BYTES) {
+            return Err(MachineError::SetUp(format!(
+                "a memory of {} bytes is not a whole number of pages or less than the module's first {initial}",
+                memory.len()
+            )));
+        }
+        let mut image = Image::zeroed(memory.len())?;
+        image.write_sparse(0, memory)?;
+        Self::with_image(module, limits, drive, Arc::new(image))
+    }
+
+    fn with_image(
+        module: &Module,
+        limits: Limits,
+        drive: Arc<dyn Drive>,
+        image: Arc<Image>,
+    ) -> Result<Self, MachineError> {
+        let seat = Seat { module: module.clone(), limits, drive, idle: Mutex::new(Vec::new()) };
+        let growth = seat.growth();
+        let limit = growth.limit_bytes.unwrap_or(u64::MAX).min(growth.ceiling_bytes);
+        if image.len() as u64 > limit {
+            return Err(MachineError::Memory { bytes: image.len() as u64, limit });
+        }
+        let live = seat.instance(&image)?;
+        Ok(Self {
+            seat: Arc::new(seat),
+            image,
+            live: Some(live),
+            since: Vec::new(),
+            since_text_bytes: 0,
+            since_time: Duration::ZERO,
+            commit_time: Duration::ZERO,
+            last: None,
+            condition: Condition::Ready,
+        })
+    }
+
+    /// Applies one message. The state moves on only for [`Outcome::Ok`]; otherwise, and on a failure, it is what it was.
+    pub fn apply(&mut self, call: &Call<'_>) -> Result<Evaluation, HostFailure> {
+        self.recover()?;
+        let entry = Entry::new(call, self.last.as_ref());
+        self.last = Some(entry.clone());
+        let compute = self.seat.limits.compute;
+        let start = Instant::now();
+        let live = self.instance()?;
+        let returned = live.run(&entry, compute);
+        let used_drive = live.used_drive();
+        let took = start.elapsed();
+        let returned = match returned {
+            Ok(returned) => returned,
+            Err(failure) => {
+                self.roll_back()?;
+                return Err(failure);
+            }
+        };
+        let (evaluation, keep) = evaluate(returned);
+        if !keep {
+            self.roll_back()?;
+            return Ok(evaluation);
+        }
+        self.since_time += took;
+        self.since_text_bytes += entry.message.len();
+        let fingerprint = fingerprint(evaluation.returned.as_deref());
+        self.since.push(Applied { entry, fingerprint });
+        if used_drive || self.commit_is_due() || self.seat.module.inner.lifetime == Lifetime::OneMessage {
+            // The result stands whether or not this works; if it cannot be repaired, the next call says so.
+            if let Err(error) = self.commit() {
+                tracing::warn!(%error, "cannot commit memory yet");
+            }
+        }
+        Ok(evaluation)
+    }
+
+    /// Forks the present state.
+    pub fn fork(&mut self) -> Result<Fork, MachineError> {
+        self.recover()?;
+        if !self.since.is_empty() {
+            self.commit()?;
+        }
+        Ok(Fork { seat: Arc::clone(&self.seat), image: Arc::clone(&self.image) })
+    }
+
+    /// Length of linear memory, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.live.as_ref().map_or(self.image.len(), Live::memory_len) as u64
+    }
+
+    /// A copy of linear memory. If the last call of [`Machine::apply`] failed while rolling back, it is the memory of the
+    /// last commit.
+    pub fn copy_memory(&self) -> Vec<u8> {
+        match &self.live {
+            Some(live) if self.condition == Condition::Ready => live.memory().to_vec(),
+            _ => {
+                let mut memory = vec![0; self.image.len()];
+                if let Err(error) = self.image.read(0, &mut memory) {
+                    tracing::error!(%error, "cannot read committed memory");
+                }
+                memory
+            }
+        }
+    }
+
+    fn commit_is_due(&self) -> bool {
+        let after = (self.commit_time * Policy::GUEST_PER_COMMIT).clamp(Policy::AFTER_MIN, Policy::AFTER_MAX);
+        self.since_time >= after
+            || self.since.len() >= Policy::AFTER_MESSAGES
+            || self.since_text_bytes >= Policy::AFTER_TEXT_BYTES
+    }
+
+    /// Makes the present state the committed one.
+    fn commit(&mut self) -> Result<(), HostFailure> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let start = Instant::now();
+        let shared = Arc::strong_count(&self.image) > 1;
+        if let Err(error) = live.commit(&mut self.image) {
+            if !shared {
+                // A part may be written: the old state is gone, and the new one exists in the instance only.
+                self.condition = Condition::Lost;
+            }
+            return Err(error.into());
+        }
+        self.commit_time = start.elapsed();
+        self.forget_since();
+        if self.seat.module.inner.lifetime == Lifetime::OneMessage {
+            self.live = None;
+        }
+        Ok(())
+    }
+
+    fn forget_since(&mut self) {
+        self.since.clear();
+        self.since_text_bytes = 0;
+        self.since_time = Duration::ZERO;
+    }
+
+    /// Back to the state before the last message.
+    fn roll_back(&mut self) -> Result<(), HostFailure> {
+        self.condition = Condition::Stale;
+        self.recover()
+    }
+
+    fn recover(&mut self) -> Result<(), HostFailure> {
+        match self.condition {
+            Condition::Ready => return Ok(()),
+            Condition::Lost => {
+                return Err(std::io::Error::other("committing failed halfway, the machine is lost").into());
+            }
+            Condition::Stale => {}
+        }
+        let reusable = self.seat.module.inner.lifetime == Lifetime::ManyMessages;
+        if let Some(mut live) = self.live.take()
+            && reusable
+            && live.discard()?
+        {
+            self.live = Some(live);
+        }
+        let compute = self.seat.limits.compute;
+        let since = std::mem::take(&mut self.since);
+        let replayed = self.replay(&since, compute);
+        self.since = since;
+        replayed?;
+        self.condition = Condition::Ready;
+        if !self.since.is_empty() {
+            // Failures come in rows; the next one shall not replay the same messages again.
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, since: &[Applied], compute: u64) -> Result<(), HostFailure> {
+        let live = self.instance()?;
+        for (index, applied) in since.iter().enumerate() {
+            let returned = live.run(&applied.entry, compute)?;
+            if fingerprint(returned.text.as_deref().ok()) != applied.fingerprint {
+                return Err(HostFailure::Diverged { index });
+            }
+        }
+        Ok(())
+    }
+
+    fn instance(&mut self) -> Result<&mut Live, HostFailure> {
+        let live = match self.live.take() {
+            Some(live) => live,
+            None => self.seat.instance(&self.image).map_err(host_failure)?,
+        };
+        Ok(self.live.insert(live))
+    }
+}
+
+impl Fork {
+    /// Evaluates a message on the forked state; its effects are forgotten. May be called from several threads at once,
+    /// each with [`EVALUATION_STACK_BYTES`](super::EVALUATION_STACK_BYTES) of stack.
+    pub fn apply(&self, call: &Call<'_>) -> Result<Evaluation, HostFailure> {
+        let entry = Entry::new(call, None);
+        let mut live = self.seat.borrow(&self.image).map_err(host_failure)?;
+        let returned = live.run(&entry, self.seat.limits.compute);
+        self.seat.give_back(live);
+        Ok(evaluate(returned?).0)
+    }
+
+    /// Length of linear memory, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.image.len() as u64
+    }
+
+    /// A copy of linear memory.
+    pub fn copy_memory(&self) -> std::io::Result<Vec<u8>> {
+        let mut memory = vec![0; self.image.len()];
+        self.image.read(0, &mut memory)?;
+        Ok(memory)
+    }
+}
+
+impl Seat {
+    fn growth(&self) -> Growth {
+        let limit_bytes = match self.module.inner.format {
+            Format::Native => Some(self.limits.memory_bytes),
+            Format::Emscripten4 | Format::Emscripten64Draft0215 => None,
+        };
+        Growth { limit_bytes, ceiling_bytes: self.module.inner.engine.options().memory_ceiling_bytes }
+    }
+
+    fn instance(&self, image: &Image) -> Result<Live, MachineError> {
+        Live::new(&self.module, self.growth(), Arc::clone(&self.drive), image)
+    }
+
+    /// An instance that shows `image`, used before if there is one that fits.
+    fn borrow(&self, image: &Image) -> Result<Live, MachineError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(mut live) = idle
+            && live.memory_len() <= image.len()
+            && live.show(image).is_ok()
+        {
+            return Ok(live);
+        }
+        self.instance(image)
+    }
+
+    fn give_back(&self, mut live: Live) {
+        // Private pages go at once, so that an idle instance holds no memory.
+        if self.module.inner.lifetime == Lifetime::OneMessage || !live.discard().unwrap_or(false) {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE_INSTANCES {
+            idle.push(live);
+        }
+    }
+}
+
+/// Whatever keeps an instance from being made after the first one is this computer's problem.
+fn host_failure(error: MachineError) -> HostFailure {
+    match error {
+        MachineError::Host(failure) => failure,
+        MachineError::System(error) => HostFailure::System(error),
+        other => HostFailure::Engine(other.to_string()),
+    }
+}
+
+fn evaluate(returned: Returned) -> (Evaluation, bool) {
+    let gas_used = returned.gas_used;
+    match returned.text {
+        Ok(text) => {
+            let (outcome, keep) = answer::read(&text);
+            (Evaluation { outcome, gas_used, returned: Some(text) }, keep)
+        }
+        Err(value) => (Evaluation { outcome: Outcome::Thrown(value), gas_used, returned: None }, false),
+    }
+}
+
+fn fingerprint(text: Option<&str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

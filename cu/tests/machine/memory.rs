@@ -1,0 +1,161 @@
+//! The memory engine against the naive one that copies everything, under random good, failing and trapping messages, growth,
+//! forks and restarts.
+
+use std::sync::Arc;
+
+use holon_cu::machine::{Fork, Machine, NoDrive, Outcome};
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use super::{LIMITS, call, machine, native, on_evaluation_thread};
+
+const PAGE: usize = 65_536;
+const MAX_PAGES: usize = 24;
+const TEXT_AT: usize = 1024;
+
+/// A message is a letter, then address, length and value in hexadecimal (8, 8 and 2 digits). The guest grows by a page if the letter is
+/// `g`, `h` or `i`, fills the range with the value, and then answers (`w`, `g`), reports an error (`e`, `h`) or traps (`t`, `i`).
+const GUEST: &str = r#"
+(module
+  (memory (export "memory") 3 24)
+  (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":0}}")
+  (data (i32.const 200) "{\"ok\":true,\"response\":{\"Error\":\"no\"}}")
+  (func (export "holon_alloc") (param i32) (result i32) (i32.const 1024))
+  (func $hex (param $at i32) (param $digits i32) (result i32) (local $value i32) (local $c i32)
+    (loop $next
+      (local.set $c (i32.load8_u (local.get $at)))
+      (local.set $value (i32.or (i32.shl (local.get $value) (i32.const 4))
+        (select (i32.sub (local.get $c) (i32.const 48)) (i32.sub (local.get $c) (i32.const 87))
+                (i32.lt_u (local.get $c) (i32.const 58)))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $next (local.tee $digits (i32.sub (local.get $digits) (i32.const 1)))))
+    (local.get $value))
+  (func $is (param $letter i32) (param $a i32) (param $b i32) (result i32)
+    (i32.or (i32.eq (local.get $letter) (local.get $a)) (i32.eq (local.get $letter) (local.get $b))))
+  (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) (local $letter i32)
+    (local.set $letter (i32.load8_u (i32.const 1024)))
+    (if (i32.and (i32.ge_u (local.get $letter) (i32.const 103)) (i32.le_u (local.get $letter) (i32.const 105)))
+      (then (drop (memory.grow (i32.const 1)))))
+    (memory.fill (call $hex (i32.const 1025) (i32.const 8)) (call $hex (i32.const 1041) (i32.const 2))
+                 (call $hex (i32.const 1033) (i32.const 8)))
+    (if (call $is (local.get $letter) (i32.const 101) (i32.const 104)) (then (return (i64.const 0xc800000025))))
+    (if (call $is (local.get $letter) (i32.const 116) (i32.const 105)) (then unreachable))
+    (i64.const 0x6400000023)))
+"#;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A letter, and where in memory to write what (as fractions of its length).
+    Message { letter: char, at: f64, len: usize, value: u8 },
+    /// The same on a fork.
+    DryRun { letter: char, at: f64, len: usize, value: u8 },
+    /// Keep a fork for the rest of the run.
+    Fork,
+    /// Start again from a copy of memory.
+    Restart,
+    /// Many small messages, so that the machine commits on its own account.
+    Burst { letter: char, count: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let letter = prop_oneof![
+        8 => Just('w'), 3 => Just('e'), 2 => Just('t'), 1 => Just('g'), 1 => Just('h'), 1 => Just('i')
+    ];
+    let place = (letter, 0.0..1.0_f64, prop_oneof![1..64_usize, 1..3 * PAGE], any::<u8>());
+    let message = |(letter, at, len, value)| Step::Message { letter, at, len, value };
+    let dry_run = |(letter, at, len, value)| Step::DryRun { letter, at, len, value };
+    prop_oneof![
+        12 => place.clone().prop_map(message),
+        3 => place.prop_map(dry_run),
+        2 => Just(Step::Fork),
+        1 => Just(Step::Restart),
+        1 => (prop_oneof![Just('w'), Just('e')], 1..300_usize).prop_map(|(letter, count)| Step::Burst { letter, count }),
+    ]
+}
+
+/// What the guest does, on a plain vector; the text for it too.
+fn apply(memory: &mut Vec<u8>, letter: char, at: f64, len: usize, value: u8) -> String {
+    let before = memory.len();
+    let grown = if matches!(letter, 'g' | 'h' | 'i') && before < MAX_PAGES * PAGE { before + PAGE } else { before };
+    // Data of the module itself stays below.
+    let low = 4096;
+    let start = low + ((grown - low) as f64 * at) as usize;
+    let len = len.min(grown - start);
+    let text = format!("{letter}{start:08x}{len:08x}{value:02x}");
+    memory.resize(grown, 0);
+    memory[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text.as_bytes());
+    memory[start..start + len].fill(value);
+    text
+}
+
+fn agrees(letter: char, outcome: &Outcome) -> bool {
+    match letter {
+        'w' | 'g' => matches!(outcome, Outcome::Ok(_)),
+        'e' | 'h' => matches!(outcome, Outcome::Error(_)),
+        _ => matches!(outcome, Outcome::Thrown(_)),
+    }
+}
+
+fn run(steps: &[Step]) {
+    let module = native(GUEST);
+    let mut machine = machine(&module);
+    let mut model = machine.copy_memory();
+    let mut forks: Vec<(Fork, Vec<u8>)> = Vec::new();
+    let message = |machine: &mut Machine, model: &mut Vec<u8>, letter, at, len, value| {
+        let mut after = model.clone();
+        let text = apply(&mut after, letter, at, len, value);
+        let outcome = machine.apply(&call(&text, "")).unwrap().outcome;
+        assert!(agrees(letter, &outcome), "{letter}: {outcome:?}");
+        if matches!(letter, 'w' | 'g') {
+            *model = after;
+        }
+    };
+    for step in steps {
+        match *step {
+            Step::Message { letter, at, len, value } => message(&mut machine, &mut model, letter, at, len, value),
+            Step::Burst { letter, count } => {
+                for index in 0..count {
+                    let at = (index as f64 * 0.37).fract();
+                    message(&mut machine, &mut model, letter, at, 40, index as u8);
+                }
+            }
+            Step::DryRun { letter, at, len, value } => {
+                let text = apply(&mut model.clone(), letter, at, len, value);
+                let fork = machine.fork().unwrap();
+                for _ in 0..2 {
+                    assert!(agrees(letter, &fork.apply(&call(&text, "")).unwrap().outcome));
+                }
+            }
+            Step::Fork => {
+                forks.push((machine.fork().unwrap(), model.clone()));
+                if forks.len() > 4 {
+                    forks.remove(0);
+                }
+            }
+            Step::Restart => machine = Machine::restore(&module, LIMITS, Arc::new(NoDrive), &model).unwrap(),
+        }
+        assert!(machine.copy_memory() == model, "memory differs after {step:?}");
+        assert_eq!(machine.memory_bytes() as usize, model.len());
+        for (fork, memory) in &forks {
+            assert!(fork.copy_memory().unwrap() == *memory, "a fork changed after {step:?}");
+        }
+    }
+    // A fork still runs on its own moment when everything else is gone.
+    drop(machine);
+    for (fork, _) in &forks {
+        assert!(agrees('w', &fork.apply(&call("w00001000000000100ff", "")).unwrap().outcome));
+    }
+}
+
+#[test]
+fn memory_equals_that_of_an_engine_that_copies() {
+    on_evaluation_thread(|| {
+        let mut runner =
+            TestRunner::new(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() });
+        runner
+            .run(&proptest::collection::vec(step(), 1..40), |steps| {
+                run(&steps);
+                Ok(())
+            })
+            .unwrap();
+    });
+}
