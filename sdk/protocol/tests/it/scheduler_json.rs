@@ -99,7 +99,6 @@ fn an_old_style_process_takes_its_position_from_its_bundle() {
 
 /// Found by fuzzing: what a process returned must not change in its last place on the way to a client.
 #[test]
-#[ignore = "needs the float_roundtrip feature of serde_json, which is set for the whole workspace"]
 fn fractions_pass_through_unchanged() {
     let text = r#"{"Messages":[],"Assignments":[],"Spawns":[],"Output":944444866650.444444444444}"#;
     let read: EvaluationResult = serde_json::from_str(text).unwrap();
