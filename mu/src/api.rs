@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{self, Bytes, Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use holon_protocol::{ItemId, ProcessId};
 use holon_unit::ApiError;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::form_urlencoded;
 
 use crate::crank::outgoing::{Assign, is_exclude_field};
@@ -21,8 +22,8 @@ use crate::push::Pusher;
 
 /// Largest item taken, in bytes.
 pub const MAX_ITEM_BYTES: usize = 10 * 1024 * 1024;
-/// Most bodies read at a time: bounds the memory they take.
-pub const MAX_READING: usize = 64;
+/// Memory for bodies of requests that are not answered yet, in KiB.
+pub const MAX_BODIES_KIB: usize = 512 * 1024;
 /// Longest a body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most fields an `exclude` parameter may name.
@@ -39,8 +40,8 @@ pub struct Api {
     pub pusher: Pusher,
     /// Counters.
     pub metrics: Metrics,
-    /// Permits to read a body.
-    pub reading: Arc<Semaphore>,
+    /// Memory for bodies, a permit for each KiB.
+    pub bodies: Arc<Semaphore>,
 }
 
 /// Adds the routes.
@@ -81,11 +82,15 @@ fn text(body: &'static str) -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(body)
 }
 
-async fn body(api: &Api, payload: Payload) -> Result<Bytes, Refusal> {
-    let _permit = api.reading.acquire().await.map_err(|_| Refusal::Stopping)?;
+/// Reads a body, whatever its content type. Keep the permit until the request is answered.
+async fn body(api: &Api, request: &HttpRequest, payload: Payload) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let kib = length.unwrap_or(MAX_ITEM_BYTES).min(MAX_ITEM_BYTES).div_ceil(1024);
+    let permits = u32::try_from(kib).unwrap_or(u32::MAX);
+    let permit = Arc::clone(&api.bodies).acquire_many_owned(permits).await.map_err(|_| Refusal::Stopping)?;
     let read = tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_ITEM_BYTES)).await;
     match read.map_err(|_| Refusal::Slow(BODY_TIMEOUT.as_secs()))? {
-        Ok(Ok(body)) => Ok(body),
+        Ok(Ok(body)) => Ok((body, permit)),
         Ok(Err(error)) => Err(Refusal::Invalid(format!("the body cannot be read: {error}"))),
         Err(_) => Err(Refusal::TooLarge(MAX_ITEM_BYTES)),
     }
@@ -94,7 +99,10 @@ async fn body(api: &Api, payload: Payload) -> Result<Bytes, Refusal> {
 async fn post(api: Data<Api>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let parameters = Parameters::of(&request);
     let (message, id) = match (parameters.filled("process-id"), parameters.filled("assign")) {
-        (None, None) => ("Processing DataItem", api.ingest.item(body(&api, payload).await?).await?),
+        (None, None) => {
+            let (body, _permit) = body(&api, &request, payload).await?;
+            ("Processing DataItem", api.ingest.item(body).await?)
+        }
         (Some(process), Some(assign)) => {
             let assign = Assign {
                 process: id("process-id", process)?,
@@ -128,15 +136,27 @@ fn exclude(fields: Option<&str>) -> Result<Vec<String>, Refusal> {
     Ok(fields)
 }
 
-async fn monitor(api: Data<Api>, path: Path<String>, payload: Payload) -> Result<HttpResponse, ApiError> {
+async fn monitor(
+    api: Data<Api>,
+    path: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
     let process: ProcessId = id("the process in the path", &path)?;
-    api.cron.monitor(process, body(&api, payload).await?).await?;
+    let (body, _permit) = body(&api, &request, payload).await?;
+    api.cron.monitor(process, body).await?;
     Ok(text("Monitoring process"))
 }
 
-async fn unmonitor(api: Data<Api>, path: Path<String>, payload: Payload) -> Result<HttpResponse, ApiError> {
+async fn unmonitor(
+    api: Data<Api>,
+    path: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
     let process: ProcessId = id("the process in the path", &path)?;
-    api.cron.unmonitor(process, body(&api, payload).await?).await?;
+    let (body, _permit) = body(&api, &request, payload).await?;
+    api.cron.unmonitor(process, body).await?;
     Ok(text("Process deleted"))
 }
 

@@ -9,7 +9,7 @@ use holon_unit::server::{self, HttpOptions, Server};
 use holon_unit::tasks::Tasks;
 use tokio::sync::Semaphore;
 
-use crate::api::{self, Api, MAX_READING};
+use crate::api::{self, Api, MAX_BODIES_KIB};
 use crate::crank::driver::Driver;
 use crate::crank::step::Policy;
 use crate::crank::world::World;
@@ -40,6 +40,12 @@ pub struct Running {
     outbox: Arc<dyn Outbox>,
 }
 
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("server", &self.server).field("queued", &self.queued()).finish_non_exhaustive()
+    }
+}
+
 impl Service {
     /// Starts the unit on `listener`, resuming what is left in its outbox. Call it inside a tokio runtime.
     pub async fn start(options: Options, listener: TcpListener) -> Result<Running, Error> {
@@ -56,11 +62,10 @@ impl Service {
             ..GatewayOptions::new(options.gateway_url.clone())
         })?;
         let overrides = options.scheduler_urls.clone();
-        let trusted = (overrides.iter().map(|(_, url)| url.clone()))
-            .chain(options.scheduler_origins.clone())
-            .chain([options.cu_url.clone()]);
-        let http = Http::new(policy, trusted)?;
-        let schedulers = Schedulers::new(http.clone(), options.scheduler_timeout);
+        // Apart from each other: a published scheduler may not stand for the compute unit's private address.
+        let trusted = overrides.iter().map(|(_, url)| url.clone()).chain(options.scheduler_origins.clone());
+        let schedulers = Schedulers::new(Http::new(policy, trusted)?, options.scheduler_timeout);
+        let http = Http::new(policy, [options.cu_url.clone()])?;
         let compute = Compute::new(http, options.cu_url.clone(), options.pull_timeout);
         let locator = Locator::new(gateway.clone(), policy, overrides.clone());
         let directory = Directory::new(Arc::clone(&outbox), gateway, locator, schedulers.clone(), overrides);
@@ -113,7 +118,7 @@ impl Service {
                 after: options.allow_pushes_after,
             },
             metrics,
-            reading: Arc::new(Semaphore::new(MAX_READING)),
+            bodies: Arc::new(Semaphore::new(MAX_BODIES_KIB)),
         };
         let server = server::start(listener, &HttpOptions::default(), move |config| api::routes(config, api.clone()))?;
         tasks.spawn("crank", driver.clone().run());

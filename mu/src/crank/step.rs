@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use holon_protocol::{Address, AssignmentId, ItemId, MessageId, ProcessId};
 use serde_json::Value;
-use url::Url;
 
 use super::compose::{self, Emitter, Unsigned};
 use super::outgoing::{self, Assign, Outgoing, Skipped};
@@ -21,8 +20,6 @@ pub const ASSIGN_ATTEMPTS: u32 = 6;
 /// A scheduler to be located.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scheduler {
-    /// The one at this address.
-    At(Url),
     /// The one of this process.
     Of(ProcessId),
     /// The one with this wallet.
@@ -172,15 +169,13 @@ impl Task {
     /// The first effect of the task's stage.
     pub fn effect(&self) -> Effect {
         match &self.work {
-            Work::Confirm(Forwarded { item, scheduler, kind }) => Effect::Find {
-                scheduler: Scheduler::At(scheduler.clone()),
-                item: *item,
-                process: match kind {
-                    ForwardedKind::Message { process } => *process,
-                    ForwardedKind::Process { .. } => (*item).into(),
-                },
-                refused: None,
-            },
+            Work::Confirm(Forwarded { item, kind }) => {
+                let (scheduler, process) = match kind {
+                    ForwardedKind::Message { process } => (Scheduler::Of(*process), *process),
+                    ForwardedKind::Process { record, .. } => (Scheduler::Wallet(record.scheduler), (*item).into()),
+                };
+                Effect::Find { scheduler, item: *item, process, refused: None }
+            }
             Work::ConfirmAssignment { process, message } => {
                 Effect::FindAssignment { process: *process, message: *message, refused: None }
             }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use holon_protocol::{Address, ItemId, MessageId, ProcessId, Tags};
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use super::outgoing::{Assign, Message, Spawn};
 
@@ -86,8 +85,6 @@ pub enum Work {
 pub struct Forwarded {
     /// Its id.
     pub item: ItemId,
-    /// Where it goes.
-    pub scheduler: Url,
     /// What it is.
     pub kind: ForwardedKind,
 }

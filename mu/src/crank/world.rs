@@ -54,7 +54,7 @@ impl World {
             Effect::Pull { message, process } => match self.compute.result(*message, *process).await {
                 Ok(Pulled::Result(result)) => Outcome::Result(result),
                 Ok(Pulled::NotYet) => Outcome::NotYet,
-                Err(error) if error.is_refusal() => Outcome::Impossible(format!("compute unit: {error}")),
+                Err(error) if error.is_final_result() => Outcome::Impossible(format!("compute unit: {error}")),
                 Err(error) => Outcome::Failed(format!("compute unit: {error}")),
             },
             Effect::Facts { emitter, target } => self.facts(*emitter, *target).await.unwrap_or_else(|failed| failed),
@@ -81,7 +81,6 @@ impl World {
 
     async fn url(&self, scheduler: &Scheduler) -> Result<Url, Outcome> {
         match scheduler {
-            Scheduler::At(url) => Ok(url.clone()),
             Scheduler::Of(process) => match self.directory.process(*process).await? {
                 Some(located) => Ok(located.url),
                 None => Err(Outcome::Failed(format!("process {process} is not known"))),

@@ -66,13 +66,15 @@ pub enum PeerError {
 }
 
 impl PeerError {
-    /// Whether the peer answered for good: repeating the same request gets the same answer.
+    /// Whether a scheduler refused the request for good. Other statuses, 404 for example, rather say that something is
+    /// set up wrongly between us, and must not cost anybody a message.
     pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Status { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 425 | 429),
-            Self::Forbidden { .. } => true,
-            Self::Network { .. } | Self::Malformed { .. } => false,
-        }
+        matches!(self, Self::Status { status: 400 | 409 | 410 | 413 | 415 | 422, .. })
+    }
+
+    /// Whether a compute unit says that it will never have this result (spec 05 §4.3, §4.5).
+    pub fn is_final_result(&self) -> bool {
+        matches!(self, Self::Status { status: 403 | 413 | 422, .. })
     }
 
     /// Whether the peer may have carried the request out although this error came back.

@@ -119,7 +119,7 @@ fn early_results_leave_room_for_those_that_everybody_waits_for() {
     dispatcher.fetched(TaskId(2));
     dispatcher.finished(TaskId(1));
     assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
-    assert_eq!(start(&mut dispatcher, 0), [3], "now the next of its process; the early slot is still taken");
+    assert_eq!(start(&mut dispatcher, 0), [4], "the next of its process; the early slot is still taken");
 }
 
 #[test]

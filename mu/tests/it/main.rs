@@ -11,4 +11,5 @@ mod outbox;
 mod outgoing;
 mod peer;
 mod pushing;
+mod real;
 mod simulation;

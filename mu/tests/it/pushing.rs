@@ -121,10 +121,11 @@ async fn a_clients_process_is_booted_known_at_once_and_announced_to_its_target()
     idle(&messenger).await;
     let mut log = data(&network.log(process));
     log.sort();
-    assert_eq!(log, ["hello", "to myself"]);
+    assert_eq!(log, [" ", "hello", "to myself"], "the process itself is the first entry");
     let announced = network.state.lock().unwrap().assignments[0].0.clone();
     assert_eq!(announced, format!("/?process-id={B}&assign={process}"));
-    assert_eq!(network.scheduler.asked("GET", "/processes/").len(), 0, "the messenger knows what it forwarded");
+    let asked = network.scheduler.asked("GET", &format!("/processes/{process}"));
+    assert_eq!(asked.len(), 0, "the messenger knows what it forwarded");
     messenger.stop().await.unwrap();
 
     let quiet = network.messenger_with(Options { push_boots: false, ..network.options() }).await;
@@ -209,7 +210,7 @@ async fn a_refusal_for_good_becomes_a_dead_letter_with_its_reason_and_the_rest_g
     assert_eq!(post(&messenger, "/", network.message(A, "evaluation is refused").raw().clone()).await.0, 202);
     idle(&messenger).await;
     assert_eq!(post(&messenger, "/", network.message(A, "go").raw().clone()).await.0, 202);
-    network.state.lock().unwrap().instead.push(("POST /", Answer::Json(403, json!({ "error": "not on this unit" }))));
+    network.state.lock().unwrap().instead.push(("POST /", Answer::Json(400, json!({ "error": "not on this unit" }))));
     idle(&messenger).await;
     assert_eq!(data(&network.log(B)), ["taken"]);
     let reasons: Vec<_> = messenger.dead_letters(10).await.unwrap().into_iter().map(|letter| letter.reason).collect();
@@ -249,7 +250,8 @@ async fn an_item_forwarded_when_the_unit_stopped_is_pushed_after_the_start() {
     let network = network();
     result(&network, "go", outbox(vec![message(B, 1, "ping")]));
     let item = network.message(A, "go");
-    let messenger = network.messenger().await;
+    let patient = Options { scheduler_timeout: std::time::Duration::from_secs(60), ..network.options() };
+    let messenger = network.messenger_with(patient).await;
     // The scheduler takes the item and never answers; the unit is stopped meanwhile.
     network.state.lock().unwrap().lost = vec![Answer::Silence];
     let client = reqwest::Client::builder().no_proxy().build().unwrap();

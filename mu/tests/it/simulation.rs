@@ -323,8 +323,7 @@ impl Simulation {
         } else {
             ForwardedKind::Message { process: target }
         };
-        let forwarded = Forwarded { item, scheduler: "http://su".parse().unwrap(), kind };
-        self.clients.push(Client { forwarded, intent: None });
+        self.clients.push(Client { forwarded: Forwarded { item, kind }, intent: None });
     }
 
     /// The next step of a client's request: intent, then forward.
@@ -341,7 +340,7 @@ impl Simulation {
         self.clients.remove(index);
         let raw = Bytes::copy_from_slice(forwarded.item.as_bytes());
         let remove = Changes { remove: vec![intent], ..Changes::default() };
-        match self.unreliable(&Effect::Post { scheduler: Scheduler::At(forwarded.scheduler.clone()), raw }) {
+        match self.unreliable(&Effect::Post { scheduler: Scheduler::Wallet(SCHEDULER), raw }) {
             Outcome::Accepted => {
                 self.follow(remove, forwarded_accepted(&forwarded), Durability::Buffered);
                 self.acknowledged.push(forwarded);
@@ -451,7 +450,7 @@ impl Simulation {
     /// Every emission of everything scheduled is there exactly once, and nothing else is.
     fn check(&self) {
         assert_eq!(self.outbox.contents().tasks, BTreeMap::new(), "tasks are left in the outbox");
-        for Forwarded { item, kind, .. } in &self.acknowledged {
+        for Forwarded { item, kind } in &self.acknowledged {
             let log = match kind {
                 ForwardedKind::Message { process } => *process,
                 ForwardedKind::Process { .. } => (*item).into(),
