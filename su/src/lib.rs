@@ -25,8 +25,8 @@
 //!
 //! # Concurrency
 //!
-//! [`Service::start`] starts actix workers (they only parse requests and wait), a pool of threads that verify, sign and
-//! read, one writer thread, and tasks for settling, the L1 height and allow-lists. [`Running::stop`] ends all of them
+//! [`Service::start`] starts actix workers (they only parse requests and wait), a pool of threads that verify and sign, another
+//! that reads, one writer thread, and tasks for settling, the L1 height and allow-lists. [`Running::stop`] ends all of them
 //! in order: requests finish first, then tasks, then threads. Dropping [`Running`] stops nothing.
 
 pub mod access;

@@ -30,10 +30,25 @@ async fn main() -> anyhow::Result<()> {
     let running = Service::start(options, listener).await.context("the scheduler unit cannot start")?;
     println!("{}", running.url());
     let failed = tokio::select! {
-        signal = tokio::signal::ctrl_c() => { signal.context("no Ctrl-C")?; false }
+        asked = asked_to_stop() => { asked.context("signals cannot be received")?; false }
         () = running.stopping().cancelled_owned() => true,
     };
     running.stop().await?;
     anyhow::ensure!(!failed, "the scheduler unit failed; its log says why");
     Ok(())
+}
+
+/// Resolves on Ctrl-C, and on SIGTERM where there is one.
+async fn asked_to_stop() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }

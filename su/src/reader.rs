@@ -61,7 +61,7 @@ pub struct PageRequest {
 #[derive(Debug)]
 pub enum Found {
     /// A message or an assignment.
-    Entry(wire::Entry),
+    Entry(Box<wire::Entry>),
     /// A process: its log.
     Page(wire::Page),
 }
@@ -123,7 +123,7 @@ impl Reader {
             if !own {
                 let answer = self.entry(process, &record, false)?.0;
                 self.metrics.observe(Function::GetMessage, started.elapsed());
-                return Ok(Found::Entry(answer));
+                return Ok(Found::Entry(Box::new(answer)));
             }
         }
         match self.page(id.into(), page) {

@@ -106,7 +106,9 @@ impl Service {
         let tasks = Tasks::new();
         let metrics = Metrics::new();
         let cpus = thread::available_parallelism().map_or(2, usize::from);
-        let (pool, mut threads) = Pool::start("su-pool", cpus.max(2), tasks.stopping())?;
+        let (pool, mut threads) = Pool::start("su-turns", cpus.max(2), tasks.stopping())?;
+        let (readers, reading) = Pool::start("su-reads", cpus.max(2), tasks.stopping())?;
+        threads.extend(reading);
         let (scheduler, writer) =
             Scheduler::start(store, options.wallet.clone(), pool.clone(), metrics.clone(), tasks.stopping())?;
         threads.push(writer);
@@ -114,7 +116,7 @@ impl Service {
 
         let access = start_access(&options, &tasks)?;
         tasks.spawn("height", height::follow(tip, scheduler.clone(), tasks.stopping()));
-        let settler = Settler::new(scheduler.clone(), pool.clone(), uploader, options.cache_url.clone())?;
+        let settler = Settler::new(scheduler.clone(), readers.clone(), uploader, options.cache_url.clone())?;
         tasks.spawn("settle", settler.run(tasks.stopping()));
 
         let address = options.wallet.address();
@@ -123,6 +125,7 @@ impl Service {
             scheduler,
             published: published(&options, base)?,
             pool,
+            readers,
             rules: Rules {
                 scheduler: options.check_scheduler.then_some(address),
                 content_checks: options.content_checks,

@@ -24,7 +24,7 @@ pub struct Bodies(Arc<Semaphore>);
 impl Bodies {
     /// At most `bytes` for all bodies together, at least one body.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.max(MAX_BODY_BYTES + STEP).min(Semaphore::MAX_PERMITS))))
+        Self(Arc::new(Semaphore::new(bytes.clamp(MAX_BODY_BYTES + STEP, Semaphore::MAX_PERMITS))))
     }
 
     /// Reads a body, and the memory it holds until the permit is dropped.

@@ -36,8 +36,10 @@ pub struct Api {
     pub reader: Reader,
     /// Reaches what is on Arweave already.
     pub published: Published,
-    /// Threads for everything that blocks.
+    /// Threads for the writing path: verifying, turns, signing.
     pub pool: Pool,
+    /// Threads for reads, so that large pages never delay a message.
+    pub readers: Pool,
     /// Rules for items.
     pub rules: Rules,
     /// Warm-up and allow-lists.

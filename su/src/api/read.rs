@@ -62,13 +62,13 @@ pub(super) async fn find(api: Data<Api>, request: HttpRequest, path: Path<String
     .await
 }
 
-/// Reads on the pool, where even writing the JSON text happens.
+/// Reads on the readers' threads, where even writing the JSON text happens.
 async fn answer(
     api: &Data<Api>,
     read: impl FnOnce(&Reader) -> Result<Vec<u8>, ReadError> + Send + 'static,
 ) -> Result<HttpResponse, Failure> {
     let reader = api.reader.clone();
-    let text = api.pool.run(move || read(&reader)).await??;
+    let text = api.readers.run(move || read(&reader)).await??;
     Ok(HttpResponse::Ok().content_type("application/json").body(text))
 }
 

@@ -84,7 +84,7 @@ async fn assign_published(
     let process: ProcessId = id("process-id", process)?;
     api.access.may_write(process)?;
     let reader = api.reader.clone();
-    let process_item = api.pool.run(move || reader.process_item(process)).await??;
+    let process_item = api.readers.run(move || reader.process_item(process)).await??;
     let content = if query.base_layer {
         api.published.settled(item, process_item.tags()).await?;
         None

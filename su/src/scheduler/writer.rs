@@ -33,7 +33,7 @@ pub(super) struct Entry {
 
 pub(super) enum Job {
     Entry(Box<Entry>),
-    Write(Write, oneshot::Sender<()>),
+    Write(Box<Write>, oneshot::Sender<()>),
 }
 
 /// The store does not take writes any more.
@@ -60,7 +60,7 @@ impl Writer {
 
     pub(super) async fn write(&self, write: Write) -> Result<(), WriterEnded> {
         let (done, durable) = oneshot::channel();
-        self.jobs.send(Job::Write(write, done)).map_err(|_| WriterEnded)?;
+        self.jobs.send(Job::Write(Box::new(write), done)).map_err(|_| WriterEnded)?;
         durable.await.map_err(|_| WriterEnded)
     }
 }
@@ -106,7 +106,7 @@ impl Group {
     fn add(&mut self, job: Job) {
         match job {
             Job::Write(write, done) => {
-                self.writes.push(write);
+                self.writes.push(*write);
                 self.waiting.push(done);
             }
             Job::Entry(entry) => {

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod assign;
+mod durability;
 mod network;
 mod order;
 mod pages;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use holon_arweave::{Gateway, GatewayOptions, Uploader};
 use holon_protocol::{DataItem, ItemId, ProcessId, Signer, wire};
+use holon_su::log::LogStore;
 use holon_su::{Options, Running, Service};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
@@ -128,7 +129,14 @@ pub fn message(signer: &Signer, process: ProcessId, tags: &[(&str, &str)], data:
 
 impl Scheduler {
     pub async fn start(options: Options) -> Self {
-        let running = Service::start(options, listener()).await.unwrap();
+        Self::of(Service::start(options, listener()).await.unwrap())
+    }
+
+    pub async fn start_over(store: std::sync::Arc<dyn LogStore>, options: Options) -> Self {
+        Self::of(Service::start_with(options, listener(), store).await.unwrap())
+    }
+
+    fn of(running: Running) -> Self {
         Self { url: running.url(), running, client: client() }
     }
 
