@@ -32,7 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub struct GatewayDrive {
     gateway: Gateway,
     runtime: Handle,
-    pauses: Vec<Duration>,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -57,13 +56,7 @@ fn halt(reason: impl ToString) -> Halt {
 impl GatewayDrive {
     /// A drive that reads from `gateway` with the connections of `runtime`.
     pub fn new(gateway: Gateway, runtime: Handle) -> Self {
-        Self { gateway, runtime, pauses: HEADER_PAUSES.to_vec(), cache: Arc::default() }
-    }
-
-    /// The same, with other pauses before a header is asked for again.
-    pub fn with_pauses(mut self, pauses: Vec<Duration>) -> Self {
-        self.pauses = pauses;
-        self
+        Self { gateway, runtime, cache: Arc::default() }
     }
 
     fn data(&self, id: ItemId, context: &DriveContext<'_>) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
@@ -105,7 +98,7 @@ impl GatewayDrive {
 
     /// Tries again while there is no answer; in the end the evaluation is abandoned.
     fn patiently<T>(&self, read: impl Fn() -> Result<Option<T>, Halt>) -> Result<T, Halt> {
-        let mut pauses = self.pauses.iter();
+        let mut pauses = HEADER_PAUSES.iter();
         loop {
             let problem = match read() {
                 Ok(Some(value)) => return Ok(value),

@@ -157,17 +157,6 @@ fn double_text(out: &mut String, double: f64) {
     }
 }
 
-/// Whether JavaScript takes the value for true.
-pub fn truthy(json: &Value) -> bool {
-    match json {
-        Value::Null => false,
-        Value::Bool(truth) => *truth,
-        Value::Number(number) => number.as_f64().is_some_and(|double| double != 0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(_) | Value::Object(_) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,22 +201,5 @@ mod tests {
     #[test]
     fn values_keep_their_order_and_get_no_spaces() {
         assert_eq!(printed(r#" { "b" : [ 1 , null , true ], "a" : { } } "#), r#"{"b":[1,null,true],"a":{}}"#);
-    }
-
-    #[test]
-    fn truthiness_is_javascripts() {
-        for (text, expected) in [
-            ("null", false),
-            ("false", false),
-            ("0", false),
-            ("-0.0", false),
-            ("\"\"", false),
-            ("\"0\"", true),
-            ("[]", true),
-            ("{}", true),
-            ("1e-300", true),
-        ] {
-            assert_eq!(truthy(&serde_json::from_str(text).unwrap()), expected, "{text}");
-        }
     }
 }

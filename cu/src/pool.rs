@@ -88,7 +88,8 @@ impl Pool {
     }
 
     /// Jobs that wait for a thread.
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
         self.queue.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.len()
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use holon_arweave::{Gateway, Locator, Node};
+use holon_arweave::{Gateway, LocateError, Locator, Node};
 use holon_protocol::process::{parse_compute_limit, parse_memory_limit};
 use holon_protocol::{BlockHeight, ItemId, ModuleId, ProcessId, Tags, wire};
 use tokio::sync::OnceCell;
@@ -23,6 +23,8 @@ use crate::options::Options;
 
 /// Compiled modules kept in memory.
 const MODULES_KEPT: usize = 32;
+/// Longest pause between two tries.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// A process that can be evaluated.
 pub struct Process {
@@ -32,8 +34,6 @@ pub struct Process {
     pub record: wire::Process,
     /// Its owner, as it sees it.
     pub owner: String,
-    /// Its scheduler.
-    pub scheduler: Url,
     /// Its block.
     pub origin: Block,
     /// Its cron messages.
@@ -89,11 +89,23 @@ impl Loader {
         Self { gateway, locator, scheduler, engine, modules: Mutex::default(), folder, drive, options }
     }
 
-    /// The scheduler's URL.
+    /// The scheduler's URL. A process that has just been scheduled may not be at the gateway yet, so one that is not known
+    /// is looked for again.
     pub async fn locate(&self, process: ProcessId) -> Result<Url, Error> {
-        match self.locator.by_process(process, None).await {
-            Ok(location) => Ok(location.url),
-            Err(error) => Err(Error::Locate { process, reason: error.to_string() }),
+        let mut pause = self.options.backoff;
+        let mut tries_left = self.options.retries;
+        loop {
+            let error = match self.locator.by_process(process, None).await {
+                Ok(location) => return Ok(location.url),
+                Err(error) => error,
+            };
+            let missing = matches!(error, LocateError::ProcessNotFound(_) | LocateError::LocationNotFound(_));
+            if tries_left == 0 || !missing {
+                return Err(Error::Locate { process, reason: error.to_string() });
+            }
+            tries_left -= 1;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_BACKOFF);
         }
     }
 
@@ -169,7 +181,6 @@ impl Loader {
         Ok(Process {
             id,
             owner,
-            scheduler,
             origin: Block { timestamp: record.timestamp, height },
             schedule,
             chained: height.0 >= verify::HASH_CHAIN_HEIGHT,
@@ -235,7 +246,7 @@ impl Loader {
             }
             if tries_left > 0 {
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(30));
+                pause = (pause * 2).min(MAX_BACKOFF);
             }
         }
         Ok(None)

@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holon_protocol::BlockHeight;
-
 use crate::error::Error;
 use crate::machine::{Call, Fork, HostFailure, Machine};
 use crate::metrics::Metrics;
@@ -199,10 +197,5 @@ impl Runner {
             Source::Cron => {}
         }
         Ok(())
-    }
-
-    /// Height of the last evaluated message, or of the process.
-    pub fn block_height(&self) -> BlockHeight {
-        self.stream.last().map_or(self.process.origin.height, |last| last.block_height)
     }
 }

@@ -209,3 +209,144 @@ impl Stream {
         self.link.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use holon_protocol::chain::HashChain;
+    use holon_protocol::{AssignmentId, ItemId, Nonce, Tags};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::hydrate::Identity;
+
+    const START: u64 = 1_700_000_000_250;
+
+    fn entry(nonce: u64, timestamp: u64, is_process: bool) -> Scheduled {
+        let id = ItemId::from_bytes([nonce as u8; 32]);
+        let link = Link {
+            assignment: AssignmentId::from(id),
+            hash_chain: HashChain::of([0; 32]),
+            epoch: 0,
+            nonce: Nonce(nonce),
+            timestamp: Timestamp(timestamp),
+        };
+        let message = Message {
+            id: Some(id.to_string()),
+            timestamp: Timestamp(timestamp),
+            block_height: BlockHeight(100 + (timestamp - START) / 7000),
+            ..Message::default()
+        };
+        Scheduled { message, link, message_id: id.into(), identity: Identity::Id(id), deduplicated: false, is_process }
+    }
+
+    fn stream(tags: &[(&str, &str)]) -> Stream {
+        let origin = Block { timestamp: Timestamp(START), height: BlockHeight(100) };
+        let schedule = Schedule::from_tags(&Tags::from_iter(tags.iter().copied())).unwrap();
+        Stream::new(ProcessId::from_bytes([1; 32]), "me".into(), origin, Arc::new(schedule))
+    }
+
+    /// Takes every step, and some of them twice, as after a failure.
+    fn drain(stream: &mut Stream, out: &mut Vec<(Key, Message)>, stumble: &mut impl FnMut() -> bool) {
+        loop {
+            let Some(step) = stream.next() else { return };
+            if stumble() {
+                stream.undo(step);
+                continue;
+            }
+            out.push((step.key.clone(), step.message.clone()));
+            stream.done(&step, true);
+        }
+    }
+
+    fn blocks() -> Vec<Block> {
+        (1..20)
+            .map(|at| Block { timestamp: Timestamp((START / 1000 + at * 5) * 1000), height: BlockHeight(100 + at) })
+            .collect()
+    }
+
+    const CRONS: [(&str, &str); 4] =
+        [("Cron-Interval", "3-seconds"), ("Cron-Tag-Action", "T"), ("Cron-Interval", "2-blocks"), ("Cron-Tag-A", "B")];
+
+    proptest! {
+        #[test]
+        fn pages_questions_and_failures_do_not_change_what_a_process_sees(
+            gaps in prop::collection::vec(1u64..6000, 1..12),
+            cuts in prop::collection::vec(any::<bool>(), 12),
+            stumbles in prop::collection::vec(prop::bool::weighted(0.3), 200),
+            crons in any::<bool>(),
+            old in any::<bool>(),
+        ) {
+            let tags: &[(&str, &str)] = if crons { &CRONS } else { &[] };
+            let mut timestamp = START;
+            let mut entries = vec![entry(0, START, !old)];
+            for (gap, nonce) in gaps.iter().zip(1..) {
+                timestamp += gap;
+                entries.push(entry(nonce, timestamp, false));
+            }
+            let end = Timestamp(timestamp);
+            let right = crons.then_some(end);
+            let process = Message { id: Some("process".into()), timestamp: Timestamp(START - 1), ..Message::default() };
+
+            // At once.
+            let mut whole = Vec::new();
+            let mut one = stream(tags);
+            prop_assert_eq!(one.needs_process(&entries), old);
+            if old {
+                one.prepend(process.clone());
+            }
+            one.feed(entries.clone(), blocks(), right);
+            drain(&mut one, &mut whole, &mut || false);
+
+            // In pages, with failures, and with somebody asking for cron results in between.
+            let mut stumbles = stumbles.into_iter();
+            let mut stumble = move || stumbles.next().unwrap_or(false);
+            let mut pieces = Vec::new();
+            let mut other = stream(tags);
+            let mut page = Vec::new();
+            for (entry, cut) in entries.iter().zip(cuts.into_iter().chain([true])) {
+                page.push(entry.clone());
+                if cut {
+                    if other.needs_process(&page) {
+                        other.prepend(process.clone());
+                    }
+                    let until = entry.message.timestamp;
+                    other.feed(std::mem::take(&mut page), blocks(), crons.then_some(until));
+                    drain(&mut other, &mut pieces, &mut stumble);
+                }
+            }
+            if other.needs_process(&page) {
+                other.prepend(process);
+            }
+            other.feed(page, blocks(), right);
+            drain(&mut other, &mut pieces, &mut stumble);
+            prop_assert_eq!(&pieces, &whole);
+            prop_assert_eq!(other.last(), one.last());
+            prop_assert_eq!(other.link(), one.link());
+
+            // Every entry once and in order, crons only where there are any.
+            let nonces: Vec<_> = whole.iter().filter(|(key, message)| key.cron.is_none() && message.id.as_deref() != Some("process")).map(|(key, _)| key.ordinate).collect();
+            prop_assert_eq!(nonces, (0..entries.len() as u64).collect::<Vec<_>>());
+            prop_assert_eq!(whole[0].1.id.as_deref() == Some("process"), old);
+            prop_assert!(crons || whole.iter().all(|(key, _)| key.cron.is_none()));
+            let mut keys: Vec<_> = whole.iter().map(|(key, _)| key).collect();
+            keys.sort();
+            keys.dedup();
+            prop_assert_eq!(keys.len(), whole.len());
+        }
+    }
+
+    #[test]
+    fn crons_stop_at_the_right_end_and_go_on_from_there() {
+        let mut stream = stream(&CRONS[..2]);
+        stream.feed(vec![entry(0, START, true)], Vec::new(), Some(Timestamp(START + 7000)));
+        let mut seen = Vec::new();
+        drain(&mut stream, &mut seen, &mut || false);
+        let times = |seen: &[(Key, Message)]| seen.iter().map(|(key, _)| key.timestamp.0 - START).collect::<Vec<_>>();
+        assert_eq!(times(&seen), [0, 3000, 6000]);
+        stream.feed(Vec::new(), Vec::new(), Some(Timestamp(START + 7000)));
+        drain(&mut stream, &mut seen, &mut || false);
+        stream.feed(vec![entry(1, START + 9500, false)], Vec::new(), Some(Timestamp(START + 9500)));
+        drain(&mut stream, &mut seen, &mut || false);
+        assert_eq!(times(&seen), [0, 3000, 6000, 9000, 9500]);
+    }
+}

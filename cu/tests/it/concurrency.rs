@@ -1,0 +1,115 @@
+//! Many requests at once: shared work, fair shares, and limits.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::network::{Network, dry};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_requests_share_one_evaluation() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut messages = Vec::new();
+    for _ in 0..60 {
+        messages.push(network.send(process, "Add").await);
+    }
+    let asked = messages.iter().rev().chain(&messages).map(|message| network.count(process, *message));
+    let counts = join_all(asked).await;
+    let expected: Vec<String> = (2..62).rev().chain(2..62).map(|count| count.to_string()).collect();
+    assert_eq!(counts, expected);
+    assert_eq!(network.outputs(process).await.len(), 61);
+    let metrics = network.get("/metrics").await.text().await.unwrap();
+    let evaluated = r#"stream_type="primary",message_type="scheduled",process_error="false"} 61"#;
+    assert!(metrics.contains(evaluated), "{metrics}");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_process_does_not_starve_another_nor_dry_runs() {
+    let network = Network::start_with(|options| {
+        options.workers = 1;
+        options.dry_run_workers = 1;
+    })
+    .await;
+    let busy = network.spawn(&[]).await;
+    let idle = network.spawn(&[]).await;
+    assert_eq!(network.count(idle, idle.into()).await, "1");
+    // Each of them burns all its gas.
+    let mut last = busy.into();
+    for _ in 0..40 {
+        last = network.send(busy, "X-Spin").await;
+    }
+    let message = network.send(idle, "Add").await;
+    let slow = async {
+        let result = network.result(busy, last).await;
+        assert!(result["Error"].is_string(), "{result}");
+        Instant::now()
+    };
+    let quick = async {
+        assert_eq!(network.count(idle, message).await, "2");
+        let (status, body) = network.dry_run(idle, "", dry(idle, "X-Get")).await;
+        assert_eq!((status, &body["Output"]), (200, &json!("2")));
+        Instant::now()
+    };
+    let (slow, quick) = tokio::join!(slow, quick);
+    assert!(quick < slow, "the other process waited {:?} longer", quick - slow);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_request_is_answered_202_when_the_unit_says_so() {
+    let network = Network::start_with(|options| options.busy_threshold = Some(Duration::from_millis(1))).await;
+    let process = network.spawn(&[]).await;
+    let mut last = process.into();
+    for _ in 0..20 {
+        last = network.send(process, "X-Spin").await;
+    }
+    let path = format!("/result/{last}?process-id={process}");
+    let busy = json!({ "message": format!("Evaluation of process \"{process}\" to \"{last}\" is in progress.") });
+    assert_eq!(network.json(&path).await, (202, busy));
+    let (status, body) = network.json(&format!("{path}&no-busy=1")).await;
+    assert!(status == 200 && body["Error"].is_string(), "{status} {body}");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_far_behind_refuses_more_requests_when_the_unit_says_so() {
+    let network = Network::start_with(|options| {
+        options.hydration_limit = 5;
+        options.page_size = 5;
+    })
+    .await;
+    let process = network.spawn(&[]).await;
+    let mut messages = Vec::new();
+    for _ in 0..60 {
+        messages.push(network.send(process, "X-Spin").await);
+    }
+    let far = format!("/result/{}?process-id={process}", messages[58]);
+    let refused_path = format!("/result/{}?process-id={process}", messages[59]);
+    let refused = async {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let (status, body) = network.json(&refused_path).await;
+            if status == 503 {
+                return body["error"].as_str().unwrap().to_owned();
+            }
+            assert!(status == 200 && Instant::now() < deadline, "{status} {body}");
+        }
+    };
+    // The second request comes while the first one is being evaluated.
+    let later = async {
+        while network.outputs(process).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        refused.await
+    };
+    let ((status, _), refused) = tokio::join!(network.json(&far), later);
+    assert_eq!(status, 200);
+    assert!(
+        refused.starts_with(&format!("Nonce limit exceeded: process {process} is currently hydrating")),
+        "{refused}"
+    );
+    network.stop().await;
+}

@@ -1,0 +1,148 @@
+//! Logs: what is checked, what is completed, what is skipped.
+
+use holon_protocol::DataItem;
+use serde_json::{Value, json};
+
+use crate::network::Network;
+
+/// Sets the value of a tag in a list of tags.
+fn set(tags: &mut Value, name: &str, value: &str) {
+    for tag in tags.as_array_mut().unwrap() {
+        if tag["name"] == name {
+            tag["value"] = json!(value);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_changed_is_refused_and_nothing_is_recorded() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut messages = Vec::new();
+    for _ in 0..3 {
+        messages.push(network.send(process, "Add").await);
+    }
+    let zeros = "A".repeat(43);
+    type Change = fn(&mut Value, &str);
+    let cases: [(&str, Change); 6] = [
+        ("HashChain invalid on message", |page, zeros| {
+            set(&mut page["edges"][2]["node"]["assignment"]["tags"], "Hash-Chain", zeros);
+        }),
+        ("HashChain invalid on message", |page, zeros| {
+            // Another assignment id breaks the link of the next entry, or is not that of its signature.
+            set(&mut page["edges"][0]["node"]["assignment"]["tags"], "Hash-Chain", zeros);
+        }),
+        ("nonce 2 of assignment", |page, _| {
+            page["edges"].as_array_mut().unwrap().remove(1);
+        }),
+        ("timestamp 1 of assignment", |page, _| {
+            set(&mut page["edges"][2]["node"]["assignment"]["tags"], "Timestamp", "1");
+        }),
+        ("id of item", |page, _| {
+            let signature = page["edges"][1]["node"]["message"]["signature"].clone();
+            page["edges"][2]["node"]["message"]["signature"] = signature;
+        }),
+        ("assigned message of item", |page, _| {
+            let message = page["edges"][1]["node"]["message"].clone();
+            page["edges"][2]["node"]["message"] = message;
+        }),
+    ];
+    let last = messages[2];
+    let path = format!("/result/{last}?process-id={process}");
+    for (error, change) in cases {
+        let zeros = zeros.clone();
+        network.proxy.tamper(move |_, json| {
+            if json.get("edges").is_some() {
+                change(json, &zeros);
+            }
+        });
+        let (status, body) = network.json(&path).await;
+        assert!(status == 422 && body["error"].as_str().unwrap().starts_with(error), "{error}: {status} {body}");
+        assert_eq!(network.outputs(process).await, Vec::<String>::new(), "{error}");
+    }
+    network.proxy.honest();
+    assert_eq!(network.count(process, last).await, "4");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assigned_item_is_fetched_and_seen_once() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let item =
+        DataItem::builder().tag("Action", "X-Echo").tag("Topic", "news").data("hello").sign(&network.user).unwrap();
+    network.publish(&item).await;
+    let first = network.assign(process, item.id(), "").await;
+    let seen = network.result(process, first).await["Output"].clone();
+    assert_eq!((&seen["Id"], &seen["Data"]), (&json!(item.id()), &json!("hello")));
+    assert_eq!((&seen["Target"], &seen["Nonce"]), (&json!(""), &json!(1)));
+    assert!(seen.get("Forwarded-By").is_none());
+    let count = network.send(process, "Add").await;
+    assert_eq!(network.count(process, count).await, "3");
+    // A second assignment of the item is skipped; its result is that of the message before it.
+    let second = network.assign(process, item.id(), "").await;
+    assert_eq!(network.result(process, second).await["Output"], "3");
+    let count = network.send(process, "Add").await;
+    assert_eq!(network.count(process, count).await, "4");
+    assert_eq!(network.outputs(process).await.len(), 4);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn excluded_fields_of_an_assigned_item_are_left_out() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    for (exclude, absent) in [("Data", vec!["Data"]), ("Data,Anchor", vec!["Data", "Anchor"])] {
+        let item = DataItem::builder().tag("Action", "X-Echo").tag("For", exclude).data("hello");
+        let item = item.sign(&network.user).unwrap();
+        network.publish(&item).await;
+        let assignment = network.assign(process, item.id(), exclude).await;
+        let seen = network.result(process, assignment).await["Output"].clone();
+        for field in ["Data", "Anchor", "Signature"] {
+            assert_eq!(seen.get(field).is_none(), absent.contains(&field), "{exclude}: {seen}");
+        }
+    }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_pushed_twice_is_seen_once() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let pushed = |data: &'static str| {
+        let item = DataItem::builder().target(process).tag("Data-Protocol", "ao").tag("Type", "Message");
+        item.tag("Variant", "ao.TN.1").tag("From-Process", "p").data(data)
+    };
+    let first = pushed("same").sign(&network.user).unwrap();
+    // The same content from another wallet is another item with the same deep hash.
+    let again = pushed("same").sign(&network.cu_wallet).unwrap();
+    let other = pushed("other").sign(&network.user).unwrap();
+    network.schedule(&first).await;
+    network.schedule(&again).await;
+    network.schedule(&other).await;
+    assert_eq!(network.count(process, first.id().into()).await, "2");
+    assert_eq!(network.count(process, other.id().into()).await, "3");
+    assert_eq!(network.count(process, again.id().into()).await, "2");
+    assert_eq!(network.outputs(process).await, ["1", "2", "3"]);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_is_read_in_pages() {
+    let network = Network::start_with(|options| options.page_size = 7).await;
+    let process = network.spawn(&[]).await;
+    let mut last = process.into();
+    for _ in 0..40 {
+        last = network.send(process, "Add").await;
+    }
+    assert_eq!(network.count(process, last).await, "41");
+    assert_eq!(network.outputs(process).await.len(), 41);
+    let page = format!("/{process}?");
+    let pages = network.proxy.count(&page);
+    assert!((6..=7).contains(&pages), "{pages}");
+    // One more message needs no page: the scheduler's answer about it holds the entry.
+    let next = network.send(process, "Add").await;
+    assert_eq!(network.count(process, next).await, "42");
+    assert_eq!(network.proxy.count(&page), pages);
+    network.stop().await;
+}

@@ -1,0 +1,15 @@
+//! The compute unit over its HTTP surface: real gateway (`holon-weave`), real scheduler (`holon-su`), real signatures,
+//! real Wasm.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod concurrency;
+mod cron;
+mod dry_run;
+mod guest;
+mod logs;
+mod network;
+mod official;
+mod refusals;
+mod restart;
+mod results;

@@ -1,0 +1,195 @@
+//! Bad input: the status and the body of the specification, and nothing changes.
+
+use holon_protocol::ProcessId;
+use serde_json::{Value, json};
+
+use crate::network::{Network, answer, dry};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let message = network.send(process, "Add").await;
+    let before = network.count(process, message).await;
+    let nobody = ProcessId::from_bytes([3; 32]);
+    for (path, status, error) in [
+        (format!("/result/{message}"), 400, "'processId': Required."),
+        (format!("/result/{message}?process-id="), 400, "'processId': a process-id query parameter is required."),
+        (format!("/result/{message}?process-id=short"), 400, "'processId': \"short\" is not an id"),
+        (format!("/result/short?process-id={process}"), 400, "'messageId': \"short\" is not an id"),
+        (
+            format!("/result/{nobody}?process-id={process}"),
+            500,
+            "Error Encountered when loading message from Scheduler Unit: 400",
+        ),
+        (format!("/result/{message}?process-id={nobody}"), 500, "scheduler of process"),
+        ("/results/short".into(), 400, "'processId': \"short\" is not an id"),
+        (format!("/results/{process}?from=nonsense"), 400, "'from': a cursor or a timestamp"),
+        (format!("/results/{process}?to=-1"), 400, "'to': a cursor or a timestamp"),
+        (format!("/results/{process}?sort=UP"), 400, "'sort': ASC or DESC is required"),
+        (format!("/results/{process}?limit=0"), 400, "'limit': a number from 1"),
+        (format!("/results/{process}?limit=x"), 400, "'limit': a number from 1"),
+        ("/cron/short".into(), 400, "'processId': \"short\" is not an id"),
+        (format!("/cron/{process}?from=e30="), 400, "'from': a cursor or a timestamp"),
+        (format!("/cron/{process}?limit=-5"), 400, "'limit': a number from 1"),
+        (format!("/cron/{nobody}"), 500, "scheduler of process"),
+        ("/state/short".into(), 400, "'processId': \"short\" is not an id"),
+        (format!("/state/{process}?to=now"), 400, "'to': a timestamp in milliseconds is required"),
+        (format!("/state/{nobody}"), 500, "scheduler of process"),
+        ("/dry-run".into(), 404, "no route GET /dry-run"),
+        ("/snapshot".into(), 404, "no route GET /snapshot"),
+    ] {
+        let (found, body) = network.json(&path).await;
+        let text = body["error"].as_str().unwrap_or_default();
+        assert!(found == status && text.starts_with(error), "{path}: {found} {body}");
+    }
+    assert_eq!(network.count(process, message).await, before);
+    assert_eq!(network.outputs(process).await.len(), 2);
+    // Nothing evaluated is an empty listing, not an error.
+    assert_eq!(network.json(&format!("/results/{nobody}")).await.1["edges"], json!([]));
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_dry_runs_are_refused_with_a_reason() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let url = network.cu.as_ref().unwrap().url();
+    let good = dry(process, "X-Get").to_string();
+    let large = format!("{{\"Owner\":\"1\",\"Tags\":[],\"Data\":\"{}\"}}", "x".repeat(1 << 20));
+    let json_type = "application/json";
+    for (query, content_type, body, status, error) in [
+        ("".to_owned(), json_type, good.as_str(), 400, "'processId': Required."),
+        ("?process-id=".into(), json_type, &good, 400, "'processId': a process-id query parameter is required."),
+        ("?process-id=x".into(), json_type, &good, 400, "'processId': \"x\" is not an id"),
+        (format!("?process-id={process}&to=x"), json_type, &good, 400, "'to': \"x\" is not an id"),
+        (format!("?process-id={process}"), "text/plain", &good, 400, "'content-type': application/json is required."),
+        (format!("?process-id={process}"), json_type, "{", 400, "'body': not JSON"),
+        (format!("?process-id={process}"), json_type, "[]", 400, "'body': a message as a JSON object"),
+        (format!("?process-id={process}"), json_type, "{}", 400, "'Owner': Required. | 'Tags': Required."),
+        (format!("?process-id={process}"), json_type, &large, 413, "request body is larger than 1048576 bytes"),
+    ] {
+        let request = network.client.post(format!("{url}/dry-run{query}")).header("content-type", content_type);
+        let (found, answer) = answer(request.body(body.to_owned()).send().await.unwrap()).await;
+        let text = answer["error"].as_str().unwrap_or_default();
+        assert!(found == status && text.starts_with(error), "{query} {body:.40}: {found} {answer}");
+    }
+    let request = network.client.post(format!("{url}/dry-run?process-id={process}")).header("x-max-age", "soon");
+    let (status, answer) = answer(request.json(&dry(process, "X-Get")).send().await.unwrap()).await;
+    assert_eq!(status, 400, "{answer}");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_and_owners_that_are_not_served_are_refused() {
+    let network = Network::start_with(|options| {
+        options.restrict_processes = [ProcessId::from_bytes([3; 32])].into();
+        options.allow_owners = ["nobody".to_owned()].into();
+    })
+    .await;
+    let process = network.spawn(&[]).await;
+    let denied = ProcessId::from_bytes([3; 32]);
+    for path in
+        [format!("/result/x?process-id={denied}"), format!("/results/{denied}"), format!("/state/{denied}?to=x")]
+    {
+        let expected = json!({ "error": format!("Access denied for process {denied}") });
+        assert_eq!(network.json(&path).await, (403, expected), "{path}");
+    }
+    let (status, body) = network.json(&format!("/result/{process}?process-id={process}")).await;
+    let owner = network.user.address();
+    assert_eq!((status, body), (403, json!({ "error": format!("Access denied for process owner {owner}") })));
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_and_limits_that_are_not_supported_are_refused() {
+    let network = Network::start().await;
+    let native = "wasm32-unknown-unknown-holon1";
+    let wasm = crate::guest::wasm();
+    let limits = [("Memory-Limit", "512-mb"), ("Compute-Limit", "1000")];
+    let with = |name, value| [limits[0], limits[1], (name, value)];
+    let plain = network.publish_module(&wasm, native, &limits).await;
+    let format = network.publish_module(&wasm, "wasm32-unknown-emscripten9", &limits).await;
+    let extension = network.publish_module(&wasm, native, &with("Extension", "Teleport")).await;
+    let unlimited = network.publish_module(&wasm, native, &[("Memory-Limit", "0")]).await;
+    let rubbish = network.publish_module(b"not wasm", native, &limits).await;
+    let cases: [(_, &[(&str, &str)], _, Box<dyn Fn(ProcessId) -> String>); 8] = [
+        (format, &[], 422, Box::new(move |_| format!("Module-Format for module \"{format}\" is not supported"))),
+        (
+            extension,
+            &[],
+            422,
+            Box::new(move |_| format!("Module Extensions for module \"{extension}\" are not supported")),
+        ),
+        (unlimited, &[], 413, Box::new(|id| format!("Memory-Limit for process \"{id}\" exceeds supported limit"))),
+        (
+            plain,
+            &[("Memory-Limit", "2-gb")],
+            413,
+            Box::new(|id| format!("Memory-Limit for process \"{id}\" exceeds supported limit")),
+        ),
+        (
+            plain,
+            &[("Memory-Limit", "x")],
+            413,
+            Box::new(|id| format!("Memory-Limit for process \"{id}\" exceeds supported limit")),
+        ),
+        (
+            plain,
+            &[("Compute-Limit", "9000000000001")],
+            413,
+            Box::new(|id| format!("Compute-Limit for process \"{id}\" exceeds supported limit")),
+        ),
+        (rubbish, &[], 500, Box::new(move |_| format!("module \"{rubbish}\": not a valid module"))),
+        (
+            plain,
+            &[("Cron-Tag-Action", "x"), ("Cron-Interval", "1-second")],
+            500,
+            Box::new(|_| "Cron-Tag \"Cron-Tag-Action\" found before".into()),
+        ),
+    ];
+    for (module, tags, status, error) in cases {
+        let process = network.spawn_module(module, tags).await;
+        let (found, body) = network.json(&format!("/result/{process}?process-id={process}")).await;
+        let text = body["error"].as_str().unwrap_or_default();
+        assert!(found == status && text.starts_with(&error(process)), "{tags:?}: {found} {body}");
+        assert_eq!(network.outputs(process).await, Vec::<String>::new());
+    }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_small_routes_answer_and_browsers_may_ask() {
+    let network = Network::start().await;
+    let (status, body) = network.json("/").await;
+    assert_eq!((status, &body["address"]), (200, &json!(network.cu_wallet.address())));
+    assert!(body["timestamp"].is_u64());
+    assert_eq!(network.get("/health").await.status(), 200);
+    let text = network.get("/metrics").await.text().await.unwrap();
+    assert!(text.contains("ao_cu_live_processes") && text.trim_end().ends_with("# EOF"), "{text}");
+    let url = format!("{}/dry-run", network.cu.as_ref().unwrap().url());
+    let preflight = network.client.request(reqwest::Method::OPTIONS, url);
+    let preflight = preflight
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "content-type");
+    let answer = preflight.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers().contains_key("access-control-allow-origin"));
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_may_be_spelled_in_any_way_that_means_the_same() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    // The last character holds four significant bits; the other two may be anything.
+    let text = process.to_string();
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let last = alphabet.iter().position(|&letter| letter == text.as_bytes()[42]).unwrap();
+    let other = format!("{}{}", &text[..42], alphabet[last | 3] as char);
+    let (status, body): (u16, Value) = network.json(&format!("/result/{other}?process-id={other}")).await;
+    assert_eq!((status, &body["Output"]), (200, &json!("1")), "{body}");
+    assert_eq!(network.json(&format!("/results/{other}")).await.1["edges"].as_array().unwrap().len(), 1);
+    network.stop().await;
+}
