@@ -1,6 +1,8 @@
 //! Items that are on Arweave already: what must be known before one is assigned, and whether `On-Boot` items exist
 //! (spec 02 §2.2, §2.3).
 
+use std::time::Duration;
+
 use holon_arweave::Gateway;
 use holon_protocol::{DataItem, ItemId, Tags, base64url};
 use reqwest::redirect;
@@ -11,6 +13,8 @@ use crate::sequencer::Content;
 
 /// Confirmations that a base-layer transaction needs when the process does not say.
 pub const DEFAULT_SETTLEMENT_DEPTH: u64 = 20;
+/// Longest the router may take.
+const ROUTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a published item cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +132,3 @@ impl Published {
         }
     }
 }
-
-/// Longest the router may take.
-const ROUTER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

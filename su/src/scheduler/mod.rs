@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Contract: a lane is worked on by at most one pool thread at a time and yields to other lanes after
-//! [`lane::QUANTUM`]. The writer is one thread; what arrives while it syncs shares the next sync. Nobody waits for a
+//! a few milliseconds. The writer is one thread; what arrives while it syncs shares the next sync. Nobody waits for a
 //! sync inside a process's turn. Readers see an entry only after [`Scheduler::visible`] covers it. If the store fails,
 //! every waiting request is refused, nothing is accepted any more, and the service is told to stop.
 

@@ -1,7 +1,8 @@
 //! The one writer: everything that is ready goes to the store in one batch and shares one sync.
 //!
-//! Appending and syncing exclude each other in the store, so both are done here and never inside a process's turn. The
-//! thread ends when the last handle to the scheduler is dropped.
+//! Appending and syncing exclude each other in the store (fjall's journal is locked while it syncs), so both are done here
+//! and never inside a process's turn; a shared sync that only covered what was appended elsewhere would make turns wait.
+//! The thread ends when the last handle to the scheduler is dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak, mpsc};
