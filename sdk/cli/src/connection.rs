@@ -107,6 +107,18 @@ pub fn wallet(global: &Global, terminal: Terminal) -> Result<Signer, Failure> {
     Ok(wallet)
 }
 
+/// The wallet that would sign, if there is one.
+pub fn existing_wallet(global: &Global) -> Result<Option<Signer>, Failure> {
+    match &global.wallet {
+        Some(path) => wallet_file::read(path).map(Some),
+        None => wallet_file::default_path()
+            .ok()
+            .filter(|path| path.exists())
+            .map(|path| wallet_file::read(&path))
+            .transpose(),
+    }
+}
+
 /// Whether a URL points to this machine.
 fn is_local(url: &Url) -> bool {
     match url.host() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use holon_protocol::{Address, ModuleId, ProcessId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
 /// Name of the record in a data folder.
@@ -23,16 +23,22 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// Gateway.
+    #[serde(serialize_with = "bare")]
     pub gateway_url: Url,
     /// GraphQL of the gateway.
+    #[serde(serialize_with = "bare")]
     pub graphql_url: Url,
     /// Takes data items.
+    #[serde(serialize_with = "bare")]
     pub uploader_url: Url,
     /// Messenger unit.
+    #[serde(serialize_with = "bare")]
     pub mu_url: Url,
     /// Scheduler unit.
+    #[serde(serialize_with = "bare")]
     pub su_url: Url,
     /// Compute unit.
+    #[serde(serialize_with = "bare")]
     pub cu_url: Url,
     /// Wallet address of the scheduler unit.
     pub scheduler: Address,
@@ -89,6 +95,11 @@ impl Record {
     }
 }
 
+/// Clients put paths behind base URLs as text, so these end without a slash.
+fn bare<S: Serializer>(url: &Url, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(url.as_str().trim_end_matches('/'))
+}
+
 /// Data folder of `holon up` unless another is named.
 pub const DEFAULT_DATA: &str = ".holon";
 
@@ -139,6 +150,11 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
+    }
+
+    /// Whether a network has ever run on the folder.
+    pub fn exists(data: &Path) -> bool {
+        data.join(LOCK).exists()
     }
 
     /// Whether a network runs on the folder.

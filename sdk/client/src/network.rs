@@ -83,6 +83,20 @@ impl Network {
         crate::message::post(self, item).await
     }
 
+    /// Says whether calls to `unit` can be made. Schedulers are found through the gateway.
+    ///
+    /// # Errors
+    /// [`Error::NotConfigured`] without the unit's URL.
+    pub fn require(&self, unit: Unit) -> Result<(), Error> {
+        match unit {
+            Unit::Messenger => self.mu_url().map(drop),
+            Unit::Compute => self.cu_url().map(drop),
+            Unit::Gateway => self.gateway().map(drop),
+            Unit::Scheduler => self.locator().map(drop),
+            Unit::Uploader => self.uploader().map(drop),
+        }
+    }
+
     pub(crate) fn parts(&self) -> &Parts {
         &self.0
     }

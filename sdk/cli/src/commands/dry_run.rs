@@ -26,7 +26,7 @@ pub struct Arguments {
     tags: TagArguments,
     #[command(flatten)]
     data: DataArguments,
-    /// Who seems to ask; nobody checks it
+    /// Who seems to ask; nobody checks it [default: the wallet's address, if there is one]
     #[arg(long, value_name = "ADDRESS")]
     owner: Option<String>,
     /// Ask the state right after this message instead of the newest
@@ -46,6 +46,8 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     }
     if let Some(owner) = arguments.owner {
         dry_run = dry_run.owner(owner);
+    } else if let Some(wallet) = connection::existing_wallet(global)? {
+        dry_run = dry_run.owner(wallet.address());
     }
     if let Some(message) = arguments.at {
         dry_run = dry_run.at(message);

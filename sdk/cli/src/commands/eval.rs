@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use clap::Args;
-use holon_client::console;
+use holon_client::{Unit, console};
 
 use super::show::Shown;
 use crate::arguments::{DataArguments, Global, ProcessName, parse_process};
@@ -38,6 +38,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let code: Bytes = super::data(DataArguments { data: arguments.code, file: arguments.file })?;
     let connection = connection::find(global)?;
     let process = connection.process(&arguments.process)?;
+    connection.network.require(Unit::Compute)?;
     let wallet = connection::wallet(global, terminal)?;
     let progress = terminal.progress("evaluating");
     let evaluated = connection.network.eval(process, code, &wallet).await;

@@ -1,6 +1,7 @@
 //! `holon send`: a message, and what came of it.
 
 use clap::Args;
+use holon_client::Unit;
 use serde_json::json;
 
 use super::show;
@@ -40,6 +41,10 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let data = super::data(arguments.data)?;
     let connection = connection::find(global)?;
     let process = connection.process(&arguments.process)?;
+    if !arguments.no_wait {
+        // Better no message at all than one whose result cannot be asked for.
+        connection.network.require(Unit::Compute)?;
+    }
     let wallet = connection::wallet(global, terminal)?;
 
     let progress = terminal.progress("sending");

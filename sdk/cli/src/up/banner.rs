@@ -38,8 +38,10 @@ pub fn ready(terminal: Terminal, record: &Record, proof: &Proof, took: Duration)
     for (name, value) in variables(record) {
         terminal.line(format!("  export {name}={value}"));
     }
+    terminal.line(format!(
+        "  {LABEL}export AOS_MODULE=   # what `holon publish <aos.wasm> --format aos64` prints{LABEL:#}"
+    ));
     terminal.line(format!("\n  {}", aos_command(record)));
-    terminal.line(format!("  {LABEL}module: what `holon publish <aos.wasm> --format aos64` prints{LABEL:#}"));
 
     terminal.line(format!("\n{LABEL}Ctrl-C stops in order; the next `holon up` goes on from here{LABEL:#}"));
 }

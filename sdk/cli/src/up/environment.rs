@@ -26,7 +26,7 @@ pub fn variables(record: &Record) -> Vec<(&'static str, String)> {
 /// The command that starts the official console on this network: its processes trust the public messenger only, unless
 /// told otherwise (spec 07 §5.6).
 pub fn aos_command(record: &Record) -> String {
-    format!("AOS_MODULE=<module> aos --legacy --tag-name Authority --tag-value {}", record.authority)
+    format!("aos --legacy --tag-name Authority --tag-value {}", record.authority)
 }
 
 /// GraphQL of a gateway.

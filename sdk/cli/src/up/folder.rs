@@ -36,6 +36,11 @@ impl Folder {
         let failed = |error: io::Error| Failure::network(format!("cannot use the data folder {name}: {error}"));
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
+        // A folder of somebody else's could have entries with our names, and `--fresh` would remove them.
+        if !Lock::exists(&path) && fs::read_dir(&path).map_err(failed)?.next().is_some() {
+            return Err(Failure::usage(format!("{name} is not empty and not the data folder of a network"))
+                .hint("name an empty or new folder with --data"));
+        }
         let lock = Lock::take(&path).map_err(failed)?.ok_or_else(|| {
             Failure::usage(format!("a network is running on {name}"))
                 .hint("use it as it is, stop it first, or name another folder with --data")
@@ -82,8 +87,18 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_something_else_is_refused_and_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("mu")).unwrap();
+        assert_eq!(Folder::open(root.path(), true).unwrap_err().exit_code(), 2);
+        let entries: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(entries, ["mu"]);
+    }
+
+    #[test]
     fn fresh_forgets_the_network_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
+        Folder::open(root.path(), false).unwrap();
         fs::create_dir(root.path().join("weave")).unwrap();
         fs::write(root.path().join("weave/store"), "x").unwrap();
         fs::write(root.path().join("seed.json"), "{}").unwrap();

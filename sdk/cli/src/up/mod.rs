@@ -50,10 +50,15 @@ where this one ended. The log of the units is <data>/holon.log; RUST_LOG sets ho
 
 Wallets: Ed25519 by default, which signs a hundred times faster than RSA and is understood by the
 official clients; --wallet-type rsa makes the units sign as those of the public network do. The
-wallets are made at the first start and stay.";
+wallets are made at the first start and stay.
+
+--json prints one line when the network is ready: gateway_url, graphql_url, uploader_url, mu_url,
+su_url, cu_url, scheduler, authority, compute, counter_process, counter_module, data, pid.";
 
 /// Size at which the log starts a new file; one old file is kept.
 const LOG_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+/// What the log tells unless `RUST_LOG` says otherwise.
+const LOG_LEVEL: &str = "info,actix_server=warn";
 /// Longest wait for the first answer of the network.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -80,9 +85,10 @@ pub async fn run(arguments: Arguments, terminal: Terminal) -> Result<(), Failure
     // From here on Ctrl-C is a request to stop in order.
     let mut stop = Stop::listen()?;
     let folder = folder::Folder::open(&arguments.data, arguments.fresh)?;
-    let log = LogFile::open(folder.path().join("holon.log"), LOG_LIMIT_BYTES)
+    let log_path = folder.path().join("holon.log");
+    let log = LogFile::open(&log_path, LOG_LIMIT_BYTES)
         .map_err(|error| Failure::network(format!("cannot write the log: {error}")))?;
-    telemetry::init_file(log, "info");
+    telemetry::init_file(log, LOG_LEVEL);
 
     let progress = terminal.progress("starting the network");
     let wallets = wallets::Wallets::open(folder.path(), arguments.wallet_type)?;
@@ -98,7 +104,7 @@ pub async fn run(arguments: Arguments, terminal: Terminal) -> Result<(), Failure
         Ok(ready) => ready,
         Err(failure) => {
             units.stop(terminal).await?;
-            return Err(failure.hint(format!("the log is {}", folder.path().join("holon.log").display())));
+            return Err(failure.hint(format!("the log says more: {}", log_path.display())));
         }
     };
 
@@ -106,10 +112,14 @@ pub async fn run(arguments: Arguments, terminal: Terminal) -> Result<(), Failure
         true => terminal.json(&record)?,
         false => banner::ready(terminal, &record, &proof, begun.elapsed()),
     }
-    stop.asked().await;
+    let ended = tokio::select! {
+        () = stop.asked() => Ok(()),
+        unit = units.failed() => Err(Failure::network(format!("the {unit} could not go on"))
+            .hint(format!("the log says why: {}", log_path.display()))),
+    };
 
     tokio::select! {
-        stopped = shut_down(&record, units, terminal) => stopped,
+        stopped = shut_down(&record, units, terminal) => ended.and(stopped),
         () = stop.asked() => Err(Failure::network("stopped at once; what was acknowledged is on disk")),
     }
 }

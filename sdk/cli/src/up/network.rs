@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holon_protocol::BlockHeight;
 use holon_unit::tasks::Tasks;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
@@ -18,6 +19,8 @@ use crate::terminal::Terminal;
 
 /// Most connections to the bundler's own port at once.
 const MAX_FORWARDED: usize = 256;
+/// How often monitored processes are looked after. Short: people watch.
+const CRON_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait for a unit to finish what it is doing.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Longest wait for connections to the bundler's own port to end.
@@ -68,14 +71,13 @@ impl Units {
             }
         };
 
-        let mut options = holon_mu::Options::new(
-            data.join("mu"),
-            wallets.messenger.clone(),
-            urls.gateway.clone(),
-            urls.cu.clone(),
-        );
+        let mut options =
+            holon_mu::Options::new(data.join("mu"), wallets.messenger.clone(), urls.gateway.clone(), urls.cu.clone());
         options.listen = address(&ports.mu)?;
         options.allow_private_urls = true;
+        options.enable_push = true;
+        options.allow_pushes_after = BlockHeight(0);
+        options.cron_interval = CRON_INTERVAL;
         let mu = match holon_mu::Service::start(options, ports.mu).await.map_err(failed("messenger unit")) {
             Ok(mu) => mu,
             Err(failure) => {
@@ -91,6 +93,16 @@ impl Units {
     /// Where the units are.
     pub fn urls(&self) -> &Urls {
         &self.urls
+    }
+
+    /// Waits until a unit cannot go on (a store that fails, a task that panics) and says which.
+    pub async fn failed(&self) -> &'static str {
+        let scheduler = self.su.stopping();
+        tokio::select! {
+            () = self.weave.failed() => "gateway",
+            () = scheduler.cancelled() => "scheduler unit",
+            () = self.mu.failed() => "messenger unit",
+        }
     }
 
     /// Stops the units, the one that takes messages first and the one that keeps them last. All are stopped even if one

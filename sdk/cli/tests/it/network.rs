@@ -16,7 +16,8 @@ fn a_network_comes_up_works_and_stops_in_order() {
     let user = User::new();
     let network = user.network(".holon");
     for member in ["gateway_url", "uploader_url", "mu_url", "su_url", "cu_url"] {
-        assert!(network.text(member).starts_with("http://127.0.0.1:"), "{member}");
+        let url = network.text(member);
+        assert!(url.starts_with("http://127.0.0.1:") && !url.ends_with('/'), "{member}: {url}");
     }
     for member in ["scheduler", "authority", "counter_process", "counter_module"] {
         assert_eq!(network.text(member).len(), 43, "{member}");
@@ -119,6 +120,12 @@ fn one_folder_holds_one_network_and_fresh_begins_anew() {
     assert!(second.err.contains("is running"), "{}", second.err);
     let first = network.text("counter_process");
     network.stop(Signal::Terminate);
+
+    fs::create_dir(user.home().join("project")).unwrap();
+    fs::write(user.home().join("project/mu"), "source").unwrap();
+    let elsewhere = user.run(["up", "--port", "0", "--data", "project", "--fresh"]);
+    assert_eq!(elsewhere.code, 2, "{elsewhere:?}");
+    assert!(user.home().join("project/mu").exists());
 
     fs::write(user.home().join("net/mine.txt"), "kept").unwrap();
     let network = user.network_with("net", &["--fresh"]);
