@@ -1,0 +1,185 @@
+//! `holon-arweave` against the real thing: reading, uploading, locating.
+
+use std::time::Duration;
+
+use holon_arweave::{
+    Error, Gateway, GatewayOptions, LocateError, Locator, Query, Transaction, UploadError, Uploader, UrlPolicy,
+};
+use holon_protocol::{BlockHeight, DataItem, ItemId, Signer, Tags};
+use url::Url;
+
+use crate::harness::{Weave, ed25519, generated, item, rsa};
+
+const LOCAL: UrlPolicy = UrlPolicy { allow_private: true };
+
+fn gateway(weave: &Weave) -> Gateway {
+    let url = Url::parse(&weave.url).unwrap();
+    Gateway::new(GatewayOptions { retries: 2, backoff: Duration::from_millis(1), ..GatewayOptions::new(url) }).unwrap()
+}
+
+fn location(signer: &Signer, url: &str) -> DataItem {
+    let tags = [("Data-Protocol", "ao"), ("Type", "Scheduler-Location"), ("Url", url), ("Time-To-Live", "3600000")];
+    item(signer, &tags, "x")
+}
+
+fn process(signer: &Signer, scheduler: &str) -> DataItem {
+    item(signer, &[("Data-Protocol", "ao"), ("Type", "Process"), ("Scheduler", scheduler)], "x")
+}
+
+#[tokio::test]
+async fn what_is_uploaded_can_be_read_in_every_way() {
+    let weave = Weave::start().await;
+    let (gateway, uploader) = (gateway(&weave), Uploader::new(Url::parse(&weave.url).unwrap()).unwrap());
+    let data = generated(300_000);
+    let signer = ed25519();
+    let target = ItemId::from_bytes([3; 32]);
+    let item = DataItem::builder().target(target).anchor([4; 32]).tag("Name", "v").data(data.clone());
+    let item = item.sign(&signer).unwrap();
+    uploader.upload(&item).await.unwrap();
+    uploader.upload(&item).await.unwrap();
+
+    assert_eq!(gateway.raw(item.id()).await.unwrap(), data);
+    assert_eq!(gateway.range(item.id(), 5, 10).await.unwrap(), data.slice(5..10));
+    assert_eq!(gateway.size(item.id()).await.unwrap(), Some(300_000));
+    assert!(gateway.exists(item.id()).await.unwrap());
+    let node = gateway.node(item.id()).await.unwrap().unwrap();
+    assert_eq!(node.owner.address, signer.address());
+    assert_eq!(node.tags, *item.tags());
+    assert_eq!(node.recipient, target.to_string());
+    assert_eq!(node.anchor, ItemId::from_bytes([4; 32]).to_string());
+    let block = node.block.unwrap();
+    assert!(block.timestamp.0 > 1_600_000_000_000, "milliseconds");
+    assert_eq!(gateway.info().await.unwrap().height, block.height);
+    assert_eq!(gateway.blocks(block.height, 5).await.unwrap(), [block]);
+
+    let unknown = ItemId::from_bytes([5; 32]);
+    assert!(matches!(gateway.raw(unknown).await, Err(Error::NotFound(_))));
+    assert!(!gateway.exists(unknown).await.unwrap());
+    assert_eq!(gateway.size(unknown).await.unwrap(), None);
+    assert_eq!(gateway.node(unknown).await.unwrap(), None);
+    assert_eq!(gateway.status(unknown).await.unwrap(), None);
+    assert_eq!(gateway.transaction(unknown).await.unwrap(), None);
+    assert!(gateway.block(block.height).await.unwrap().is_some());
+    assert!(gateway.block(BlockHeight(5)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn transactions_have_a_status_and_a_json_form() {
+    let weave = Weave::start().await;
+    let transaction = Transaction::data("x", &Tags::default(), &[], 0).sign(&rsa()).unwrap();
+    weave.post_json("/tx", &transaction.to_json(true)).await;
+    let gateway = gateway(&weave);
+    assert_eq!(gateway.status(transaction.id).await.unwrap().unwrap().confirmations, 1);
+    assert_eq!(gateway.transaction(transaction.id).await.unwrap().unwrap()["id"], transaction.id.to_string());
+}
+
+#[tokio::test]
+async fn pages_lead_through_everything_once() {
+    let weave = Weave::start().await;
+    let (gateway, signer) = (gateway(&weave), ed25519());
+    for number in 0..7 {
+        weave.upload(&item(&signer, &[("N", &number.to_string())], "x")).await;
+    }
+    for ascending in [false, true] {
+        let mut query = Query { first: Some(3), ascending, ..Query::default().owner(signer.address()) };
+        let mut seen = Vec::new();
+        loop {
+            let page = gateway.nodes(&query).await.unwrap();
+            seen.extend(page.nodes.iter().map(|node| node.tags.get("N").unwrap().to_owned()));
+            if !page.has_next_page {
+                break;
+            }
+            query.after = page.end_cursor;
+        }
+        let mut expected: Vec<_> = (0..7).map(|number| number.to_string()).collect();
+        if !ascending {
+            expected.reverse();
+        }
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
+async fn forged_items_are_rejected_for_good() {
+    let weave = Weave::start().await;
+    let mut raw = item(&ed25519(), &[], "x").raw().to_vec();
+    *raw.last_mut().unwrap() ^= 1;
+    let uploader = Uploader::new(Url::parse(&weave.url).unwrap()).unwrap();
+    let error = uploader.upload(&DataItem::parse(raw).unwrap()).await.unwrap_err();
+    assert!(matches!(error, UploadError::Rejected { status: 400, .. }), "{error}");
+    assert!(!error.retryable());
+}
+
+#[tokio::test]
+async fn the_newest_location_of_the_right_wallet_is_found() {
+    let weave = Weave::start().await;
+    let (su, stranger) = (ed25519(), ed25519());
+    weave.upload(&location(&su, "http://127.0.0.1:1")).await;
+    weave.upload(&location(&su, " http://127.0.0.1:2/base// ")).await;
+    weave.upload(&location(&stranger, "http://127.0.0.1:3")).await;
+    let process = process(&stranger, &su.address().to_string());
+    weave.upload(&process).await;
+
+    let locator = Locator::new(gateway(&weave), LOCAL, Vec::new());
+    let found = locator.by_wallet(su.address()).await.unwrap();
+    assert_eq!((found.address, found.base()), (su.address(), "http://127.0.0.1:2/base"));
+    assert_eq!(locator.by_process(process.id().into(), None).await.unwrap(), found);
+    assert_eq!(
+        locator.by_process(process.id().into(), Some(stranger.address())).await.unwrap().base(),
+        "http://127.0.0.1:3"
+    );
+
+    // Remembered for the record's time to live.
+    weave.upload(&location(&su, "http://127.0.0.1:9")).await;
+    assert_eq!(locator.by_wallet(su.address()).await.unwrap(), found);
+}
+
+#[tokio::test]
+async fn overrides_come_first() {
+    let weave = Weave::start().await;
+    let su = ed25519();
+    weave.upload(&location(&su, "http://127.0.0.1:1")).await;
+    let url = Url::parse("http://127.0.0.1:7/").unwrap();
+    let locator = Locator::new(gateway(&weave), UrlPolicy::default(), vec![(su.address(), url.clone())]);
+    assert_eq!(locator.by_wallet(su.address()).await.unwrap().url, url);
+}
+
+#[tokio::test]
+async fn what_cannot_be_located_says_why() {
+    let weave = Weave::start().await;
+    let su = ed25519();
+    let bad = |tags: &[(&str, &str)]| {
+        let signer = ed25519();
+        let mut all = vec![("Data-Protocol", "ao"), ("Type", "Scheduler-Location")];
+        all.extend_from_slice(tags);
+        (signer.address(), item(&signer, &all, "x"))
+    };
+    let cases = [
+        bad(&[("Time-To-Live", "1")]),
+        bad(&[("Url", "http://a.example")]),
+        bad(&[("Url", "not a url"), ("Time-To-Live", "1")]),
+        bad(&[("Url", "http://a.example"), ("Time-To-Live", "soon")]),
+    ];
+    let locator = Locator::new(gateway(&weave), UrlPolicy::default(), Vec::new());
+    for (wallet, record) in cases {
+        weave.upload(&record).await;
+        let error = locator.by_wallet(wallet).await.unwrap_err();
+        assert!(matches!(error, LocateError::InvalidLocation { .. }), "{error}");
+        assert!(!error.retryable());
+    }
+    let error = locator.by_wallet(su.address()).await.unwrap_err();
+    assert!(matches!(error, LocateError::LocationNotFound(_)), "{error}");
+    let unknown = holon_protocol::ProcessId::from_bytes([1; 32]);
+    let error = locator.by_process(unknown, None).await.unwrap_err();
+    assert!(matches!(error, LocateError::ProcessNotFound(_)), "{error}");
+    let homeless = process(&su, "nobody");
+    weave.upload(&homeless).await;
+    let error = locator.by_process(homeless.id().into(), None).await.unwrap_err();
+    assert!(matches!(error, LocateError::NoScheduler(_)), "{error}");
+    for url in ["http://127.0.0.1:9000", "http://[::1]/", "http://localhost", "file:///etc/passwd"] {
+        let (wallet, record) = bad(&[("Url", url), ("Time-To-Live", "1")]);
+        weave.upload(&record).await;
+        let error = locator.by_wallet(wallet).await.unwrap_err();
+        assert!(matches!(error, LocateError::Refused { .. }), "{url}: {error}");
+    }
+}
