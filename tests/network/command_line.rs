@@ -27,7 +27,14 @@ fn done(network: &Network, arguments: &[&str]) -> Value {
 fn the_counter_counts() {
     let network = Network::start().unwrap();
     let counter = network.ready().counter_process.clone();
-    assert_eq!(done(&network, &["send", &counter, "--action", "Increment", "--data", "41"])["result"]["Output"], "41");
+    // Starting up counts once, to show that it works.
+    let start: i64 = done(&network, &["dry-run", "counter", "--action", "Get"])["result"]["Output"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let step = (41 - start).to_string();
+    assert_eq!(done(&network, &["send", &counter, "--action", "Increment", "--data", &step])["result"]["Output"], "41");
     assert_eq!(done(&network, &["send", "counter", "--action", "Increment"])["result"]["Output"], "42");
     let get = done(&network, &["dry-run", "counter", "--action", "Get"]);
     assert_eq!(get["result"]["Output"], "42");

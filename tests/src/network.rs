@@ -215,7 +215,8 @@ fn free_ports() -> Result<u16> {
 }
 
 fn log_tail(folder: &Path) -> String {
-    let text = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let logs = [folder.join("data").join("holon.log"), folder.join("log")];
+    let text: String = logs.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
 }

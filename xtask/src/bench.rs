@@ -8,11 +8,17 @@ use crate::root;
 
 /// `eval`: one message through the bare guest, the compute unit and the published loader.
 pub fn eval(arguments: &[&str]) -> Result<()> {
+    let release = arguments.contains(&"--release");
+    let rest = arguments.iter().filter(|argument| **argument != "--release");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root())
-        .args(["bench", "-p", "holon-benches", "--bench", "eval", "--"])
-        .args(arguments)
+        // The development profile compiles everything that executes Wasm, hashes or signs at full speed, and is built
+        // already; `--release` measures the other one.
+        .args(["bench", "-p", "holon-benches", "--bench", "eval"])
+        .args(if release { &["--profile", "release"][..] } else { &["--profile", "dev"] })
+        .arg("--")
+        .args(rest)
         .status()?;
     ensure!(status.success(), "the benchmark failed");
     Ok(())

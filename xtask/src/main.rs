@@ -10,7 +10,8 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask wasm          build the processes in wasm-processes and put the modules next to their sources
 cargo xtask wasm --check  build them and show that they behave like the modules that lie there
-cargo xtask bench eval    measure the compute unit against its guest and against the published ao-loader";
+cargo xtask bench eval    measure the compute unit against its guest and against the published ao-loader
+                          [--release] [--messages N] [--loader-messages N] [--json FILE]";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

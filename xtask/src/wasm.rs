@@ -45,7 +45,7 @@ pub fn check() -> Result<()> {
         println!("{name}: other bytes than the committed module, comparing behaviour");
         let status = Command::new(cargo())
             .current_dir(root())
-            .args(["run", "-q", "-p", "holon-tests", "--bin", "same-behaviour", "--"])
+            .args(["run", "-q", "-p", "holon-benches", "--bin", "same-behaviour", "--"])
             .args([&guest.committed, &guest.built])
             .status()?;
         ensure!(

@@ -1,0 +1,137 @@
+//! The compute unit as it runs: a whole network, a process of the published module, and one request for the last result.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use holon_protocol::{DataItem, ItemId, ProcessId, Signer};
+use holon_tests::{network::Network, peers};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::log::{Log, message};
+
+/// What the compute unit did.
+pub struct Measured {
+    /// From the request for the last result to its answer.
+    pub total: Duration,
+    /// Output of every measured message.
+    pub outputs: Vec<Value>,
+    /// What it evaluated.
+    pub log: Log,
+}
+
+/// Spawns a process, schedules the messages without anybody evaluating them, and asks for the last one's result.
+pub fn measure(module: &str, format: &str, messages: usize) -> Result<Measured> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(module, format, messages))
+}
+
+async fn run(module_name: &str, format: &str, messages: usize) -> Result<Measured> {
+    let network = Network::start()?;
+    let ready = network.ready();
+    let client = Client::new();
+    let wallet = Signer::generate_ed25519()?;
+
+    let module = DataItem::builder()
+        .tag("Data-Protocol", "ao")
+        .tag("Variant", "ao.TN.1")
+        .tag("Type", "Module")
+        .tag("Module-Format", format)
+        .tag("Input-Encoding", "JSON-1")
+        .tag("Output-Encoding", "JSON-1")
+        .tag("Memory-Limit", "1-gb")
+        .tag("Compute-Limit", "9000000000000")
+        .data(std::fs::read(peers::module(module_name)?)?)
+        .sign(&wallet)?;
+    post(&client, &format!("{}/tx/arweave", ready.uploader_url.trim_end_matches('/')), &module).await?;
+
+    let process = DataItem::builder()
+        .tag("Authority", &ready.authority)
+        .tag("Data-Protocol", "ao")
+        .tag("Variant", "ao.TN.1")
+        .tag("Type", "Process")
+        .tag("Module", module.id().to_string())
+        .tag("Scheduler", &ready.scheduler)
+        .sign(&wallet)?;
+    post(&client, &ready.mu_url, &process).await?;
+    let id = process.id();
+    // The first message builds the Lua state; that is a start, not a message's cost.
+    let first = eval(id, 0, &wallet)?;
+    post(&client, &ready.mu_url, &first).await?;
+    result(&client, &ready.cu_url, id, first.id()).await?;
+
+    // Straight to the scheduler, because a messenger would have each message evaluated at once.
+    let mut last = first.id();
+    for number in 1..=messages {
+        let item = eval(id, number, &wallet)?;
+        last = item.id();
+        post(&client, &ready.su_url, &item).await?;
+    }
+    let begun = Instant::now();
+    result(&client, &ready.cu_url, id, last).await?;
+    let total = begun.elapsed();
+
+    let log = read_log(&client, ready.su_url.trim_end_matches('/'), id, &module, &wallet).await?;
+    ensure!(log.messages.len() == 2 + messages, "the log holds {} entries", log.messages.len());
+    let url = format!("{}/results/{id}?sort=ASC&limit={}", ready.cu_url.trim_end_matches('/'), messages + 10);
+    let page: Value = client.get(url).send().await?.error_for_status()?.json().await?;
+    let edges = page["edges"].as_array().context("results have edges")?;
+    ensure!(edges.len() >= messages, "only {} of {messages} results are stored", edges.len());
+    let outputs = edges[edges.len() - messages..].iter().map(|edge| edge["node"]["Output"].clone()).collect();
+    Ok(Measured { total, outputs, log })
+}
+
+fn eval(process: ItemId, number: usize, wallet: &Signer) -> Result<DataItem> {
+    Ok(DataItem::builder()
+        .target(process)
+        .tag("Action", "Eval")
+        .tag("Number", number.to_string())
+        .tag("Data-Protocol", "ao")
+        .tag("Variant", "ao.TN.1")
+        .tag("Type", "Message")
+        .data("X = (X or 0) + 1 return X")
+        .sign(wallet)?)
+}
+
+async fn post(client: &Client, url: &str, item: &DataItem) -> Result<()> {
+    let answer =
+        client.post(url).header("content-type", "application/octet-stream").body(item.raw().clone()).send().await?;
+    let (status, text) = (answer.status(), answer.text().await?);
+    ensure!(status.is_success(), "{url} answered {status}: {text}");
+    Ok(())
+}
+
+async fn result(client: &Client, cu_url: &str, process: ItemId, message: ItemId) -> Result<()> {
+    let url = format!("{}/result/{message}?process-id={process}", cu_url.trim_end_matches('/'));
+    let answer = client.get(url).send().await?;
+    let (status, value) = (answer.status(), answer.json::<Value>().await?);
+    ensure!(status.is_success() && value.get("Error").is_none(), "the compute unit answered {status}: {value}");
+    Ok(())
+}
+
+async fn read_log(client: &Client, su_url: &str, process: ItemId, module: &DataItem, wallet: &Signer) -> Result<Log> {
+    let mut messages = Vec::new();
+    let mut from = String::new();
+    loop {
+        let url = format!("{su_url}/{process}?process-id={process}&limit=500{from}");
+        let page: Value = client.get(url).send().await?.error_for_status()?.json().await?;
+        let edges = page["edges"].as_array().context("a page has edges")?;
+        for edge in edges {
+            messages.push(message(&edge["node"])?);
+        }
+        match edges.last() {
+            Some(last) if page["page_info"]["has_next_page"] == true => {
+                from = format!("&from={}", last["cursor"].as_str().context("an edge has a cursor")?);
+            }
+            _ => break,
+        }
+    }
+    let process_id: ProcessId = process.to_string().parse()?;
+    let record: Value =
+        client.get(format!("{su_url}/processes/{process_id}")).send().await?.error_for_status()?.json().await?;
+    let environment = json!({
+        "Process": {"Id": process, "Owner": record["owner"]["address"], "Tags": record["tags"]},
+        "Module": {"Id": module.id(), "Owner": wallet.address(), "Tags": module.tags()},
+    })
+    .to_string();
+    Ok(Log { messages, environment })
+}
