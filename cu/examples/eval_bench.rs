@@ -41,7 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn measure(module: &Module, messages: usize) -> Result<(), Box<dyn Error>> {
     let tags = |kind: &str| {
         json!([{ "name": "Data-Protocol", "value": "ao" }, { "name": "Variant", "value": "ao.TN.1" },
-               { "name": "Type", "value": kind }, { "name": "Authority", "value": OWNER }])
+               { "name": "Type", "value": kind }, { "name": "Module", "value": MODULE }, { "name": "Scheduler", "value": OWNER },
+               { "name": "Authority", "value": OWNER }])
     };
     let environment = json!({ "Process": { "Id": PROCESS, "Owner": OWNER, "Tags": tags("Process") },
                               "Module": { "Id": MODULE, "Owner": OWNER, "Tags": tags("Module") } })
@@ -82,8 +83,9 @@ fn measure(module: &Module, messages: usize) -> Result<(), Box<dyn Error>> {
     for block in calls[WARM_UP..].chunks(50) {
         let start = Instant::now();
         for call in block {
-            if !matches!(machine.apply(call)?.outcome, Outcome::Ok(_)) {
-                return Err("an Eval failed".into());
+            let outcome = machine.apply(call)?.outcome;
+            if !matches!(outcome, Outcome::Ok(_)) {
+                return Err(format!("an Eval failed: {outcome:?}").into());
             }
         }
         with += start.elapsed();

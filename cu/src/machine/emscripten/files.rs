@@ -196,18 +196,13 @@ impl FileSystem {
         matches!(self.nodes[id].kind, Kind::Folder(_))
     }
 
-    /// Whether something is mounted there in the reference, so that it cannot be removed or replaced.
-    fn is_mounted(&self, id: NodeId) -> bool {
-        id == ROOT || self.existing(ROOT, "/proc/self/fd", false) == Ok(id)
-    }
-
     /// Removes a name: a folder, which must be empty, if `folder`, else anything but a folder.
     pub fn remove(&mut self, base: NodeId, path: &str, folder: bool, now: impl FnOnce() -> u64) -> Result<(), Errno> {
         let found = self.find(base, path, false)?;
         let node = found.node.ok_or(ENOENT)?;
         if folder {
             let Kind::Folder(entries) = &self.nodes[node].kind else { return Err(ENOTDIR) };
-            if self.is_mounted(node) || found.name.is_empty() {
+            if node == ROOT || found.name.is_empty() {
                 return Err(EBUSY);
             }
             if !entries.is_empty() {
@@ -236,7 +231,7 @@ impl FileSystem {
         if new.node == Some(node) {
             return Ok(());
         }
-        if old.name.is_empty() || new.name.is_empty() || self.is_mounted(node) {
+        if old.name.is_empty() || new.name.is_empty() || node == ROOT {
             return Err(EBUSY);
         }
         // Into itself.
@@ -248,9 +243,6 @@ impl FileSystem {
             above = self.nodes[above].parent;
         }
         if let Some(target) = new.node {
-            if self.is_mounted(target) {
-                return Err(EBUSY);
-            }
             match (&self.nodes[target].kind, self.is_folder(node)) {
                 (Kind::Folder(entries), true) if !entries.is_empty() => return Err(ENOTEMPTY),
                 (Kind::Folder(_), false) => return Err(EISDIR),

@@ -2,7 +2,7 @@
 
 use std::{fs::File, sync::Arc};
 
-use wasmtime::{Config, Engine, Memory, MemoryType, Store};
+use wasmtime::{Config, Engine, Instance, Memory, MemoryType, Module, Store};
 
 use super::{Creator, Image, PAGE_BYTES, Region, dirty::Scanner};
 
@@ -17,7 +17,10 @@ fn engine() -> Engine {
 /// A memory of `pages` that shows an image of zeros.
 fn shown(pages: u32) -> (Store<()>, Memory, Region, Arc<Image>) {
     let mut store = Store::new(&engine(), ());
-    let memory = Memory::new(&mut store, MemoryType::new(pages, Some(100))).unwrap();
+    let text = format!(r#"(module (memory (export "memory") {pages} 100))"#);
+    let module = Module::from_binary(store.engine(), &wat::parse_str(text).unwrap()).unwrap();
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let memory = instance.get_memory(&mut store, "memory").unwrap();
     let region = Region::created(&mut store, &memory).unwrap();
     let image = Arc::new(Image::zeroed(pages as usize * WASM_PAGE).unwrap());
     region.show(&mut store, &memory, &image).unwrap();
