@@ -39,9 +39,8 @@ pub fn parse<T: CommandFactory + FromArgMatches>(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut command = T::command();
     if !command.get_arguments().any(|argument| argument.get_id() == "config") {
-        command = command.arg(
-            Arg::new("config").long("config").value_name("FILE").help("TOML file whose keys are the long flags"),
-        );
+        command = command
+            .arg(Arg::new("config").long("config").value_name("FILE").help("TOML file whose keys are the long flags"));
     }
     if let Some(path) = config_path(&arguments) {
         command = with_file(command, path)?;

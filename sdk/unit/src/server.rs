@@ -1,13 +1,21 @@
 //! An actix server that starts on a given listener and stops in order.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{ServerHandle, Service};
 use actix_web::middleware::{NormalizePath, TrailingSlash};
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer};
+
+/// How often a stopping server looks whether requests are still running.
+const DRAIN_TICK: Duration = Duration::from_millis(10);
+/// How long no request must have been running before a stopping server cuts idle connections: long enough for the last
+/// answer to leave.
+const DRAIN_QUIET: Duration = Duration::from_millis(50);
 
 /// How a server runs.
 #[derive(Debug, Clone)]
@@ -51,6 +59,24 @@ pub struct Server {
     address: SocketAddr,
     handle: ServerHandle,
     joined: tokio::task::JoinHandle<std::io::Result<()>>,
+    running: Arc<AtomicUsize>,
+    shutdown_timeout: Duration,
+}
+
+/// Counts a request while it runs, also when its client goes away.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Server {
@@ -64,9 +90,23 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Stops accepting, lets running requests finish within the timeout, then returns.
+    /// Stops accepting, lets running requests finish within the timeout, then cuts idle connections and returns.
+    ///
+    /// actix's own graceful stop waits for kept-alive connections too, which clients hold open for seconds.
     pub async fn stop(self) -> Result<(), ServerError> {
-        self.handle.stop(true).await;
+        self.handle.pause().await;
+        let drained = async {
+            let mut quiet = Duration::ZERO;
+            while quiet < DRAIN_QUIET {
+                tokio::time::sleep(DRAIN_TICK).await;
+                quiet =
+                    if self.running.load(Ordering::Acquire) == 0 { quiet + DRAIN_TICK } else { Duration::ZERO };
+            }
+        };
+        if tokio::time::timeout(self.shutdown_timeout, drained).await.is_err() {
+            tracing::warn!(requests = self.running.load(Ordering::Acquire), "stopping with requests still running");
+        }
+        self.handle.stop(false).await;
         match self.joined.await {
             Ok(result) => Ok(result?),
             Err(error) => Err(ServerError::Io(std::io::Error::other(error))),
@@ -83,10 +123,21 @@ where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
     let address = listener.local_addr()?;
+    let running = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&running);
     let server = HttpServer::new(move || {
+        let count = Arc::clone(&count);
         App::new()
             .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
             .wrap(Cors::permissive())
+            .wrap_fn(move |request, routes| {
+                let running = Running::new(&count);
+                let answer = routes.call(request);
+                async move {
+                    let _running = running;
+                    answer.await
+                }
+            })
             .configure(routes.clone())
     })
     .workers(options.workers)
@@ -96,5 +147,5 @@ where
     .run();
     let handle = server.handle();
     let joined = tokio::spawn(server);
-    Ok(Server { address, handle, joined })
+    Ok(Server { address, handle, joined, running, shutdown_timeout: options.shutdown_timeout })
 }
