@@ -23,7 +23,11 @@ enum Kind {
 impl Failure {
     /// The process answered with an error (exit code 1).
     pub fn process(message: impl fmt::Display) -> Self {
-        Self { kind: Kind::Process, message: message.to_string(), hint: None }
+        // Consoles write errors for a screen of their own: with colours, blank lines and a heading.
+        let text = anstream::adapter::strip_str(&message.to_string()).to_string();
+        let text = text.trim();
+        let text = text.strip_prefix("error:").unwrap_or(text).trim_start();
+        Self { kind: Kind::Process, message: text.to_owned(), hint: None }
     }
 
     /// The command cannot work as it was given (exit code 2).
@@ -93,4 +97,24 @@ fn missing_url(unit: Unit) -> Failure {
     };
     Failure::usage(format!("the URL of the {unit} is not known"))
         .hint(format!("pass {flag} or set {variable}; or unset all of them to use the network that `holon up` runs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_written_for_a_console_becomes_one_text() {
+        let failure = Failure::process("\u{1b}[90m\n\n\u{1b}[31merror:\n\u{1b}[0m[string \"aos\"]:1: boom\n");
+        assert_eq!(failure.message(), "[string \"aos\"]:1: boom");
+        assert_eq!(failure.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_missing_url_names_flag_and_variable() {
+        let failure = Failure::from(Error::NotConfigured(Unit::Messenger));
+        assert_eq!(failure.exit_code(), 2);
+        let hint = failure.next_step().unwrap();
+        assert!(hint.contains("--mu-url") && hint.contains("MU_URL"), "{hint}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The units of a network in one program: started in the order they need each other, stopped in the opposite one.
+//! The units of a network in one program: the gateway starts first, the others then all at once; they stop in order.
 
 use std::fmt::Display;
 use std::net::{SocketAddr, TcpListener};
@@ -49,45 +49,51 @@ impl Units {
             forward(listener, socket(&urls)?, &forwarding)?;
         }
 
-        let mut options = holon_su::Options::new(data.join("su"), wallets.scheduler.clone(), urls.gateway.clone());
-        options.listen = address(&ports.su)?;
-        let su = match holon_su::Service::start(options, ports.su).await.map_err(failed("scheduler unit")) {
-            Ok(su) => su,
-            Err(failure) => {
-                report(stopped("gateway", weave.stop()).await);
-                return Err(failure);
-            }
-        };
+        let mut su = holon_su::Options::new(data.join("su"), wallets.scheduler.clone(), urls.gateway.clone());
+        su.listen = address(&ports.su)?;
 
-        let mut options = holon_cu::Options::new(data.join("cu"), wallets.compute.clone(), urls.gateway.clone());
-        options.listen = address(&ports.cu)?;
-        options.allow_private_urls = true;
-        let cu = match holon_cu::Service::start(options, ports.cu).await.map_err(failed("compute unit")) {
-            Ok(cu) => cu,
-            Err(failure) => {
-                report(stopped("scheduler unit", su.stop()).await);
-                report(stopped("gateway", weave.stop()).await);
-                return Err(failure);
-            }
-        };
+        let mut cu = holon_cu::Options::new(data.join("cu"), wallets.compute.clone(), urls.gateway.clone());
+        cu.listen = address(&ports.cu)?;
+        cu.allow_private_urls = true;
 
-        let mut options =
+        let mut mu =
             holon_mu::Options::new(data.join("mu"), wallets.messenger.clone(), urls.gateway.clone(), urls.cu.clone());
-        options.listen = address(&ports.mu)?;
-        options.allow_private_urls = true;
-        options.enable_push = true;
-        options.allow_pushes_after = BlockHeight(0);
-        options.cron_interval = CRON_INTERVAL;
-        let mu = match holon_mu::Service::start(options, ports.mu).await.map_err(failed("messenger unit")) {
-            Ok(mu) => mu,
-            Err(failure) => {
-                report(stopped("compute unit", cu.stop()).await);
-                report(stopped("scheduler unit", su.stop()).await);
+        mu.listen = address(&ports.mu)?;
+        mu.allow_private_urls = true;
+        mu.enable_push = true;
+        mu.allow_pushes_after = BlockHeight(0);
+        mu.cron_interval = CRON_INTERVAL;
+
+        // All ports are bound, so a unit that is asked before it is ready answers a little later.
+        let (su, cu, mu) = tokio::join!(
+            Box::pin(holon_su::Service::start(su, ports.su)),
+            Box::pin(holon_cu::Service::start(cu, ports.cu)),
+            Box::pin(holon_mu::Service::start(mu, ports.mu)),
+        );
+        let su = su.map_err(failed("scheduler unit"));
+        let cu = cu.map_err(failed("compute unit"));
+        let mu = mu.map_err(failed("messenger unit"));
+        match (su, cu, mu) {
+            (Ok(su), Ok(cu), Ok(mu)) => Ok(Self { urls, weave, su, cu, mu, forwarding }),
+            (su, cu, mu) => {
+                let mut failure = None;
+                match mu {
+                    Ok(mu) => report(stopped("messenger unit", mu.stop()).await),
+                    Err(error) => failure = Some(error),
+                }
+                match cu {
+                    Ok(cu) => report(stopped("compute unit", cu.stop()).await),
+                    Err(error) => failure = Some(error),
+                }
+                match su {
+                    Ok(su) => report(stopped("scheduler unit", su.stop()).await),
+                    Err(error) => failure = Some(error),
+                }
                 report(stopped("gateway", weave.stop()).await);
-                return Err(failure);
+                forwarding.stop(FORWARD_STOP_LIMIT).await;
+                Err(failure.unwrap_or_else(|| Failure::network("a unit did not start")))
             }
-        };
-        Ok(Self { urls, weave, su, cu, mu, forwarding })
+        }
     }
 
     /// Where the units are.
