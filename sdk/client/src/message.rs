@@ -1,7 +1,9 @@
 //! Sending a message to a process.
 
 use bytes::Bytes;
-use holon_protocol::item::Builder;
+use holon_protocol::item::{BuildError, Builder};
+use holon_protocol::signature::SignatureType;
+use holon_protocol::signer::SignerError;
 use holon_protocol::{DataItem, ItemId, MessageId, ProcessId, Signer, Tag, Tags};
 use reqwest::Method;
 use serde::Deserialize;
@@ -60,7 +62,7 @@ impl SendMessage {
     pub async fn sign(self, signer: &Signer) -> Result<DataItem, Error> {
         let without_data = self.data.is_empty();
         let mut item = item(self.data, tags::message(self.tags, without_data)).target(ItemId::from(self.process));
-        if let Some(anchor) = self.anchor {
+        if let Some(anchor) = self.anchor.map_or_else(|| fresh_anchor(signer), |anchor| Ok(Some(anchor)))? {
             item = item.anchor(anchor);
         }
         self.network.sign(item, signer).await
@@ -73,6 +75,19 @@ impl SendMessage {
         network.post(&item).await?;
         Ok(item.id().into())
     }
+}
+
+/// An anchor for signers whose signatures are not random: without one, the same message sent twice would be the same
+/// item and count once. Random text of 32 characters, because processes see anchors as text; none for RSA, whose items
+/// then look as the official client's do.
+pub(crate) fn fresh_anchor(signer: &Signer) -> Result<Option<[u8; 32]>, Error> {
+    if signer.signature_type() == SignatureType::Arweave {
+        return Ok(None);
+    }
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).map_err(|error| BuildError::Signer(SignerError::Crypto(error.to_string())))?;
+    let text = holon_protocol::base64url::encode(random);
+    Ok(<[u8; 32]>::try_from(text.as_bytes()).ok())
 }
 
 /// Official clients send one space for "no data"; the tag that goes with it comes from [`tags`].

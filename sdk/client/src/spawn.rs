@@ -8,7 +8,7 @@ use bytes::Bytes;
 use holon_protocol::{Address, DataItem, ModuleId, ProcessId, Signer, Tag, Tags};
 
 use crate::error::Error;
-use crate::message::item;
+use crate::message::{fresh_anchor, item};
 use crate::network::Network;
 use crate::tags;
 
@@ -70,7 +70,10 @@ impl Spawn {
             Tag::new("Timestamp", now.to_string()),
         ];
         let without_data = self.data.is_empty();
-        let item = item(self.data, tags::process(self.tags, without_data, &own));
+        let mut item = item(self.data, tags::process(self.tags, without_data, &own));
+        if let Some(anchor) = fresh_anchor(signer)? {
+            item = item.anchor(anchor);
+        }
         self.network.sign(item, signer).await
     }
 
