@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 
 use crate::actor::{Actors, Image, State};
 use crate::advance::{Goal, Sources};
+use crate::dry_run::DryRun;
 use crate::error::Error;
-use crate::hydrate::DryRun;
 use crate::machine::Call;
 use crate::options::Options;
 use crate::pool::{Pool, PoolError};
-use crate::results::{Bound, Listing, Page, Record, Sort, StoreError};
+use crate::results::{Bound, Key, Listing, Page, Record, Sort, StoreError};
 
 /// Bytes of dry-run results kept.
 const DRY_RUN_CACHE_BYTES: usize = 64 << 20;
@@ -32,9 +32,12 @@ struct Inner {
     sources: Arc<Sources>,
     dry_runs: Pool,
     results: Mutex<DryRunCache>,
-    past: Mutex<HashMap<(ProcessId, Timestamp), (Arc<State>, Instant)>>,
+    past: Mutex<HashMap<(ProcessId, Timestamp), Past>>,
     options: Arc<Options>,
 }
+
+/// A state at a message, and since when it is kept.
+type Past = (Arc<State>, Instant);
 
 /// What a dry run is asked for.
 #[derive(Debug, Clone)]
@@ -94,14 +97,23 @@ impl Compute {
             return Ok(record.result_json());
         }
         let (goal, nonce, entry) = self.find(process, message).await?;
+        // The id may be that of the assignment.
+        let at = goal.end().map(|timestamp| Key { timestamp, ordinate: nonce, cron: None });
+        let found = || match self.stored(process, message)? {
+            Some(record) => Ok(Some(record)),
+            None => at.as_ref().map_or(Ok(None), |at| self.0.sources.results.get(process, at).map_err(stored)),
+        };
+        if let Some(record) = found()? {
+            return Ok(record.result_json());
+        }
         self.0.actors.evaluate(process, goal, Some(nonce), entry).await?;
-        if let Some(record) = self.stored(process, message)? {
+        if let Some(record) = found()? {
             return Ok(record.result_json());
         }
         // The process is past it, but the store does not have it (any more).
         tracing::warn!(%process, %message, "evaluated but not stored; replaying");
         self.0.actors.replay(process, goal).await?;
-        match self.stored(process, message)? {
+        match found()? {
             Some(record) => Ok(record.result_json()),
             None => Err(Error::NotInLog { message: message.to_string(), process }),
         }

@@ -5,14 +5,13 @@ use holon_protocol::assignment::Assignment;
 use holon_protocol::{
     AssignmentId, BlockHeight, ItemId, MessageId, Nonce, ProcessId, Tags, Timestamp, address, base64url, dedupe, wire,
 };
-use serde_json::Value;
 
 use crate::cron::CronMessage;
 use crate::json;
 use crate::log::{Link, LogError};
 
 /// Tags a process must not see: it copies tags to fields of the message, and these fields decide whom it trusts.
-const HIDDEN_TAGS: [&str; 2] = ["From", "Owner"];
+pub(crate) const HIDDEN_TAGS: [&str; 2] = ["From", "Owner"];
 
 /// A key that is left out, null, or text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,7 +133,7 @@ impl Message {
     }
 }
 
-fn member(out: &mut String, name: &str) {
+pub(crate) fn member(out: &mut String, name: &str) {
     if !out.ends_with('{') {
         out.push(',');
     }
@@ -143,12 +142,12 @@ fn member(out: &mut String, name: &str) {
     out.push_str("\":");
 }
 
-fn text(out: &mut String, name: &str, value: &str) {
+pub(crate) fn text(out: &mut String, name: &str, value: &str) {
     member(out, name);
     json::string(out, value);
 }
 
-fn number(out: &mut String, name: &str, value: u64) {
+pub(crate) fn number(out: &mut String, name: &str, value: u64) {
     member(out, name);
     json::integer(out, value);
 }
@@ -346,125 +345,6 @@ pub fn prepended(process: &wire::Process, owner: &str, height: BlockHeight, data
     }
 }
 
-/// A dry-run message: what the caller sent, over defaults from the state it runs on (spec 05 §6).
-#[derive(Debug, Clone, PartialEq)]
-pub struct DryRun {
-    id: Option<String>,
-    signature: Option<Value>,
-    data: Option<Value>,
-    owner: String,
-    target: Option<String>,
-    anchor: Option<Value>,
-    tags: Tags,
-    timestamp: Option<Timestamp>,
-    block_height: Option<BlockHeight>,
-}
-
-impl DryRun {
-    /// Reads a request body.
-    ///
-    /// # Errors
-    /// The reasons, joined with ` | `.
-    pub fn from_body(body: &[u8]) -> Result<Self, String> {
-        let value: Value = match serde_json::from_slice(body) {
-            Ok(value) => value,
-            Err(error) => return Err(format!("'body': not JSON: {error}.")),
-        };
-        let Value::Object(mut members) = value else {
-            return Err("'body': a message as a JSON object is required.".into());
-        };
-        let mut reasons = Vec::new();
-        let mut text = |name: &str, value: Option<Value>| match value {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text),
-            Some(_) => {
-                reasons.push(format!("'{name}': Expected string."));
-                None
-            }
-        };
-        let id = text("Id", members.shift_remove("Id"));
-        let target = text("Target", members.shift_remove("Target"));
-        let missing = matches!(members.get("Owner"), None | Some(Value::Null));
-        let owner = text("Owner", members.shift_remove("Owner"));
-        match &owner {
-            None if missing => reasons.push("'Owner': Required.".into()),
-            Some(owner) if owner.is_empty() => reasons.push("'Owner': a non-empty Owner is required.".into()),
-            _ => {}
-        }
-        let tags = match members.shift_remove("Tags").map(serde_json::from_value::<Tags>) {
-            Some(Ok(tags)) => Some(tags),
-            Some(Err(_)) => {
-                reasons.push("'Tags': Expected array of {name, value}.".into());
-                None
-            }
-            None => {
-                reasons.push("'Tags': Required.".into());
-                None
-            }
-        };
-        let mut integer = |name: &str| match members.shift_remove(name) {
-            None | Some(Value::Null) => None,
-            Some(Value::Number(number)) if number.is_u64() => number.as_u64(),
-            Some(Value::String(text)) if text.parse::<u64>().is_ok() => text.parse().ok(),
-            Some(_) => {
-                reasons.push(format!("'{name}': Expected number."));
-                None
-            }
-        };
-        let timestamp = integer("Timestamp").map(Timestamp);
-        let block_height = integer("Block-Height").map(BlockHeight);
-        match (owner, tags) {
-            (Some(owner), Some(tags)) if reasons.is_empty() => Ok(Self {
-                id,
-                signature: members.shift_remove("Signature"),
-                data: members.shift_remove("Data"),
-                owner,
-                target,
-                anchor: members.shift_remove("Anchor"),
-                tags,
-                timestamp,
-                block_height,
-            }),
-            _ => Err(reasons.join(" | ")),
-        }
-    }
-
-    /// Appends the JSON text for the module.
-    pub fn write(&self, process: ProcessId, timestamp: Timestamp, block_height: BlockHeight, out: &mut String) {
-        let (from, _) = address::from_and_forwarded_by(&self.owner, &self.tags);
-        out.push('{');
-        if let Some(id) = &self.id {
-            text(out, "Id", id);
-        }
-        any(out, "Signature", self.signature.as_ref());
-        any(out, "Data", self.data.as_ref());
-        text(out, "Owner", &self.owner);
-        match &self.target {
-            Some(target) => text(out, "Target", target),
-            None => text(out, "Target", &process.to_string()),
-        }
-        any(out, "Anchor", self.anchor.as_ref());
-        text(out, "From", &from);
-        member(out, "Tags");
-        json::tags(out, &self.tags, |name| !HIDDEN_TAGS.contains(&name));
-        number(out, "Timestamp", self.timestamp.unwrap_or(timestamp).0);
-        number(out, "Block-Height", self.block_height(block_height).0);
-        out.push_str(",\"Cron\":false,\"Read-Only\":true}");
-    }
-
-    /// The height the message claims, else that of the state.
-    pub fn block_height(&self, state: BlockHeight) -> BlockHeight {
-        self.block_height.unwrap_or(state)
-    }
-}
-
-fn any(out: &mut String, name: &str, value: Option<&Value>) {
-    if let Some(value) = value {
-        member(out, name);
-        json::value(out, value);
-    }
-}
-
 /// Id of an assignment as it is used to look results up.
 pub fn assignment_as_message(id: AssignmentId) -> MessageId {
     ItemId::from(id).into()
@@ -608,30 +488,6 @@ mod tests {
                 "{{\"Owner\":\"me\",\"Target\":\"{process}\",\"From\":\"me\",\"Tags\":[{{\"name\":\"Action\",\"value\":\"Tick\"}}],\
                  \"Timestamp\":1000005250,\"Block-Height\":101,\"Cron\":true,\"Read-Only\":false}}"
             )
-        );
-    }
-
-    #[test]
-    fn dry_run_bodies_are_checked_and_completed() {
-        for (body, reason) in [
-            ("", "'body': not JSON"),
-            ("[]", "'body': a message as a JSON object is required."),
-            ("{}", "'Owner': Required. | 'Tags': Required."),
-            (r#"{"Owner":"","Tags":[]}"#, "'Owner': a non-empty Owner is required."),
-            (r#"{"Owner":"1","Tags":[{"name":"a"}]}"#, "'Tags': Expected array of {name, value}."),
-            (r#"{"Owner":1,"Tags":[],"Id":2}"#, "'Id': Expected string. | 'Owner': Expected string."),
-            (r#"{"Owner":"1","Tags":[],"Timestamp":"x"}"#, "'Timestamp': Expected number."),
-        ] {
-            let error = DryRun::from_body(body.as_bytes()).unwrap_err();
-            assert!(error.starts_with(reason), "{body}: {error}");
-        }
-        let body = r#"{"Id":"1234","Target":"T","Owner":"1234","Anchor":"0","Data":"1234",
-            "Tags":[{"name":"Action","value":"Get"},{"name":"From","value":"x"}],"Timestamp":"17","Else":1}"#;
-        let mut out = String::new();
-        DryRun::from_body(body.as_bytes()).unwrap().write(id(1).into(), Timestamp(1), BlockHeight(2), &mut out);
-        assert_eq!(
-            out,
-            r#"{"Id":"1234","Data":"1234","Owner":"1234","Target":"T","Anchor":"0","From":"1234","Tags":[{"name":"Action","value":"Get"}],"Timestamp":17,"Block-Height":2,"Cron":false,"Read-Only":true}"#
         );
     }
 }

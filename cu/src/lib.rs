@@ -23,6 +23,7 @@ mod api;
 mod compute;
 mod cron;
 mod drive;
+mod dry_run;
 mod error;
 mod hydrate;
 mod json;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::hydrate::{Identity, assignment_as_message};
 use crate::machine::{Call, Fork, HostFailure, Machine};
 use crate::metrics::Metrics;
 use crate::process::Process;
@@ -160,9 +161,9 @@ impl Runner {
     fn skip(&mut self, step: &Step) {
         if let Source::Log(entry) = &step.source {
             let previous = self.stream.last().map(|last| &last.key);
-            let assignment = crate::hydrate::assignment_as_message(entry.link.assignment);
+            let assignment = assignment_as_message(entry.link.assignment);
             self.batch.skipped(self.process.id, assignment, entry.link.epoch, previous);
-            if let crate::hydrate::Identity::Content(_) = entry.identity {
+            if let Identity::Content(_) = entry.identity {
                 self.batch.skipped(self.process.id, entry.message_id, entry.link.epoch, previous);
             }
         }
@@ -190,8 +191,10 @@ impl Runner {
         self.batch.record(process, &step.key, record);
         match &step.source {
             Source::Log(entry) => {
-                let ids = (entry.message_id, entry.link.assignment);
-                self.batch.message(process, ids, &entry.identity, entry.link.epoch, &step.key);
+                let assigned = entry.deduplicated && matches!(entry.identity, Identity::Id(_));
+                let assignment = assigned.then_some(entry.link.assignment);
+                let (identity, epoch) = (&entry.identity, entry.link.epoch);
+                self.batch.message(process, entry.message_id, assignment, identity, epoch, &step.key);
             }
             Source::Prepended => self.batch.prepended(process, &step.key),
             Source::Cron => {}

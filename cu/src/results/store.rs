@@ -134,17 +134,19 @@ impl Batch {
         }
     }
 
-    /// Adds how the evaluation of a message is found, and how the message is recognised when it comes again.
+    /// Adds how the evaluation of a message is found, and how the message is recognised when it comes again. The assignment
+    /// is another name for it, worth a write only where clients use it: for assignments of on-chain items.
     pub fn message(
         &mut self,
         process: ProcessId,
-        ids: (MessageId, AssignmentId),
+        id: MessageId,
+        assignment: Option<AssignmentId>,
         identity: &Identity,
         epoch: u64,
         key: &Key,
     ) {
         let value = index_value(EVALUATED, epoch, Some(key));
-        for id in [ids.0, assignment_as_message(ids.1)] {
+        for id in [id].into_iter().chain(assignment.map(assignment_as_message)) {
             self.insert(index_key(MESSAGE, process, ItemId::from(id).as_bytes()), value.as_slice());
         }
         if let Identity::Content(_) = identity {
@@ -430,137 +432,5 @@ fn read_record(tree: &sled::Tree, process: ProcessId, key: &Key) -> Result<Optio
 }
 
 #[cfg(test)]
-mod tests {
-    use holon_protocol::{BlockHeight, Timestamp};
-    use serde_json::json;
-
-    use super::*;
-    use crate::machine::{Evaluation, Outcome, Response};
-
-    const PROCESS: ProcessId = ProcessId::from_bytes([255; 32]);
-
-    fn record(output: &str, failed: bool) -> Record {
-        let outcome = match failed {
-            true => Outcome::Thrown(json!(output)),
-            false => Outcome::Ok(Response { output: Some(json!(output)), ..Response::default() }),
-        };
-        Record::new(&Evaluation { outcome, gas_used: 0, returned: None }, BlockHeight(1), None)
-    }
-
-    fn key(timestamp: u64, ordinate: u64, cron: Option<&str>) -> Key {
-        Key { timestamp: Timestamp(timestamp), ordinate, cron: cron.map(str::to_owned) }
-    }
-
-    fn filled(path: &Path) -> Results {
-        let results = Results::open(path).unwrap();
-        let mut batch = Batch::default();
-        for nonce in 0..12u64 {
-            batch.record(PROCESS, &key(100 + nonce, nonce, None), &record(&nonce.to_string(), nonce == 3));
-        }
-        batch.record(PROCESS, &key(105, 4, Some("0-1-second")), &record("cron", false));
-        let other = ProcessId::from_bytes([254; 32]);
-        batch.record(other, &key(105, 1, None), &record("other", false));
-        results.commit(&mut batch).unwrap();
-        results
-    }
-
-    fn outputs(page: &Page) -> String {
-        let outputs: Vec<String> = page
-            .edges
-            .iter()
-            .map(|(_, record)| {
-                let json: serde_json::Value = serde_json::from_str(&record.result_json()).unwrap();
-                json["Output"].as_str().unwrap().to_owned()
-            })
-            .collect();
-        format!("{}{}", outputs.join(" "), if page.has_next_page { " …" } else { "" })
-    }
-
-    #[test]
-    fn pages_are_in_the_order_of_the_log_without_failed_results() {
-        let dir = tempfile::tempdir().unwrap();
-        let results = filled(&dir.path().join("results"));
-        let page = |from: Option<&Bound>, to: Option<&Bound>, sort, limit| {
-            outputs(&results.page(PROCESS, Listing::All, from, to, sort, limit).unwrap())
-        };
-        let time = |timestamp| Bound::Time(Timestamp(timestamp));
-        let cursor = |key| Bound::Evaluation(Cursor { key, sort: None });
-        use Sort::{Ascending, Descending};
-        assert_eq!(page(None, None, Ascending, 4), "0 1 2 4 …");
-        assert_eq!(page(None, None, Descending, 4), "11 10 9 8 …");
-        assert_eq!(page(Some(&time(108)), None, Ascending, 25), "8 9 10 11");
-        assert_eq!(page(Some(&cursor(key(108, 8, None))), None, Ascending, 25), "9 10 11");
-        assert_eq!(page(None, Some(&time(102)), Ascending, 3), "0 1 2");
-        assert_eq!(page(None, Some(&cursor(key(102, 2, None))), Ascending, 2), "0 1 …");
-        assert_eq!(page(Some(&time(105)), Some(&time(105)), Ascending, 25), "cron 5");
-        assert_eq!(page(Some(&cursor(key(105, 4, Some("0-1-second")))), Some(&time(105)), Ascending, 25), "5");
-        assert_eq!(page(Some(&time(109)), Some(&time(102)), Ascending, 25), "");
-        let crons = results.page(PROCESS, Listing::Cron, None, None, Ascending, 25).unwrap();
-        assert_eq!(outputs(&crons), "cron");
-        assert_eq!(results.last(PROCESS).unwrap(), Some(key(111, 11, None)));
-    }
-
-    #[test]
-    fn messages_are_found_by_their_ids_and_recognised_when_they_come_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let results = filled(&dir.path().join("results"));
-        let id = |byte| MessageId::from_bytes([byte; 32]);
-        let content = Identity::Content(vec![9; 48]);
-        let mut batch = Batch::default();
-        batch.message(PROCESS, (id(1), AssignmentId::from_bytes([2; 32])), &content, 0, &key(105, 5, None));
-        batch.skipped(PROCESS, id(4), 0, Some(&key(106, 6, None)));
-        batch.skipped(PROCESS, id(5), 0, None);
-        for committed in [false, true] {
-            let seen = |identity: &Identity, epoch, nonce| {
-                results.seen_before(&batch, PROCESS, identity, epoch, nonce).unwrap()
-            };
-            assert!(seen(&content, 0, 6), "committed: {committed}");
-            assert!(!seen(&content, 0, 5) && !seen(&content, 1, 6), "committed: {committed}");
-            assert!(!seen(&Identity::Id(ItemId::from_bytes([4; 32])), 0, 100));
-            results.commit(&mut batch).unwrap();
-        }
-        assert!(results.seen_before(&batch, PROCESS, &Identity::Id(ItemId::from_bytes([1; 32])), 0, 6).unwrap());
-        let stored = |id| results.by_message(PROCESS, id).unwrap();
-        assert_eq!(stored(id(1)), Some(record("5", false)));
-        assert_eq!(stored(id(2)), stored(id(1)));
-        assert_eq!(stored(id(4)), Some(record("6", false)));
-        assert_eq!(stored(id(5)).map(|record| record.result_json()), Some(Record::empty().result_json()));
-        assert_eq!(stored(id(6)), None);
-        assert_eq!(results.by_message(ProcessId::from_bytes([254; 32]), id(1)).unwrap(), None);
-    }
-
-    #[test]
-    fn a_record_that_cannot_be_read_throws_the_store_away() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("results");
-        let results = filled(&path);
-        results.open.read().unwrap().tree.insert(record_key(RESULT, PROCESS, &key(1, 1, None)), b"rubbish").unwrap();
-        assert_eq!(results.generation(), 0);
-        assert_eq!(results.get(PROCESS, &key(1, 1, None)).unwrap(), None);
-        assert_eq!(results.generation(), 1);
-        assert_eq!(results.last(PROCESS).unwrap(), None);
-        let mut batch = Batch::default();
-        batch.record(PROCESS, &key(7, 0, None), &record("again", false));
-        results.commit(&mut batch).unwrap();
-        drop(results);
-        assert_eq!(Results::open(&path).unwrap().last(PROCESS).unwrap(), Some(key(7, 0, None)));
-    }
-
-    #[test]
-    fn a_damaged_file_does_not_keep_the_store_from_opening() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("results");
-        let results = filled(&path);
-        results.flush().unwrap();
-        drop(results);
-        let file = path.join("db");
-        let length = std::fs::metadata(&file).unwrap().len() as usize;
-        std::fs::write(&file, vec![0xa5; length]).unwrap();
-        let results = Results::open(&path).unwrap();
-        assert_eq!(results.last(PROCESS).unwrap(), None);
-        let mut batch = Batch::default();
-        batch.record(PROCESS, &key(7, 0, None), &record("again", false));
-        results.commit(&mut batch).unwrap();
-        assert_eq!(results.last(PROCESS).unwrap(), Some(key(7, 0, None)));
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;

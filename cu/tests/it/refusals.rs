@@ -113,46 +113,25 @@ async fn modules_and_limits_that_are_not_supported_are_refused() {
     let extension = network.publish_module(&wasm, native, &with("Extension", "Teleport")).await;
     let unlimited = network.publish_module(&wasm, native, &[("Memory-Limit", "0")]).await;
     let rubbish = network.publish_module(b"not wasm", native, &limits).await;
-    let cases: [(_, &[(&str, &str)], _, Box<dyn Fn(ProcessId) -> String>); 8] = [
-        (format, &[], 422, Box::new(move |_| format!("Module-Format for module \"{format}\" is not supported"))),
-        (
-            extension,
-            &[],
-            422,
-            Box::new(move |_| format!("Module Extensions for module \"{extension}\" are not supported")),
-        ),
-        (unlimited, &[], 413, Box::new(|id| format!("Memory-Limit for process \"{id}\" exceeds supported limit"))),
-        (
-            plain,
-            &[("Memory-Limit", "2-gb")],
-            413,
-            Box::new(|id| format!("Memory-Limit for process \"{id}\" exceeds supported limit")),
-        ),
-        (
-            plain,
-            &[("Memory-Limit", "x")],
-            413,
-            Box::new(|id| format!("Memory-Limit for process \"{id}\" exceeds supported limit")),
-        ),
-        (
-            plain,
-            &[("Compute-Limit", "9000000000001")],
-            413,
-            Box::new(|id| format!("Compute-Limit for process \"{id}\" exceeds supported limit")),
-        ),
-        (rubbish, &[], 500, Box::new(move |_| format!("module \"{rubbish}\": not a valid module"))),
-        (
-            plain,
-            &[("Cron-Tag-Action", "x"), ("Cron-Interval", "1-second")],
-            500,
-            Box::new(|_| "Cron-Tag \"Cron-Tag-Action\" found before".into()),
-        ),
+    // `P` stands for the process, `M` for its module.
+    let memory = "Memory-Limit for process \"P\" exceeds supported limit";
+    let compute = "Compute-Limit for process \"P\" exceeds supported limit";
+    let cases: [(_, &[(&str, &str)], _, _); 8] = [
+        (format, &[], 422, "Module-Format for module \"M\" is not supported"),
+        (extension, &[], 422, "Module Extensions for module \"M\" are not supported"),
+        (unlimited, &[], 413, memory),
+        (plain, &[("Memory-Limit", "2-gb")], 413, memory),
+        (plain, &[("Memory-Limit", "x")], 413, memory),
+        (plain, &[("Compute-Limit", "9000000000001")], 413, compute),
+        (rubbish, &[], 500, "module \"M\": not a valid module"),
+        (plain, &[("Cron-Tag-Action", "x"), ("Cron-Interval", "1-second")], 500, "Cron-Tag \"Cron-Tag-Action\" found"),
     ];
     for (module, tags, status, error) in cases {
         let process = network.spawn_module(module, tags).await;
         let (found, body) = network.json(&format!("/result/{process}?process-id={process}")).await;
         let text = body["error"].as_str().unwrap_or_default();
-        assert!(found == status && text.starts_with(&error(process)), "{tags:?}: {found} {body}");
+        let error = error.replace("\"P\"", &format!("\"{process}\"")).replace("\"M\"", &format!("\"{module}\""));
+        assert!(found == status && text.starts_with(&error), "{tags:?}: {found} {body}");
         assert_eq!(network.outputs(process).await, Vec::<String>::new());
     }
     network.stop().await;

@@ -23,6 +23,11 @@ async fn a_message_is_evaluated_with_everything_before_it() {
     assert_eq!(network.count(process, messages[0]).await, "2");
     assert_eq!(network.count(process, process.into()).await, "1");
     assert_eq!(network.count(process, messages[4]).await, "6");
+    // An assignment is another name for its message.
+    let entry = network.client.get(format!("{}/{}?process-id={process}", network.su.url(), messages[1]));
+    let (_, entry) = crate::network::answer(entry.send().await.unwrap()).await;
+    let assignment = entry["assignment"]["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(network.count(process, assignment).await, "3");
     network.stop().await;
 }
 
