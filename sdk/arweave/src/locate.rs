@@ -118,15 +118,7 @@ impl Locator {
     /// A locator that believes `overrides` before `gateway`, and that only gives URLs which `policy` allows. Overrides
     /// come from the operator and are not checked.
     pub fn new(gateway: Gateway, policy: UrlPolicy, overrides: Vec<(Address, Url)>) -> Self {
-        Self(Arc::new(Inner {
-            gateway,
-            policy,
-            overrides,
-            probe: None,
-            wallets: Mutex::new(Cache::new(CACHE_ENTRIES)),
-            processes: Mutex::new(Cache::new(CACHE_ENTRIES)),
-            homes: Mutex::new(Cache::new(CACHE_ENTRIES)),
-        }))
+        Self::with(gateway, policy, overrides, None)
     }
 
     /// The same, also asking each scheduler (a router, maybe) where a process lives: `GET <url>?process-id=…`, whose
@@ -138,7 +130,16 @@ impl Locator {
     ) -> Result<Self, Error> {
         let client = policy.client().timeout(PROBE_TIMEOUT).build();
         let probe = Some(client.map_err(|error| Error::Options(error.to_string()))?);
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::with(gateway, policy, overrides, probe))
+    }
+
+    fn with(
+        gateway: Gateway,
+        policy: UrlPolicy,
+        overrides: Vec<(Address, Url)>,
+        probe: Option<reqwest::Client>,
+    ) -> Self {
+        Self(Arc::new(Inner {
             gateway,
             policy,
             overrides,
@@ -146,7 +147,7 @@ impl Locator {
             wallets: Mutex::new(Cache::new(CACHE_ENTRIES)),
             processes: Mutex::new(Cache::new(CACHE_ENTRIES)),
             homes: Mutex::new(Cache::new(CACHE_ENTRIES)),
-        })))
+        }))
     }
 
     /// The location of a scheduler's wallet.

@@ -2,6 +2,7 @@
 //! exhausting memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
@@ -20,6 +21,8 @@ pub const MAX_JSON_BYTES: usize = 16 * 1024 * 1024;
 pub const BUDGET_UNITS: usize = 512;
 /// Unit of the budget.
 pub const UNIT_BYTES: usize = 1024 * 1024;
+/// Longest pause within a body: who stops sending must not keep a part of the budget.
+pub const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Memory that bodies share.
 #[derive(Debug, Clone)]
@@ -51,7 +54,8 @@ impl Budget {
         let permit = self.0.clone().acquire_many_owned(units).await;
         let permit = permit.map_err(|_| Refusal::text(StatusCode::SERVICE_UNAVAILABLE, "The service is stopping."))?;
         let mut bytes = BytesMut::with_capacity(if announced.is_some() { expected } else { 0 });
-        while let Some(part) = payload.next().await {
+        let late = |_| Refusal::text(StatusCode::REQUEST_TIMEOUT, "The body did not come in time.");
+        while let Some(part) = tokio::time::timeout(MAX_SILENCE, payload.next()).await.map_err(late)? {
             let part = part.map_err(|error| Refusal::bad_request(format!("The body cannot be read: {error}")))?;
             if bytes.len() + part.len() > limit {
                 return Err(Refusal::too_large(limit));

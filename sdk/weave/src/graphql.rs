@@ -3,7 +3,10 @@
 //! Validation is lenient on purpose: gateways differ in small extensions, and clients send them everywhere. What is
 //! asked for in vain is an error; an argument nobody knows is not.
 
+use std::sync::Arc;
+
 use async_graphql::ValidationMode;
+use async_graphql::extensions::{Extension, ExtensionFactory};
 use async_graphql::{EmptyMutation, EmptySubscription, Enum, ID, InputObject, Object, Result, Schema, SimpleObject};
 use holon_protocol::{ItemId, base64url};
 
@@ -31,10 +34,23 @@ pub type Graph = Schema<Query, EmptyMutation, EmptySubscription>;
 pub fn schema(weave: Weave) -> Graph {
     Schema::build(Query(weave), EmptyMutation, EmptySubscription)
         .validation_mode(ValidationMode::Fast)
+        .extension(KnownFields)
         .limit_complexity(MAX_COMPLEXITY)
         .limit_depth(MAX_DEPTH)
         .finish()
 }
+
+/// With lenient validation the library answers null for a field that does not exist, unless an extension is present:
+/// then it looks fields up and reports them. This one does nothing else.
+struct KnownFields;
+
+impl ExtensionFactory for KnownFields {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self)
+    }
+}
+
+impl Extension for KnownFields {}
 
 /// Root of all queries.
 pub struct Query(Weave);

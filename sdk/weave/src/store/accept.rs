@@ -94,10 +94,11 @@ impl Store {
             for chunk in &chunks {
                 self.insert_chunk(&mut batch, &root, chunk);
             }
-            let bundle = unbundle::is_bundle(&record.header.tags());
             if !chunks.is_empty() {
                 batch.insert(&self.meta, keys::present(&root), root.size.to_be_bytes());
-            } else if bundle && self.is_complete(&record.place)? {
+                // Others may have waited for the same data.
+                self.note_unopened(&mut batch, &self.transactions_of(&root)?)?;
+            } else if unbundle::is_bundle(&record.header.tags()) && self.is_complete(&record.place)? {
                 batch.insert(&self.meta, keys::unopened(id), b"");
             }
         }
@@ -136,16 +137,22 @@ impl Store {
         self.insert_chunk(&mut batch, root, chunk);
         batch.insert(&self.meta, keys::present(root), present.to_be_bytes());
         if present == root.size {
-            for id in wanted {
-                if let Some(record) = self.record(id)?
-                    && unbundle::is_bundle(&record.header.tags())
-                {
-                    batch.insert(&self.meta, keys::unopened(id), b"");
-                }
-            }
+            self.note_unopened(&mut batch, &wanted)?;
         }
         self.commit(&mut writer, batch, after)?;
         Ok(Ok(Accepted::New))
+    }
+
+    /// Notes which of these transactions, whose data is complete now, are bundles to open.
+    fn note_unopened(&self, batch: &mut OwnedWriteBatch, transactions: &[ItemId]) -> Result<(), Error> {
+        for id in transactions {
+            if let Some(record) = self.record(*id)?
+                && unbundle::is_bundle(&record.header.tags())
+            {
+                batch.insert(&self.meta, keys::unopened(*id), b"");
+            }
+        }
+        Ok(())
     }
 
     fn transactions_of(&self, root: &Root) -> Result<Vec<ItemId>, Error> {

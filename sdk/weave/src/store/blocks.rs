@@ -125,11 +125,11 @@ fn decode(bytes: &[u8]) -> Result<Block, Error> {
 }
 
 fn height_key(height: u64) -> Vec<u8> {
-    [&[b'h'], &height.to_be_bytes()[..]].concat()
+    [b"h", &height.to_be_bytes()[..]].concat()
 }
 
 fn id_key(id: &str) -> Vec<u8> {
-    [&[b'i'], id.as_bytes()].concat()
+    [b"i", id.as_bytes()].concat()
 }
 
 /// Unix seconds.

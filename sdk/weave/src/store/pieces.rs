@@ -54,8 +54,8 @@ pub enum Holder {
 impl Holder {
     fn key(&self, start: u64) -> Vec<u8> {
         let mut key = match self {
-            Self::Item(id) => [&[b'i'], &id.as_bytes()[..]].concat(),
-            Self::Root(root) => [&[b'r'], &root.key()[..]].concat(),
+            Self::Item(id) => [b"i", &id.as_bytes()[..]].concat(),
+            Self::Root(root) => [b"r", &root.key()[..]].concat(),
         };
         key.extend_from_slice(&start.to_be_bytes());
         key
@@ -154,7 +154,7 @@ impl Store {
         let Holder::Root(root) = record.place.holder else {
             return Ok(None);
         };
-        let first = end + 1 - root.size.min(end);
+        let first = end - root.size.min(end) + 1;
         if position < first {
             return Ok(None);
         }

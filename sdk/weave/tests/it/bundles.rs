@@ -68,6 +68,20 @@ async fn a_bundle_in_a_transaction_is_opened_inline_and_after_its_last_chunk() {
 }
 
 #[tokio::test]
+async fn a_bundle_that_waits_for_data_gets_it_from_another_transaction_too() {
+    let (signer, wallet, weave) = (ed25519(), rsa(), Weave::start().await);
+    let inside = item(&signer, &[], "inside");
+    let data = Bundle::encode(std::slice::from_ref(&inside));
+    let bundle = Transaction::data(data.clone(), &BUNDLE.into_iter().collect(), &[], 0).sign(&wallet).unwrap();
+    assert_eq!(weave.post_json("/tx", &header_of(&bundle)).await.0, 200);
+    assert_eq!(weave.status(&format!("/{}", inside.id())).await, 404);
+    let plain = Transaction::data(data, &Tags::default(), &[], 0).sign(&wallet).unwrap();
+    assert_eq!(weave.post_json("/tx", &plain.to_json(true)).await.0, 200);
+    assert_eq!(weave.text(&format!("/{}", inside.id())).await, "inside");
+    assert_eq!(parent(&weave, inside.id()).await["bundledIn"]["id"], bundle.id.to_string());
+}
+
+#[tokio::test]
 async fn what_is_broken_inside_is_skipped() {
     let weave = Weave::start().await;
     let signer = ed25519();

@@ -12,7 +12,7 @@ pub struct Weave {
     pub url: String,
     pub client: Client,
     running: Option<Running>,
-    pub folder: TempDir,
+    _folder: TempDir,
     options: Options,
 }
 
@@ -27,7 +27,7 @@ impl Weave {
         let mut options = Options::new(folder.path().join("store"));
         change(&mut options);
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
-        let mut weave = Self { url: String::new(), client, running: None, folder, options };
+        let mut weave = Self { url: String::new(), client, running: None, _folder: folder, options };
         weave.up().await;
         weave
     }

@@ -1,7 +1,6 @@
 //! Tests of the local Arweave over HTTP, with a real store and a free port each.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod arweave_js;
 mod bad_input;
 mod blocks;
 mod bundles;

@@ -183,3 +183,41 @@ async fn what_cannot_be_located_says_why() {
         assert!(matches!(error, LocateError::Refused { .. }), "{url}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_router_is_asked_where_a_process_lives_and_cannot_lead_inside() {
+    use std::io::{Read, Write};
+    // A router that sends everybody to the address it is told to.
+    let router = |target: &'static str| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 2048];
+            let length = stream.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let head = format!("HTTP/1.1 307 There\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            request
+        });
+        format!("http://{address}")
+    };
+    let weave = Weave::start().await;
+    for (target, expected) in [("http://127.0.0.1:5/some/path?x=y", Some("http://127.0.0.1:5")), ("file:///etc", None)]
+    {
+        let su = ed25519();
+        weave.upload(&location(&su, &router(target))).await;
+        let process = process(&su, &su.address().to_string());
+        weave.upload(&process).await;
+        let locator = Locator::following_redirects(gateway(&weave), LOCAL, Vec::new()).unwrap();
+        let found = locator.by_process(process.id().into(), None).await;
+        match expected {
+            Some(base) => {
+                assert_eq!(found.unwrap().base(), base);
+                // Remembered: the router answers only once.
+                assert_eq!(locator.by_process(process.id().into(), None).await.unwrap().base(), base);
+            }
+            None => assert!(matches!(found, Err(LocateError::Refused { .. })), "{found:?}"),
+        }
+    }
+}
