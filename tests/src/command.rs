@@ -2,14 +2,11 @@
 
 use std::{
     env,
-    ffi::OsString,
     fs::File,
     path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 /// Folder of the repository the tests were compiled in.
 pub fn repository() -> PathBuf {
@@ -18,43 +15,25 @@ pub fn repository() -> PathBuf {
     path
 }
 
-/// Path of the `holon` command: `HOLON_BIN` if set, else the one beside the running test, brought up to date once per test
-/// binary. Cargo builds no other package's programs for a test, so the test asks for it.
+/// Path of the `holon` command: `HOLON_BIN` if set, else the program of the package whose test or benchmark is running.
+/// Such a package has a binary target that is the command itself, so cargo has built it, from the same sources and with
+/// the same features, before the test starts.
 ///
 /// # Errors
-/// When it does not compile.
+/// When the caller was not started by cargo and `HOLON_BIN` is not set.
 pub fn holon() -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
-}
-
-fn build() -> Result<PathBuf> {
     if let Some(path) = env::var_os("HOLON_BIN") {
         return Ok(path.into());
     }
-    let folder = profile_folder()?;
-    let target = folder.parent().context("a profile folder lies in a target folder")?;
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    command
-        .current_dir(repository())
-        .args(["build", "--quiet", "-p", "holon-cli", "--bin", "holon"])
-        .arg("--target-dir")
-        .arg(target);
-    if folder.file_name().is_some_and(|name| name == "release") {
-        command.arg("--release");
-    }
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(status.success(), "the holon command does not compile: {command:?}");
-    Ok(folder.join(format!("holon{}", env::consts::EXE_SUFFIX)))
+    PROGRAMS
+        .iter()
+        .find_map(|program| env::var_os(format!("CARGO_BIN_EXE_{program}")))
+        .map(PathBuf::from)
+        .context("no holon command: run this through cargo, or name one in HOLON_BIN")
 }
 
-/// `target/<profile>`, from the place of the running test or benchmark, `target/<profile>/deps/<name>`.
-fn profile_folder() -> Result<PathBuf> {
-    let running = env::current_exe().context("cannot find the running program")?;
-    let folder = running.parent().context("a program lies in a folder")?;
-    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-    Ok(folder.to_owned())
-}
+/// The binary targets of this package and of the benchmarks that are the `holon` command.
+const PROGRAMS: [&str; 2] = ["holon-under-test", "holon-measured"];
 
 /// Takes a lock that other test binaries honour too, for work that must happen once. Held until the file is dropped.
 pub(crate) fn lock(path: &Path) -> Result<File> {

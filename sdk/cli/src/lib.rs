@@ -1,0 +1,20 @@
+//! The `holon` command: a whole network in one program, and everything a user asks of one.
+//!
+//! It is a library so that test and benchmark packages can build the very same program beside themselves.
+
+mod arguments;
+mod commands;
+mod connection;
+mod failure;
+mod record;
+mod terminal;
+mod up;
+mod wallet_file;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs the command with these arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    commands::run(arguments)
+}
