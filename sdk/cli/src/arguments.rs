@@ -1,9 +1,10 @@
 //! The command line: every command, flag and example.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use holon_protocol::{Address, MessageId, ModuleId, Tag};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use holon_protocol::{Address, ItemId, MessageId, ModuleId, Tag};
 use url::Url;
 
 use crate::commands::{dry_run, env, eval, publish, result, results, send, spawn, wallet};
@@ -35,6 +36,27 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// Reads a command line.
+    ///
+    /// Every 64th id begins with a hyphen, so all arguments that take ids allow one (`allow_hyphen_values`). Unless the
+    /// line holds such an id, leading arguments lose that leave again: a mistyped flag must not pass for a process.
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let line: Vec<OsString> = line.into_iter().collect();
+        let is_hyphen_id = |text: &str| text.starts_with('-') && text.parse::<ItemId>().is_ok();
+        let mut command = Self::command();
+        if !line.iter().any(|argument| argument.to_str().is_some_and(is_hyphen_id)) {
+            command = command.mut_subcommands(|command| {
+                command.mut_args(|argument| match argument.is_positional() && argument.get_id() != "code" {
+                    true => argument.allow_hyphen_values(false),
+                    false => argument,
+                })
+            });
+        }
+        Self::from_arg_matches(&command.try_get_matches_from(line)?)
+    }
 }
 
 /// Flags of every command.
@@ -210,4 +232,48 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
 /// Reads a message id.
 pub fn parse_message(text: &str) -> Result<MessageId, String> {
     text.parse().map_err(|_| "a message id has 43 characters; `holon send` prints one".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::read(["holon"].iter().chain(line).map(OsString::from))
+    }
+
+    #[test]
+    fn ids_may_begin_with_hyphens_and_look_like_flags() {
+        for start in ["--M42", "-M42d", "-help", "-data", "-a-a-", "--dat", "-V-V-"] {
+            let id = format!("{start}{}", "x9_-z".repeat(8))[..42].to_owned() + "E";
+            let lines: [&[&str]; 6] = [
+                &["send", &id, "--action", "Get"],
+                &["dry-run", "--action", "Get", &id, "--at", &id, "--owner", &id],
+                &["eval", &id, "-1"],
+                &["results", "-l", "3", &id],
+                &["result", &id, "--process", &id],
+                &["spawn", "--module", &id, "--scheduler", &id, "--authority", &id],
+            ];
+            for line in lines {
+                let parsed = read(line);
+                assert!(parsed.is_ok(), "{line:?}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn flags_are_still_flags() {
+        for line in [["send", "--help"], ["send", "-h"]] {
+            let error = read(&line).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::DisplayHelp, "{line:?}");
+        }
+        let typo = read(&["send", "--actoin", "Get", "counter"]).unwrap_err();
+        assert!(typo.to_string().contains("--action"), "the right flag is suggested: {typo}");
+        assert!(read(&["eval", "counter", "-1"]).is_ok());
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -20,17 +20,17 @@ Examples:
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Process id, or `counter`
-    #[arg(value_name = "PROCESS", value_parser = parse_process)]
+    #[arg(value_name = "PROCESS", value_parser = parse_process, allow_hyphen_values = true)]
     process: ProcessName,
     #[command(flatten)]
     tags: TagArguments,
     #[command(flatten)]
     data: DataArguments,
     /// Who seems to ask; nobody checks it [default: the wallet's address, if there is one]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     owner: Option<String>,
     /// Ask the state right after this message instead of the newest
-    #[arg(long, value_name = "MESSAGE", value_parser = parse_message)]
+    #[arg(long, value_name = "MESSAGE", value_parser = parse_message, allow_hyphen_values = true)]
     at: Option<MessageId>,
 }
 

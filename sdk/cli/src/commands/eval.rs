@@ -23,7 +23,7 @@ A process evaluates only what its owner sends: use the wallet that spawned it.";
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Process id
-    #[arg(value_name = "PROCESS", value_parser = parse_process)]
+    #[arg(value_name = "PROCESS", value_parser = parse_process, allow_hyphen_values = true)]
     process: ProcessName,
     /// The code
     #[arg(value_name = "CODE", required_unless_present = "file", conflicts_with = "file", allow_hyphen_values = true)]

@@ -17,7 +17,6 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use clap::Parser;
 
 use crate::arguments::{Arguments, Command, DataArguments};
 use crate::failure::Failure;
@@ -28,8 +27,8 @@ use crate::up;
 const MAX_DATA_BYTES: u64 = 100 * 1024 * 1024;
 
 /// Runs the program.
-pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::read(arguments) {
         Ok(arguments) => arguments,
         // Help and version are no failures and go to standard output.
         Err(error) => error.exit(),

@@ -20,10 +20,10 @@ Examples:
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Message, assignment or process id
-    #[arg(value_name = "MESSAGE", value_parser = parse_message)]
+    #[arg(value_name = "MESSAGE", value_parser = parse_message, allow_hyphen_values = true)]
     message: MessageId,
     /// Process id, or `counter`
-    #[arg(short, long, value_name = "PROCESS", value_parser = parse_process)]
+    #[arg(short, long, value_name = "PROCESS", value_parser = parse_process, allow_hyphen_values = true)]
     process: Option<ProcessName>,
 }
 

@@ -21,7 +21,7 @@ Only what has been evaluated is listed; `holon result <message>` evaluates.";
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Process id, or `counter`
-    #[arg(value_name = "PROCESS", value_parser = parse_process)]
+    #[arg(value_name = "PROCESS", value_parser = parse_process, allow_hyphen_values = true)]
     process: ProcessName,
     /// Most results shown
     #[arg(short, long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..))]

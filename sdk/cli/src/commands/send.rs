@@ -25,7 +25,7 @@ its result. Exit code 1 means that the process reported an error.";
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Process id, or `counter`
-    #[arg(value_name = "PROCESS", value_parser = parse_process)]
+    #[arg(value_name = "PROCESS", value_parser = parse_process, allow_hyphen_values = true)]
     process: ProcessName,
     #[command(flatten)]
     tags: TagArguments,

@@ -24,10 +24,10 @@ SCHEDULER and AUTHORITY are read from the environment.";
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The module
-    #[arg(short, long, value_name = "ID", value_parser = parse_module)]
+    #[arg(short, long, value_name = "ID", value_parser = parse_module, allow_hyphen_values = true)]
     module: ModuleId,
     /// Wallet address of the scheduler unit that keeps the process
-    #[arg(long, value_name = "ADDRESS", env = "SCHEDULER", hide_env_values = true, value_parser = parse_address)]
+    #[arg(long, value_name = "ADDRESS", env = "SCHEDULER", hide_env_values = true, value_parser = parse_address, allow_hyphen_values = true)]
     scheduler: Option<Address>,
     /// Messenger units whose messages the process trusts; may be repeated
     #[arg(
@@ -36,7 +36,7 @@ pub struct Arguments {
         env = "AUTHORITY",
         hide_env_values = true,
         value_delimiter = ',',
-        value_parser = parse_address
+        value_parser = parse_address, allow_hyphen_values = true
     )]
     authorities: Vec<Address>,
     /// Another tag of the process; may be repeated
