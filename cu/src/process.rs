@@ -90,7 +90,7 @@ impl Loader {
     }
 
     /// The scheduler's URL. A process that has just been scheduled may not be at the gateway yet, so one that is not known
-    /// is looked for again.
+    /// there is asked of the configured schedulers, and then looked for again.
     pub async fn locate(&self, process: ProcessId) -> Result<Url, Error> {
         let mut pause = self.options.backoff;
         let mut tries_left = self.options.retries;
@@ -100,6 +100,9 @@ impl Loader {
                 Err(error) => error,
             };
             let missing = matches!(error, LocateError::ProcessNotFound(_) | LocateError::LocationNotFound(_));
+            if missing && let Some(url) = self.scheduler.keeper(process).await {
+                return Ok(url);
+            }
             if tries_left == 0 || !missing {
                 return Err(Error::Locate { process, reason: error.to_string() });
             }

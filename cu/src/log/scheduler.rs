@@ -135,6 +135,20 @@ impl Scheduler {
         self.get("process", base, &["processes", &process.to_string()], &[]).await
     }
 
+    /// The scheduler the operator configured that keeps `process`, asked once each: it knows a process before any
+    /// gateway does.
+    pub async fn keeper(&self, process: ProcessId) -> Option<Url> {
+        for base in &self.operator {
+            let once = Self { retries: 0, ..self.clone() };
+            match once.process(base, process).await {
+                Ok(record) if record.process_id == process => return Some(base.clone()),
+                Ok(_) => tracing::warn!(%base, %process, "a configured scheduler answered about another process"),
+                Err(error) => tracing::debug!(%base, %process, %error, "a configured scheduler does not keep it"),
+            }
+        }
+        None
+    }
+
     /// `GET /timestamp?process-id={process}`.
     pub async fn now(&self, base: &Url, process: ProcessId) -> Result<Now, Error> {
         let answer: NowAnswer = self.get("time", base, &["timestamp"], &[("process-id", &process.to_string())]).await?;

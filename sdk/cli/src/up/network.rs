@@ -55,11 +55,15 @@ impl Units {
         let mut cu = holon_cu::Options::new(data.join("cu"), wallets.compute.clone(), urls.gateway.clone());
         cu.listen = address(&ports.cu)?;
         cu.allow_private_urls = true;
+        // Units of one network know each other before any gateway has indexed a process.
+        let scheduler = (wallets.scheduler.address(), urls.su.clone());
+        cu.scheduler_urls.push(scheduler.clone());
 
         let mut mu =
             holon_mu::Options::new(data.join("mu"), wallets.messenger.clone(), urls.gateway.clone(), urls.cu.clone());
         mu.listen = address(&ports.mu)?;
         mu.allow_private_urls = true;
+        mu.scheduler_urls.push(scheduler);
         mu.enable_push = true;
         mu.allow_pushes_after = BlockHeight(0);
         mu.cron_interval = CRON_INTERVAL;
