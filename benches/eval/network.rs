@@ -8,14 +8,18 @@ use holon_tests::{network::Network, peers};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::log::{Log, message};
+use crate::{
+    Run,
+    log::{Log, message},
+};
+
+/// Messages that one request has evaluated. Several requests, so that a median can leave out what else the machine did.
+const CHUNK: usize = 50;
 
 /// What the compute unit did.
 pub struct Measured {
-    /// From the request for the last result to its answer.
-    pub total: Duration,
-    /// Output of every measured message.
-    pub outputs: Vec<Value>,
+    /// Time of each message, as its share of the request that had it evaluated, and what it answered.
+    pub run: Run,
     /// What it evaluated.
     pub log: Log,
 }
@@ -60,24 +64,26 @@ async fn run(module_name: &str, format: &str, messages: usize) -> Result<Measure
     result(&client, &ready.cu_url, id, first.id()).await?;
 
     // Straight to the scheduler, because a messenger would have each message evaluated at once.
-    let mut last = first.id();
-    for number in 1..=messages {
-        let item = eval(id, number, &wallet)?;
-        last = item.id();
-        post(&client, &ready.su_url, &item).await?;
+    let mut times: Vec<Duration> = Vec::new();
+    while times.len() < messages {
+        let chunk = CHUNK.min(messages - times.len());
+        let mut last = first.id();
+        for number in 1..=chunk {
+            let item = eval(id, times.len() + number, &wallet)?;
+            last = item.id();
+            post(&client, &ready.su_url, &item).await?;
+        }
+        let begun = Instant::now();
+        result(&client, &ready.cu_url, id, last).await?;
+        times.extend(std::iter::repeat_n(begun.elapsed() / u32::try_from(chunk)?, chunk));
     }
-    let begun = Instant::now();
-    result(&client, &ready.cu_url, id, last).await?;
-    let total = begun.elapsed();
 
     let log = read_log(&client, ready.su_url.trim_end_matches('/'), id, &module, &wallet).await?;
     ensure!(log.messages.len() == 2 + messages, "the log holds {} entries", log.messages.len());
-    let url = format!("{}/results/{id}?sort=ASC&limit={}", ready.cu_url.trim_end_matches('/'), messages + 10);
-    let page: Value = client.get(url).send().await?.error_for_status()?.json().await?;
-    let edges = page["edges"].as_array().context("results have edges")?;
-    ensure!(edges.len() >= messages, "only {} of {messages} results are stored", edges.len());
-    let outputs = edges[edges.len() - messages..].iter().map(|edge| edge["node"]["Output"].clone()).collect();
-    Ok(Measured { total, outputs, log })
+    let outputs = stored_outputs(&client, ready.cu_url.trim_end_matches('/'), id).await?;
+    ensure!(outputs.len() >= messages, "only {} of {messages} results are stored", outputs.len());
+    let outputs = outputs[outputs.len() - messages..].to_vec();
+    Ok(Measured { run: Run { times, outputs }, log })
 }
 
 fn eval(process: ItemId, number: usize, wallet: &Signer) -> Result<DataItem> {
@@ -106,6 +112,24 @@ async fn result(client: &Client, cu_url: &str, process: ItemId, message: ItemId)
     let (status, value) = (answer.status(), answer.json::<Value>().await?);
     ensure!(status.is_success() && value.get("Error").is_none(), "the compute unit answered {status}: {value}");
     Ok(())
+}
+
+async fn stored_outputs(client: &Client, cu_url: &str, process: ItemId) -> Result<Vec<Value>> {
+    let mut outputs = Vec::new();
+    let mut from = String::new();
+    loop {
+        let url = format!("{cu_url}/results/{process}?sort=ASC&limit=500{from}");
+        let page: Value = client.get(url).send().await?.error_for_status()?.json().await?;
+        let edges = page["edges"].as_array().context("results have edges")?;
+        outputs.extend(edges.iter().map(|edge| edge["node"]["Output"].clone()));
+        match edges.last() {
+            Some(last) if page["pageInfo"]["hasNextPage"] == true => {
+                let cursor = last["cursor"].as_str().context("an edge has a cursor")?;
+                from = format!("&from={}", cursor.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D"));
+            }
+            _ => return Ok(outputs),
+        }
+    }
 }
 
 async fn read_log(client: &Client, su_url: &str, process: ItemId, module: &DataItem, wallet: &Signer) -> Result<Log> {
