@@ -89,6 +89,7 @@ fn script() -> Vec<String> {
         (OWNER, OWNER, "Increment", "-100"),
         ("other", "authority", "Get", ""),
         ("other", "stranger", "Get", ""),
+        ("authority", "stranger", "Get", ""),
         (OWNER, OWNER, "Dance", ""),
         (OWNER, OWNER, "Get", ""),
     ] {
