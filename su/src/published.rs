@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use holon_arweave::Gateway;
+use holon_arweave::{Gateway, Node};
 use holon_protocol::{DataItem, ItemId, Tags, base64url};
 use reqwest::redirect;
 use url::Url;
@@ -13,6 +13,11 @@ use crate::sequencer::Content;
 
 /// Confirmations that a base-layer transaction needs when the process does not say.
 pub const DEFAULT_SETTLEMENT_DEPTH: u64 = 20;
+/// How often an item that the gateway does not know is looked for. One that has just been scheduled here is still on its
+/// way there, and clients assign what they have just sent.
+const LOOKS: u32 = 5;
+/// Pause after the first look, doubling: 1.5 s in all.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest the router may take.
 const ROUTER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -73,7 +78,7 @@ impl Published {
 
     /// The content of a published data item, for the dedupe check.
     pub async fn content(&self, id: ItemId) -> Result<Content, PublishedError> {
-        let node = self.gateway.node(id).await?.ok_or(PublishedError::NotFound)?;
+        let node = self.node(id).await?;
         let field = |field, text: &str| base64url::decode(text).map_err(|_| PublishedError::Malformed { id, field });
         let (target, anchor) = (field("recipient", &node.recipient)?, field("anchor", &node.anchor)?);
         let data = self.gateway.raw(id).await.map_err(|error| match error {
@@ -81,6 +86,18 @@ impl Published {
             error => error.into(),
         })?;
         Ok(check::content(&target, &anchor, &node.tags, &data))
+    }
+
+    async fn node(&self, id: ItemId) -> Result<Node, PublishedError> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..LOOKS {
+            if let Some(node) = self.gateway.node(id).await? {
+                return Ok(node);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.gateway.node(id).await?.ok_or(PublishedError::NotFound)
     }
 
     /// Checks that a base-layer transaction is as deep in the chain as the process's `Settlement-Depth` asks.
