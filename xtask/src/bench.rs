@@ -1,17 +1,16 @@
 //! Measurements, as one command each.
 
-use std::{env, process::Command};
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::root;
+use crate::{cargo, root};
 
 /// `eval`: one message through the bare guest, the compute unit and the published loader.
 pub fn eval(arguments: &[&str]) -> Result<()> {
     let release = arguments.contains(&"--release");
     let rest = arguments.iter().filter(|argument| **argument != "--release");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = Command::new(cargo())
         .current_dir(root())
         // The development profile compiles everything that executes Wasm, hashes or signs at full speed, and is built
         // already; `--release` measures the other one.

@@ -1,21 +1,26 @@
 //! Jobs of this repository: `cargo xtask <job>`.
 
 mod bench;
+mod test;
 mod wasm;
 
+use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
 const HELP: &str = "\
+cargo xtask test          run every test
 cargo xtask wasm          build the processes in wasm-processes and put the modules next to their sources
 cargo xtask wasm --check  build them and show that they behave like the modules that lie there
 cargo xtask bench eval    measure the compute unit against its guest and against the published ao-loader
                           [--release] [--messages N] [--loader-messages N] [--json FILE]";
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["test", rest @ ..] => test::all(rest),
         ["wasm"] => wasm::build(),
         ["wasm", "--check"] => wasm::check(),
         ["bench", "eval", rest @ ..] => bench::eval(rest),
@@ -25,6 +30,11 @@ fn main() -> Result<()> {
         }
         other => bail!("there is no job \"{}\"\n{HELP}", other.join(" ")),
     }
+}
+
+/// The cargo that runs this.
+fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Folder of the repository. Jobs run in the checkout they were compiled in.

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::root;
+use crate::{cargo, root};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -177,10 +177,6 @@ fn version(rustc: &Path) -> String {
         .output()
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         .unwrap_or_else(|_| "rustc".to_owned())
-}
-
-fn cargo() -> PathBuf {
-    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
 fn rustc() -> PathBuf {
