@@ -16,6 +16,9 @@ use crate::{
 /// Messages that one request has evaluated. Several requests, so that a median can leave out what else the machine did.
 const CHUNK: usize = 50;
 
+/// Longest wait for a message to be settled.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+
 /// What the compute unit did.
 pub struct Measured {
     /// Time of each message, as its share of the request that had it evaluated, and what it answered.
@@ -65,6 +68,7 @@ async fn run(module_name: &str, format: &str, messages: usize) -> Result<Measure
 
     // Straight to the scheduler, because a messenger would have each message evaluated at once.
     let mut times: Vec<Duration> = Vec::new();
+    let mut posted = Vec::with_capacity(CHUNK);
     while times.len() < messages {
         let chunk = CHUNK.min(messages - times.len());
         let mut last = first.id();
@@ -72,6 +76,11 @@ async fn run(module_name: &str, format: &str, messages: usize) -> Result<Measure
             let item = eval(id, times.len() + number, &wallet)?;
             last = item.id();
             post(&client, &ready.su_url, &item).await?;
+            posted.push(last);
+        }
+        // The scheduler settles in the background, in the same program here; that is not the compute unit's time.
+        for item in posted.drain(..) {
+            settled(&client, &ready.gateway_url, item).await?;
         }
         let begun = Instant::now();
         result(&client, &ready.cu_url, id, last).await?;
@@ -103,6 +112,17 @@ async fn post(client: &Client, url: &str, item: &DataItem) -> Result<()> {
         client.post(url).header("content-type", "application/octet-stream").body(item.raw().clone()).send().await?;
     let (status, text) = (answer.status(), answer.text().await?);
     ensure!(status.is_success(), "{url} answered {status}: {text}");
+    Ok(())
+}
+
+/// Waits until the gateway has an item.
+async fn settled(client: &Client, gateway_url: &str, item: ItemId) -> Result<()> {
+    let url = format!("{}/{item}", gateway_url.trim_end_matches('/'));
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    while !client.head(&url).send().await?.status().is_success() {
+        ensure!(Instant::now() < deadline, "{item} has not been settled");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     Ok(())
 }
 

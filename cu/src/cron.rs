@@ -196,7 +196,11 @@ impl Walk {
                 let id = format!("{index}-{}", cron.interval);
                 return Some(CronMessage { id, tags: &cron.tags, timestamp, block_height });
             }
-            if self.tick >= right.0 || schedule.is_empty() {
+            if schedule.is_empty() {
+                return None;
+            }
+            self.skip(schedule, blocks, right);
+            if self.tick >= right.0 {
                 return None;
             }
             self.step(schedule, blocks, right);
@@ -208,9 +212,30 @@ impl Walk {
         self.fired.pop_front();
     }
 
+    /// Leaves out the ticks at which nothing can happen, whatever their number: to the next one that takes a block or is a
+    /// multiple of an interval, or the first that is not before `right`.
+    fn skip(&mut self, schedule: &Schedule, blocks: &[Block], right: Timestamp) {
+        if self.tick >= right.0 {
+            return;
+        }
+        let (now, origin) = (self.tick / 1000, self.origin.timestamp.0 / 1000);
+        let next = blocks.partition_point(|block| *block <= self.consumed);
+        let block = blocks.get(next).filter(|block| block.timestamp < right).map(|block| block.timestamp.0 / 1000);
+        let times = schedule.times.iter().filter_map(|cron| {
+            let every = cron.every?;
+            // The first multiple is one interval after the origin.
+            let since = now.saturating_sub(origin).max(1).checked_next_multiple_of(every)?;
+            origin.checked_add(since)
+        });
+        let due = times.chain(block).min();
+        let end = (right.0 - self.tick).div_ceil(TICK_MS);
+        let ticks = due.map_or(end, |due| due.saturating_sub(now).min(end));
+        self.tick = self.tick.saturating_add(ticks.saturating_mul(TICK_MS));
+    }
+
     fn step(&mut self, schedule: &Schedule, blocks: &[Block], right: Timestamp) {
         let tick = self.tick;
-        self.tick += TICK_MS;
+        self.tick = self.tick.saturating_add(TICK_MS);
         let next = blocks.partition_point(|block| *block <= self.consumed);
         // At most one block is consumed per tick.
         if let Some(&block) = blocks.get(next)
@@ -342,7 +367,77 @@ mod tests {
         }
     }
 
+    /// The loop of spec 05 §9.3, tick by tick.
+    fn naive(schedule: &Schedule, blocks: &[Block], origin: Block, left: Block, right: u64) -> Vec<(String, u64, u64)> {
+        let mut queue: VecDeque<Block> = blocks.iter().copied().collect();
+        queue.retain(|block| block.timestamp > left.timestamp && block.timestamp.0 < right);
+        let (mut current, mut out, mut t) = (left.height.0, Vec::new(), left.timestamp.0);
+        let sec = |t: u64| t / 1000;
+        while t < right {
+            if queue.front().is_some_and(|block| sec(t) >= sec(block.timestamp.0)) {
+                let block = queue.pop_front().unwrap();
+                current = block.height.0;
+                for (index, cron) in schedule.blocks.iter().enumerate() {
+                    if cron.every.is_some_and(|n| current > origin.height.0 && (current - origin.height.0) % n == 0) {
+                        out.push((format!("{index}-{}", cron.interval), block.timestamp.0, current));
+                    }
+                }
+            }
+            let (now, start) = (sec(t), sec(origin.timestamp.0));
+            for (index, cron) in schedule.times.iter().enumerate() {
+                if cron.every.is_some_and(|n| now > start && (now - start) % n == 0) {
+                    out.push((format!("{index}-{}", cron.interval), t, current));
+                }
+            }
+            t += 1000;
+        }
+        out
+    }
+
+    #[test]
+    fn a_walk_over_any_length_of_time_ends_at_once() {
+        let forever = u64::MAX - 1;
+        let origin = block(1, 0);
+        let never = Schedule::from_tags(&Tags::from_iter([("Cron-Interval", "x-seconds")])).unwrap();
+        assert_eq!(walk(&never, &[], origin, origin, forever), []);
+        let blocks = Schedule::from_tags(&Tags::from_iter([("Cron-Interval", "1-block")])).unwrap();
+        let far = block(2, forever - 5000);
+        assert_eq!(walk(&blocks, &[far], origin, origin, forever), rows(&[("0-1-block", far.timestamp.0, 2)]));
+        let rare = Schedule::from_tags(&Tags::from_iter([("Cron-Interval", "100000000-years")])).unwrap();
+        let every = 3_155_760_000_000_000_000;
+        let expected = (1..=5).map(|at| ("0-100000000-years".to_owned(), at * every, 1)).collect::<Vec<_>>();
+        assert_eq!(walk(&rare, &[], origin, origin, forever), expected);
+    }
+
     proptest! {
+        #[test]
+        fn leaving_ticks_out_changes_nothing(
+            origin in 1_000_000_000u64..1_000_005_000,
+            lead in -3000i64..20_000,
+            length in 0u64..90_000,
+            gaps in prop::collection::vec(1u64..9000, 0..20),
+            crons in prop::collection::vec((1u64..25, any::<bool>()), 0..4),
+        ) {
+            let tags = crons.iter().map(|(every, blocks)| {
+                ("Cron-Interval".to_owned(), format!("{every}-{}", if *blocks { "blocks" } else { "seconds" }))
+            });
+            let tags: Vec<(String, String)> = tags.collect();
+            let tags = Tags::from_iter(tags.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            let schedule = Schedule::from_tags(&tags).unwrap();
+            let left = block(103, origin.saturating_add_signed(lead));
+            let origin = block(100, origin);
+            let mut at = origin.timestamp.0;
+            let blocks: Vec<Block> = gaps.iter().zip(101..).map(|(gap, height)| {
+                at += gap;
+                block(height, at)
+            }).collect();
+            let right = left.timestamp.0 + length;
+            prop_assert_eq!(
+                walk(&schedule, &blocks, origin, left, right),
+                naive(&schedule, &blocks, origin, left, right)
+            );
+        }
+
         #[test]
         fn stopping_and_continuing_changes_nothing(
             remainder in 0u64..1000,

@@ -29,7 +29,8 @@ impl Blocks {
     /// The blocks above height `left` up to the first that is not before `right`, ascending in time.
     pub async fn between(&self, gateway: &Gateway, left: BlockHeight, right: Timestamp) -> Result<Vec<Block>, Error> {
         let mut found = Vec::new();
-        let mut height = left.0 + 1;
+        // Heights come from foreign records, so they may be as large as a number can be.
+        let Some(mut height) = left.0.checked_add(1) else { return Ok(found) };
         while height - left.0 <= MAX_RANGE {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&height).copied();
             if let Some(timestamp) = known {
@@ -37,7 +38,10 @@ impl Blocks {
                 if timestamp >= right {
                     break;
                 }
-                height += 1;
+                match height.checked_add(1) {
+                    Some(next) => height = next,
+                    None => break,
+                }
                 continue;
             }
             let page = gateway

@@ -5,6 +5,8 @@
 //! be checked here, so signatures cannot be verified; the chain makes two different logs of one process impossible to
 //! confuse.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use holon_protocol::assignment::Assignment;
 use holon_protocol::chain::HashChain;
 use holon_protocol::{Address, AssignmentId, ItemId, Nonce, ProcessId, Timestamp, base64url, wire};
@@ -12,6 +14,15 @@ use sha2::{Digest, Sha256};
 
 /// Height from which every log has a hash chain (spec 05 §4.5).
 pub const HASH_CHAIN_HEIGHT: u64 = 1_440_000;
+/// How far a scheduler's clock may be ahead of ours.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+
+/// The latest time a scheduler may claim now. Cron messages up to a later one would keep a unit busy for as long as the
+/// scheduler likes.
+pub fn latest() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + CLOCK_TOLERANCE;
+    Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
 
 /// The log is not what a log must be. The whole evaluation fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +68,16 @@ pub enum LogError {
         /// The timestamp of the entry before.
         previous: Timestamp,
     },
+    /// An assignment claims a time that has not come.
+    #[error("timestamp {found} of assignment {assignment} lies in the future; {latest} is the latest accepted now")]
+    Future {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// Its timestamp.
+        found: Timestamp,
+        /// The latest that is accepted.
+        latest: Timestamp,
+    },
     /// An id is not the hash of the signature next to it, or an address not that of the key.
     #[error("{what} of item {id} does not belong to it")]
     Forged {
@@ -91,10 +112,12 @@ pub struct Link {
 }
 
 /// Checks that `entry` follows `previous` (`None` at the start of the log) and returns what was read from it.
-/// `chained` says whether the process is young enough to have a hash chain.
+/// `chained` says whether the process is young enough to have a hash chain, `latest` what time is too far in the future
+/// ([`latest`]).
 pub fn follow(
     process: ProcessId,
     chained: bool,
+    latest: Timestamp,
     previous: Option<&Link>,
     entry: &wire::Entry,
 ) -> Result<(Assignment, Link), LogError> {
@@ -115,6 +138,9 @@ pub fn follow(
         && assignment.timestamp <= previous.timestamp
     {
         return Err(LogError::Timestamp { assignment: id, found: assignment.timestamp, previous: previous.timestamp });
+    }
+    if assignment.timestamp > latest {
+        return Err(LogError::Future { assignment: id, found: assignment.timestamp, latest });
     }
     let subject = entry.message.as_ref().map(|item| item.id).or(assignment.message.map(ItemId::from));
     if chained {

@@ -99,8 +99,7 @@ impl Server {
             let mut quiet = Duration::ZERO;
             while quiet < DRAIN_QUIET {
                 tokio::time::sleep(DRAIN_TICK).await;
-                quiet =
-                    if self.running.load(Ordering::Acquire) == 0 { quiet + DRAIN_TICK } else { Duration::ZERO };
+                quiet = if self.running.load(Ordering::Acquire) == 0 { quiet + DRAIN_TICK } else { Duration::ZERO };
             }
         };
         if tokio::time::timeout(self.shutdown_timeout, drained).await.is_err() {
