@@ -3,8 +3,8 @@
 use std::{
     fs,
     hash::{Hash, Hasher},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -17,19 +17,27 @@ use super::{Error, inspect::REWRITE_VERSION};
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: PathBuf,
+    /// This program's user.
+    user: u32,
 }
 
 const DIGEST_BYTES: usize = 32;
+/// Permissions of the folder.
+const PRIVATE: u32 = 0o700;
+/// The bits that let group and others write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 impl Cache {
-    /// Opens the folder, creating it readable for this user only.
+    /// Opens the folder, creating it where there is none. Afterwards nobody but this user has rights to it; a folder of
+    /// somebody else, or one from which others' right to write cannot be taken, is refused.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|source| Error::Cache { folder: folder.display().to_string(), source })?;
-        Ok(Self { folder: folder.to_owned() })
+        let user = rustix::process::geteuid().as_raw();
+        let claim = || {
+            fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(folder)?;
+            claim(folder, user)
+        };
+        claim().map_err(|source| Error::Cache { folder: folder.display().to_string(), source })?;
+        Ok(Self { folder: folder.to_owned(), user })
     }
 
     /// The name under which a module compiled by an engine is kept.
@@ -44,7 +52,7 @@ impl Cache {
 
     /// What was stored under `key`, if it is there and whole.
     pub fn load(&self, key: &str) -> Option<Vec<u8>> {
-        let mut bytes = match fs::read(self.path(key)) {
+        let mut bytes = match self.read(key) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -61,6 +69,21 @@ impl Cache {
             return None;
         }
         Some(body)
+    }
+
+    /// A file's contents, if nobody else could have written them: the folder may have been open to others before.
+    fn read(&self, key: &str) -> io::Result<Vec<u8>> {
+        let mut file = fs::File::open(self.path(key))?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.uid() != self.user || metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the file is not this user's alone: remove it",
+            ));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Stores a compiled module; readers see all of it or nothing. Failing to is only slower next time.
@@ -92,6 +115,30 @@ impl Cache {
     }
 }
 
+/// Takes everybody else's rights to the folder, and checks that this is so.
+fn claim(folder: &Path, user: u32) -> io::Result<()> {
+    let metadata = fs::metadata(folder)?;
+    if metadata.uid() != user {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("it belongs to user {}, and should to {user}, who runs this program", metadata.uid()),
+        ));
+    }
+    if metadata.mode() & 0o7777 == PRIVATE {
+        return Ok(());
+    }
+    let changed = fs::set_permissions(folder, fs::Permissions::from_mode(PRIVATE));
+    let mode = fs::metadata(folder)?.mode();
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        changed?;
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("its permissions stay {:o}, and should be {PRIVATE:o}", mode & 0o7777),
+        ));
+    }
+    Ok(())
+}
+
 /// Feeds a digest with what an engine says about its compatibility.
 struct DigestHasher(Sha256);
 
@@ -108,6 +155,39 @@ impl Hasher for DigestHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_folder_that_was_there_becomes_this_users_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for before in [0o755, 0o777, 0o2775] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(before)).unwrap();
+            Cache::open(folder.path()).unwrap();
+            assert_eq!(mode(folder.path()), PRIVATE);
+        }
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let user = fs::metadata(folder.path()).unwrap().uid();
+        assert_eq!(claim(folder.path(), user + 1).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        cache.store("key", b"compiled");
+        assert_eq!(mode(&cache.path("key")), 0o600);
+        fs::set_permissions(cache.path("key"), fs::Permissions::from_mode(0o620)).unwrap();
+        assert_eq!(cache.load("key"), None);
+        cache.store("key", b"compiled");
+        assert_eq!(cache.load("key").as_deref(), Some(&b"compiled"[..]));
+    }
 
     #[test]
     fn a_damaged_file_is_not_loaded() {

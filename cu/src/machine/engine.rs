@@ -126,7 +126,12 @@ impl Engine {
 
     /// Ticks of the clock until the wall-clock limit has passed for sure.
     pub(super) fn wall_clock_ticks(&self) -> u64 {
-        let ticks = self.inner.options.wall_clock.as_millis().div_ceil(CLOCK_TICK.as_millis());
+        Self::ticks(self.inner.options.wall_clock)
+    }
+
+    /// Ticks of the clock until `limit` has passed for sure.
+    pub(super) fn ticks(limit: Duration) -> u64 {
+        let ticks = limit.as_millis().div_ceil(CLOCK_TICK.as_millis());
         u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1).min(u64::MAX / 2)
     }
 }
@@ -206,7 +211,7 @@ fn thaw(engine: &wasmtime::Engine, body: &[u8]) -> Option<(wasmtime::Module, Lif
         _ => return None,
     };
     // SAFETY: the bytes are what `Module::serialize` of this wasmtime and these settings gave: the file is named after
-    // both, its digest was checked, and it lies in a folder that only this user can write. wasmtime checks its version,
+    // both, its digest was checked, and nobody but this user could write it or its folder (`Cache`). wasmtime checks its version,
     // the settings and the processor once more.
     match unsafe { wasmtime::Module::deserialize(engine, code) } {
         Ok(module) => Some((module, lifetime)),

@@ -77,7 +77,8 @@ pub enum MachineError {
     Host(#[from] HostFailure),
 }
 
-/// An evaluation that did not come to a result. Nothing may be recorded; the machine is as it was before the call.
+/// An evaluation that did not come to a result. Nothing may be recorded; the machine is as it was before the call, unless
+/// it is [`HostFailure::lost`].
 #[derive(Debug, thiserror::Error)]
 pub enum HostFailure {
     /// WeaveDrive data was denied or cannot be had now.
@@ -107,13 +108,22 @@ pub enum HostFailure {
         /// Which of the messages since the commit.
         index: usize,
     },
+    /// There is no whole memory to come back to: committing failed halfway, or an earlier call was lost. The machine must be dropped and its
+    /// process rebuilt from the log.
+    #[error("the machine lost its memory and has to be rebuilt from the log")]
+    Lost,
     /// The Wasm engine failed in a way that says nothing about the module.
     #[error("the Wasm engine failed: {0}")]
     Engine(String),
 }
 
 impl HostFailure {
-    /// Whether the same call may succeed later on this computer.
+    /// Whether the machine has to be dropped: its memory is not, or may not be, what it was before the call.
+    pub fn lost(&self) -> bool {
+        matches!(self, HostFailure::Diverged { .. } | HostFailure::Lost | HostFailure::Engine(_))
+    }
+
+    /// Whether the same call may succeed later on this machine.
     pub fn retryable(&self) -> bool {
         matches!(self, HostFailure::Halt(_) | HostFailure::WallClock { .. } | HostFailure::System(_))
     }

@@ -111,7 +111,28 @@ impl ResourceLimiter for Growth {
         Ok(true)
     }
 
+    /// What the operating system refuses must not become an answer that the guest sees: other computers would give another.
+    /// Growth beyond the type's or the engine's maximum is the same everywhere, and fails for the guest.
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if error.is::<HostFailure>() { Err(error) } else { Ok(()) }
+    }
+
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guest_sees_growth_fail_by_rule_and_never_for_want_of_memory() {
+        let mut growth = Growth { limit_bytes: Some(1 << 20), ceiling_bytes: 1 << 30 };
+        assert!(!growth.memory_growing(0, 2 << 20, None).unwrap());
+        assert!(growth.memory_grow_failed(wasmtime::Error::msg("memory growth exceeds memory type's limits")).is_ok());
+        let refused = HostFailure::System(std::io::ErrorKind::OutOfMemory.into());
+        let failure = growth.memory_grow_failed(refused.into()).unwrap_err();
+        assert!(matches!(failure.downcast::<HostFailure>(), Ok(HostFailure::System(_))));
     }
 }

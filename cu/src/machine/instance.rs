@@ -1,6 +1,6 @@
 //! One instance of a module: it is shown a memory, runs a message, and knows how the message ended.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use wasmtime::{Global, Memory, Mutability, Store, Trap, Val};
@@ -9,7 +9,7 @@ use super::{
     Drive, Format, HostFailure, MachineError, Module, NoDrive, emscripten,
     engine::Engine,
     host::{Entry, Growth, Host},
-    inspect::GLOBAL_PREFIX,
+    inspect::{GLOBAL_PREFIX, Lifetime},
     memory::{Image, Region},
     native,
 };
@@ -61,10 +61,7 @@ impl Initial {
         let ceiling = module.inner.engine.options().memory_ceiling_bytes;
         let growth = Growth { limit_bytes: None, ceiling_bytes: ceiling };
         let mut live = Live::instantiate(module, growth, Arc::new(NoDrive))?;
-        live.set_up().map_err(|stop| match stop {
-            Stop::Thrown(reason) => MachineError::SetUp(reason.to_string()),
-            Stop::Host(failure) => MachineError::Host(failure),
-        })?;
+        live.set_up()?;
         let bytes = live.memory.data(&live.store);
         let mut image = Image::zeroed(bytes.len())?;
         image.write_sparse(0, bytes)?;
@@ -78,6 +75,10 @@ impl Live {
     pub fn new(module: &Module, growth: Growth, drive: Arc<dyn Drive>, image: &Image) -> Result<Self, MachineError> {
         let initial = module.initial()?;
         let mut live = Self::instantiate(module, growth, drive)?;
+        if module.inner.lifetime == Lifetime::OneMessage {
+            // Tables and unexported globals get what set-up gives them; what it writes to memory is covered by the image.
+            live.set_up()?;
+        }
         for ((_, value), initial) in live.globals.iter_mut().zip(&initial.globals) {
             *value = *initial;
         }
@@ -97,7 +98,10 @@ impl Live {
         // Instantiating runs no code (no start function), but copying segments is charged.
         store.set_fuel(SET_UP_FUEL).map_err(failed)?;
         store.set_epoch_deadline(engine.wall_clock_ticks());
-        let instance = compiled.instance.instantiate(&mut store).map_err(failed)?;
+        let instance = match compiled.instance.instantiate(&mut store) {
+            Ok(instance) => instance,
+            Err(error) => return Err(Region::refused().map_or_else(|| failed(error), MachineError::System)),
+        };
         let memory = instance
             .get_memory(&mut store, "memory")
             .ok_or_else(|| MachineError::SetUp("no memory is exported".to_owned()))?;
@@ -137,13 +141,16 @@ impl Live {
     }
 
     /// What the module's loader does before the first message (spec 06 §2).
-    fn set_up(&mut self) -> Result<(), Stop> {
+    fn set_up(&mut self) -> Result<(), MachineError> {
         let result = match &self.guest {
             Guest::Narrow(handle) => handle.set_up(&mut self.store),
             Guest::Wide(handle) => handle.set_up(&mut self.store),
             Guest::Native(_) => Ok(()),
         };
-        result.map_err(|error| stop(error, &self.engine))
+        result.map_err(|error| match stop(error, &self.engine) {
+            Stop::Thrown(reason) => MachineError::SetUp(reason.to_string()),
+            Stop::Host(failure) => MachineError::Host(failure),
+        })
     }
 
     /// Shows another memory. Fails when the present one is longer, since a memory cannot shrink.
@@ -157,8 +164,10 @@ impl Live {
             );
             let grown = self.memory.grow(&mut self.store, pages);
             self.store.data_mut().growth = growth;
-            grown
-                .map_err(|error| MachineError::SetUp(format!("memory cannot have {} bytes: {error:#}", image.len())))?;
+            grown.map_err(|error| match error.downcast::<HostFailure>() {
+                Ok(failure) => MachineError::Host(failure),
+                Err(error) => MachineError::SetUp(format!("memory cannot have {} bytes: {error:#}", image.len())),
+            })?;
         }
         self.region.show(&mut self.store, &self.memory, image)?;
         Ok(())
@@ -166,13 +175,18 @@ impl Live {
 
     /// Evaluates a message with at most `fuel` instructions.
     pub fn run(&mut self, entry: &Entry, fuel: u64) -> Result<Returned, HostFailure> {
+        self.run_within(entry, fuel, self.engine.options().wall_clock)
+    }
+
+    /// The same in at most this time.
+    pub fn run_within(&mut self, entry: &Entry, fuel: u64, limit: Duration) -> Result<Returned, HostFailure> {
         for (global, value) in &self.globals {
             global.set(&mut self.store, *value).map_err(engine_failure)?;
         }
         self.store.data_mut().begin(entry.clone());
         let fuel = fuel.min(i64::MAX as u64);
         self.store.set_fuel(fuel).map_err(engine_failure)?;
-        self.store.set_epoch_deadline(self.engine.wall_clock_ticks());
+        self.store.set_epoch_deadline(Engine::ticks(limit));
         let ended = match &self.guest {
             Guest::Narrow(handle) => handle.call(&mut self.store, entry),
             Guest::Wide(handle) => handle.call(&mut self.store, entry),
@@ -186,6 +200,7 @@ impl Live {
             Ok(text) => Ok(Returned { text: Ok(text), gas_used }),
             Err(error) => match stop(error, &self.engine) {
                 Stop::Thrown(value) => Ok(Returned { text: Err(value), gas_used }),
+                Stop::Host(HostFailure::WallClock { .. }) => Err(HostFailure::WallClock { limit }),
                 Stop::Host(failure) => Err(failure),
             },
         }

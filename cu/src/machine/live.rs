@@ -61,7 +61,10 @@ enum Condition {
     Ready,
     /// The instance shows something else; the state is the image and the messages since.
     Stale,
-    /// Neither image nor instance is whole any more.
+    /// The instance shows the state, which is the image and the messages since, but cannot run another message before it
+    /// is committed.
+    Uncommitted,
+    /// The image is torn, or the messages since lead elsewhere: nothing to come back to.
     Lost,
 }
 
@@ -168,9 +171,9 @@ impl Machine {
         let fingerprint = fingerprint(evaluation.returned.as_deref());
         self.since.push(Applied { entry, fingerprint });
         if used_drive || self.commit_is_due() || self.seat.module.inner.lifetime == Lifetime::OneMessage {
-            // The result stands whether or not this works; if it cannot be repaired, the next call says so.
+            // The result stands whether or not this works: the next call commits first, or says that it cannot.
             if let Err(error) = self.commit() {
-                tracing::warn!(%error, "cannot commit memory yet");
+                tracing::warn!(%error, "cannot commit memory after a message");
             }
         }
         Ok(evaluation)
@@ -185,6 +188,11 @@ impl Machine {
         Ok(Fork { seat: Arc::clone(&self.seat), image: Arc::clone(&self.image) })
     }
 
+    /// Whether no call will succeed any more: the machine has to be dropped ([`HostFailure::lost`]).
+    pub fn is_lost(&self) -> bool {
+        self.condition == Condition::Lost
+    }
+
     /// Length of linear memory, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.live.as_ref().map_or(self.image.len(), Live::memory_len) as u64
@@ -194,7 +202,8 @@ impl Machine {
     /// last commit.
     pub fn copy_memory(&self) -> Vec<u8> {
         match &self.live {
-            Some(live) if self.condition == Condition::Ready => live.memory().to_vec(),
+            // Of a torn image the instance still shows what it showed.
+            Some(live) if self.condition != Condition::Stale => live.memory().to_vec(),
             _ => {
                 let mut memory = vec![0; self.image.len()];
                 if let Err(error) = self.image.read(0, &mut memory) {
@@ -220,10 +229,16 @@ impl Machine {
         if let Err(error) = live.commit(&mut self.image) {
             if !shared {
                 // A part may be written: the old state is gone, and the new one exists in the instance only.
+                tracing::error!(%error, "committing memory failed halfway");
                 self.condition = Condition::Lost;
+                return Err(HostFailure::Lost);
+            }
+            if self.seat.module.inner.lifetime == Lifetime::OneMessage {
+                self.condition = Condition::Uncommitted;
             }
             return Err(error.into());
         }
+        self.condition = Condition::Ready;
         self.commit_time = start.elapsed();
         self.forget_since();
         if self.seat.module.inner.lifetime == Lifetime::OneMessage {
@@ -247,9 +262,8 @@ impl Machine {
     fn recover(&mut self) -> Result<(), HostFailure> {
         match self.condition {
             Condition::Ready => return Ok(()),
-            Condition::Lost => {
-                return Err(std::io::Error::other("committing failed halfway, the machine is lost").into());
-            }
+            Condition::Lost => return Err(HostFailure::Lost),
+            Condition::Uncommitted => return self.commit(),
             Condition::Stale => {}
         }
         let reusable = self.seat.module.inner.lifetime == Lifetime::ManyMessages;
@@ -263,7 +277,13 @@ impl Machine {
         let since = std::mem::take(&mut self.since);
         let replayed = self.replay(&since, compute);
         self.since = since;
-        replayed?;
+        if let Err(failure) = replayed {
+            if failure.lost() {
+                self.live = None;
+                self.condition = Condition::Lost;
+            }
+            return Err(failure);
+        }
         self.condition = Condition::Ready;
         if !self.since.is_empty() {
             // Failures come in rows; the next one shall not replay the same messages again.
@@ -296,9 +316,14 @@ impl Fork {
     /// Evaluates a message on the forked state; its effects are forgotten. May be called from several threads at once,
     /// each with [`EVALUATION_STACK_BYTES`](super::EVALUATION_STACK_BYTES) of stack.
     pub fn apply(&self, call: &Call<'_>) -> Result<Evaluation, HostFailure> {
+        self.apply_within(call, self.seat.module.inner.engine.options().wall_clock)
+    }
+
+    /// The same with a wall-clock limit of its own: anybody may ask for a dry run.
+    pub fn apply_within(&self, call: &Call<'_>, limit: Duration) -> Result<Evaluation, HostFailure> {
         let entry = Entry::new(call, None);
         let mut live = self.seat.borrow(&self.image).map_err(host_failure)?;
-        let returned = live.run(&entry, self.seat.limits.compute);
+        let returned = live.run_within(&entry, self.seat.limits.compute, limit);
         self.seat.give_back(live);
         Ok(evaluate(returned?).0)
     }
@@ -306,6 +331,11 @@ impl Fork {
     /// Length of linear memory, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.image.len() as u64
+    }
+
+    /// Reads linear memory from `position` on, which must be there.
+    pub fn read_memory(&self, position: usize, into: &mut [u8]) -> std::io::Result<()> {
+        self.image.read(position, into)
     }
 
     /// A copy of linear memory.
@@ -377,4 +407,74 @@ fn fingerprint(text: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Engine, EngineOptions, NoDrive};
+
+    /// Counts messages in a byte of memory and answers with the digit.
+    fn counter() -> Machine {
+        let text = r#"(module (memory (export "memory") 1)
+            (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":0}}")
+            (func (export "holon_alloc") (param i32) (result i32) i32.const 1024)
+            (func (export "holon_handle") (param i32 i32 i32 i32) (result i64)
+              (i32.store8 (i32.const 132) (i32.add (i32.load8_u (i32.const 132)) (i32.const 1)))
+              (i64.const 0x6400000023)))"#;
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let module = engine.compile(&wat::parse_str(text).unwrap(), Format::Native).unwrap();
+        Machine::new(&module, Limits { memory_bytes: 1 << 20, compute: 1 << 20 }, Arc::new(NoDrive)).unwrap()
+    }
+
+    fn count(machine: &mut Machine) -> Result<u64, HostFailure> {
+        let (process_tags, module_tags) = Default::default();
+        let call = Call {
+            message: "{}",
+            environment: "{}",
+            block_height: 0,
+            process_tags: &process_tags,
+            module_tags: &module_tags,
+        };
+        match machine.apply(&call)?.outcome {
+            Outcome::Ok(response) => Ok(response.output.unwrap().as_u64().unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_lost_its_memory_says_so_until_it_is_dropped() {
+        let mut machine = counter();
+        assert_eq!(count(&mut machine).unwrap(), 1);
+        machine.condition = Condition::Lost;
+        for _ in 0..2 {
+            let failure = count(&mut machine).unwrap_err();
+            assert!(matches!(failure, HostFailure::Lost) && failure.lost() && !failure.retryable());
+            assert!(matches!(machine.fork(), Err(MachineError::Host(HostFailure::Lost))));
+            assert!(machine.is_lost());
+        }
+    }
+
+    #[test]
+    fn messages_that_replay_differently_lose_the_memory() {
+        let mut machine = counter();
+        assert_eq!(count(&mut machine).unwrap(), 1);
+        machine.since[0].fingerprint ^= 1;
+        machine.condition = Condition::Stale;
+        assert!(matches!(count(&mut machine), Err(HostFailure::Diverged { index: 0 })));
+        assert!(machine.is_lost());
+        assert!(matches!(count(&mut machine), Err(HostFailure::Lost)));
+    }
+
+    #[test]
+    fn what_could_not_be_committed_is_committed_before_the_next_message() {
+        let mut machine = counter();
+        assert_eq!(count(&mut machine).unwrap(), 1);
+        machine.condition = Condition::Uncommitted;
+        assert_eq!(machine.copy_memory()[132], b'1');
+        assert_eq!(count(&mut machine).unwrap(), 2);
+        assert!(machine.condition == Condition::Ready && machine.since.len() == 1);
+        machine.condition = Condition::Uncommitted;
+        assert_eq!(machine.fork().unwrap().copy_memory().unwrap()[132], b'2');
+    }
 }

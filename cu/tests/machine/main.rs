@@ -3,6 +3,8 @@
 
 mod conformance;
 mod hostile;
+mod imports;
+mod lifetime;
 mod loader;
 mod memory;
 mod native;

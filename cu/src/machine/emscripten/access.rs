@@ -2,7 +2,10 @@
 
 use wasmtime::{Caller, Trap};
 
-use super::pointer::Pointer;
+use super::{
+    errno::{ENAMETOOLONG, Errno},
+    pointer::Pointer,
+};
 use crate::machine::host::Host;
 
 /// An address outside memory.
@@ -19,6 +22,14 @@ impl From<OutOfRange> for wasmtime::Error {
 pub(super) fn split<'a>(caller: &'a mut Caller<'_, Host>) -> wasmtime::Result<(&'a mut [u8], &'a mut Host)> {
     let memory = caller.data().memory.ok_or(Trap::MemoryOutOfBounds)?;
     Ok(memory.data_and_store_mut(caller))
+}
+
+/// Takes from the message's fuel for the bytes that an import is about to move or fill, one instruction each: otherwise a loop of few
+/// instructions could move any number. Depends on the guest's arguments alone, so gas ends at the same place everywhere.
+pub(super) fn charge(caller: &mut Caller<'_, Host>, bytes: u64) -> wasmtime::Result<()> {
+    let fuel = caller.get_fuel()?;
+    caller.set_fuel(fuel.saturating_sub(bytes))?;
+    if bytes > fuel { Err(Trap::OutOfFuel.into()) } else { Ok(()) }
 }
 
 /// Little-endian access at 64-bit addresses.
@@ -68,12 +79,14 @@ pub(super) trait Access {
         if P::wide() { self.store(at, &value.to_le_bytes()) } else { self.store(at, &(value as u32).to_le_bytes()) }
     }
 
-    /// The bytes from `at` to the next NUL or the end of memory.
-    fn until_nul(&self, at: u64) -> Result<&[u8], OutOfRange>;
+    /// The bytes from `at` to the next NUL or the end of memory; of more than `max`, the first `max + 1`, so that neither the
+    /// look nor what is made of it depends on how far the guest's memory reaches.
+    fn until_nul(&self, at: u64, max: usize) -> Result<&[u8], OutOfRange>;
 
-    /// A NUL-terminated text; what is not UTF-8 is replaced.
-    fn text(&self, at: u64) -> Result<String, OutOfRange> {
-        Ok(String::from_utf8_lossy(self.until_nul(at)?).into_owned())
+    /// A NUL-terminated path or name of at most `max` bytes, else ENAMETOOLONG; what is not UTF-8 is replaced.
+    fn text(&self, at: u64, max: usize) -> Result<Result<String, Errno>, OutOfRange> {
+        let bytes = self.until_nul(at, max)?;
+        Ok(if bytes.len() > max { Err(ENAMETOOLONG) } else { Ok(String::from_utf8_lossy(bytes).into_owned()) })
     }
 }
 
@@ -90,10 +103,28 @@ impl Access for [u8] {
         self.get_mut(start..end).ok_or(OutOfRange)
     }
 
-    fn until_nul(&self, at: u64) -> Result<&[u8], OutOfRange> {
+    fn until_nul(&self, at: u64, max: usize) -> Result<&[u8], OutOfRange> {
         let start = usize::try_from(at).map_err(|_| OutOfRange)?;
         let rest = self.get(start..).ok_or(OutOfRange)?;
+        let rest = &rest[..rest.len().min(max.saturating_add(1))];
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
         Ok(&rest[..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_looked_at_no_further_than_they_may_be_long() {
+        let memory = [&b"abc\0"[..], &[b'x'; 10], b"\xff"].concat();
+        let memory = memory.as_slice();
+        assert_eq!(memory.text(0, 3).unwrap(), Ok("abc".to_owned()));
+        assert_eq!(memory.text(0, 2).unwrap(), Err(ENAMETOOLONG));
+        assert_eq!(memory.until_nul(4, 5).unwrap(), b"xxxxxx");
+        assert_eq!(memory.text(12, 5).unwrap(), Ok("xx\u{fffd}".to_owned()));
+        assert_eq!(memory.text(15, usize::MAX).unwrap(), Ok(String::new()));
+        assert!(memory.text(16, 5).is_err());
     }
 }

@@ -4,9 +4,9 @@ use sha2::{Digest, Sha256};
 use wasmtime::{Caller, Linker};
 
 use super::{
-    access::{Access, split},
+    access::{Access, charge, split},
     errno::*,
-    files::{Kind, NodeId},
+    files::{Kind, MAX_FILE_BYTES, NodeId},
     pointer::Pointer,
 };
 use crate::machine::host::{Entry, Host};
@@ -15,6 +15,10 @@ use crate::machine::host::{Entry, Host};
 const MAX_DESCRIPTORS: usize = 4096;
 /// Largest offset a JavaScript number holds exactly.
 const MAX_OFFSET: i64 = 1 << 53;
+/// Entries of one scattered read or write: POSIX's IOV_MAX.
+const MAX_VECTORS: u64 = 1024;
+/// Bytes of one read or write: POSIX's SSIZE_MAX where it is smallest.
+const MAX_TRANSFER_BYTES: u64 = i32::MAX as u64;
 /// A log line is cut here, in bytes.
 const MAX_LINE_BYTES: usize = 4096;
 
@@ -184,11 +188,17 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         },
     )?;
     linker.func_wrap(WASI, "fd_write", |mut caller: Caller<'_, Host>, fd: i32, vectors: P, count: P, out: P| {
+        let vectors = match vectors_of::<P>(&mut caller, vectors, count)? {
+            Ok(vectors) => vectors,
+            Err(errno) => return Ok(errno),
+        };
+        // Zeros between the end of the file and the position.
+        let hole = gap(caller.data_mut(), fd);
+        charge(&mut caller, hole)?;
         let (memory, host) = split(&mut caller)?;
         let mut total = 0;
         let mut result = Ok(());
-        for index in 0..count.address() {
-            let (at, len) = vector::<P>(memory, vectors, index)?;
+        for (at, len) in vectors {
             match write(host, fd, memory.slice(at, len)?) {
                 Ok(written) => total += written,
                 Err(errno) => {
@@ -203,10 +213,13 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         wasmtime::Result::Ok(positive(result))
     })?;
     linker.func_wrap(WASI, "fd_read", |mut caller: Caller<'_, Host>, fd: i32, vectors: P, count: P, out: P| {
+        let vectors = match vectors_of::<P>(&mut caller, vectors, count)? {
+            Ok(vectors) => vectors,
+            Err(errno) => return Ok(errno),
+        };
         let (memory, host) = split(&mut caller)?;
         let mut total = 0;
-        for index in 0..count.address() {
-            let (at, len) = vector::<P>(memory, vectors, index)?;
+        for (at, len) in vectors {
             match read(host, fd, memory.slice_mut(at, len)?)? {
                 Ok(read) => {
                     total += read;
@@ -247,10 +260,41 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
     Ok(())
 }
 
-/// One entry of an `iovec`: address and length.
-fn vector<P: Pointer>(memory: &[u8], vectors: P, index: u64) -> wasmtime::Result<(u64, u64)> {
-    let at = vectors.address().saturating_add(index.saturating_mul(2 * P::BYTES));
-    Ok((memory.load_size::<P>(at)?, memory.load_size::<P>(at.saturating_add(P::BYTES))?))
+/// The entries of an array of `iovec`, addresses and lengths, as they are before the call writes anything. What it will move is
+/// bounded as POSIX does, and charged.
+fn vectors_of<P: Pointer>(
+    caller: &mut Caller<'_, Host>,
+    vectors: P,
+    count: P,
+) -> wasmtime::Result<Result<Vec<(u64, u64)>, Errno>> {
+    if count.address() > MAX_VECTORS {
+        return Ok(Err(EINVAL));
+    }
+    let (memory, _) = split(caller)?;
+    let mut entries = Vec::with_capacity(count.address() as usize);
+    let mut total = 0_u64;
+    for index in 0..count.address() {
+        let at = vectors.address().saturating_add(index * 2 * P::BYTES);
+        let (start, len) = (memory.load_size::<P>(at)?, memory.load_size::<P>(at.saturating_add(P::BYTES))?);
+        total = total.saturating_add(len);
+        entries.push((start, len));
+    }
+    if total > MAX_TRANSFER_BYTES {
+        return Ok(Err(EINVAL));
+    }
+    charge(caller, total)?;
+    Ok(Ok(entries))
+}
+
+/// Bytes by which the next write to a file fills up what was never written, if there is room for them.
+fn gap(host: &mut Host, fd: i32) -> u64 {
+    let files = host.emscripten.files();
+    match files.descriptors.get(fd) {
+        Ok(open) if open.position <= MAX_FILE_BYTES && matches!(files.node(open.node).kind, Kind::File(_)) => {
+            open.position.saturating_sub(files.size(open.node))
+        }
+        _ => 0,
+    }
 }
 
 fn write(host: &mut Host, fd: i32, data: &[u8]) -> Result<u64, Errno> {

@@ -6,11 +6,11 @@ use super::{descriptors::Descriptors, errno::*};
 use crate::machine::DriveFile;
 
 /// Bytes all files of a message may have together.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Files, folders and links of a message.
 const MAX_NODES: usize = 1 << 16;
 /// Longest path, in bytes.
-const MAX_PATH_BYTES: usize = 4096;
+pub(super) const MAX_PATH_BYTES: usize = 4096;
 /// Symbolic links followed before a path is given up.
 const MAX_LINKS: usize = 40;
 

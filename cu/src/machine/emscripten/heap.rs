@@ -2,7 +2,10 @@
 
 use wasmtime::{Caller, Linker};
 
-use super::{access::split, pointer::Pointer};
+use super::{
+    access::{charge, split},
+    pointer::Pointer,
+};
 use crate::machine::{HostFailure, host::Host};
 
 const WASM_PAGE_BYTES: u64 = 65_536;
@@ -42,7 +45,7 @@ fn resize<P: Pointer>(mut caller: Caller<'_, Host>, requested: u64) -> wasmtime:
         let pages = new.saturating_sub(old).div_ceil(WASM_PAGE_BYTES);
         match memory.grow(&mut caller, pages) {
             Ok(_) => return Ok(1),
-            // The operator's ceiling is not an answer the guest may see.
+            // Neither the operator's ceiling nor a want of memory is an answer the guest may see.
             Err(error) if error.is::<HostFailure>() => return Err(error),
             Err(_) => {}
         }
@@ -61,6 +64,8 @@ fn copy<P: Pointer>(mut caller: Caller<'_, Host>, to: P, from: P, count: P) -> w
     };
     let (to, from) = (to.address().min(len), from.address().min(len));
     let count = end.min(len).saturating_sub(from).min(len - to);
+    charge(&mut caller, count)?;
+    let (memory, _) = split(&mut caller)?;
     memory.copy_within(from as usize..(from + count) as usize, to as usize);
     Ok(())
 }

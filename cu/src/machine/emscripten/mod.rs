@@ -79,8 +79,8 @@ pub(super) enum Ended {
     Aborted(&'static str),
     #[error("longjmp without a setjmp")]
     LongjmpOutside,
-    #[error("the result has {bytes} bytes, at most {MAX_RESULT_BYTES} are taken")]
-    ResultTooLarge { bytes: usize },
+    #[error("the result has more than the {MAX_RESULT_BYTES} bytes that are taken")]
+    ResultTooLarge,
 }
 
 impl Ended {
@@ -196,9 +196,9 @@ impl<P: Pointer> Handle<P> {
         if result.address() == 0 {
             return Ok(String::new());
         }
-        let text = bytes(store)?.until_nul(result.address())?;
+        let text = bytes(store)?.until_nul(result.address(), MAX_RESULT_BYTES)?;
         if text.len() > MAX_RESULT_BYTES {
-            return Err(Ended::ResultTooLarge { bytes: text.len() }.into());
+            return Err(Ended::ResultTooLarge.into());
         }
         Ok(String::from_utf8_lossy(text).into_owned())
     }

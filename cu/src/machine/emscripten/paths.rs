@@ -4,10 +4,10 @@ use wasmtime::{Caller, Linker};
 
 use super::{
     Ended,
-    access::{Access, split},
+    access::{Access, charge, split},
     descriptors::{O_ACCMODE, negated},
     errno::*,
-    files::{FileSystem, Kind, NodeId, ROOT},
+    files::{FileSystem, Kind, MAX_FILE_BYTES, MAX_PATH_BYTES, NodeId, ROOT},
     pointer::Pointer,
 };
 use crate::machine::host::Host;
@@ -150,10 +150,10 @@ fn at<P: Pointer>(
     step: impl FnOnce(&mut FileSystem, NodeId, &str, &mut u64) -> Result<i32, Errno>,
 ) -> wasmtime::Result<i32> {
     let (memory, host) = split(caller)?;
-    let path = memory.text(path.address())?;
+    let path = memory.text(path.address(), MAX_PATH_BYTES)?;
     let state = &mut host.emscripten;
     let files = state.files.get_or_insert_default();
-    let result = base(files, fd).and_then(|base| step(files, base, &path, &mut state.date));
+    let result = base(files, fd).and_then(|base| step(files, base, &path?, &mut state.date));
     Ok(negated(result))
 }
 
@@ -200,10 +200,10 @@ fn check_open(files: &FileSystem, node: NodeId, flags: i32) -> Result<(), Errno>
 
 fn rename<P: Pointer>(mut caller: Caller<'_, Host>, from_fd: i32, from: P, to_fd: i32, to: P) -> wasmtime::Result<i32> {
     let (memory, _) = split(&mut caller)?;
-    let to = memory.text(to.address())?;
+    let to = memory.text(to.address(), MAX_PATH_BYTES)?;
     at(&mut caller, from_fd, from, |files, from_base, from, date| {
         let to_base = base(files, to_fd)?;
-        files.rename((from_base, from), (to_base, &to), || tick(date)).map(|()| 0)
+        files.rename((from_base, from), (to_base, &to?), || tick(date)).map(|()| 0)
     })
 }
 
@@ -212,9 +212,9 @@ fn read_link<P: Pointer>(mut caller: Caller<'_, Host>, fd: i32, path: P, buffer:
         return Ok(-EINVAL);
     }
     let (memory, host) = split(&mut caller)?;
-    let path = memory.text(path.address())?;
+    let path = memory.text(path.address(), MAX_PATH_BYTES)?;
     let files = host.emscripten.files();
-    let found = base(files, fd).and_then(|base| files.existing(base, &path, false));
+    let found = base(files, fd).and_then(|base| files.existing(base, &path?, false));
     match found.map(|node| &files.node(node).kind) {
         Err(errno) => Ok(-errno),
         Ok(Kind::Link(target)) => {
@@ -232,7 +232,8 @@ fn set_mode(files: &mut FileSystem, node: NodeId, mode: i32, time: u64) {
     node.time = time;
 }
 
-fn truncate(mut caller: Caller<'_, Host>, fd: i32, len: i64) -> i32 {
+fn truncate(mut caller: Caller<'_, Host>, fd: i32, len: i64) -> wasmtime::Result<i32> {
+    charge(&mut caller, u64::try_from(len).unwrap_or(0).min(MAX_FILE_BYTES))?;
     let state = &mut caller.data_mut().emscripten;
     let files = state.files.get_or_insert_default();
     let truncated = (|| {
@@ -244,7 +245,7 @@ fn truncate(mut caller: Caller<'_, Host>, fd: i32, len: i64) -> i32 {
         let node = open.node;
         files.truncate(node, len, tick(&mut state.date)).map(|()| 0)
     })();
-    negated(truncated)
+    Ok(negated(truncated))
 }
 
 fn set_times<P: Pointer>(
@@ -281,9 +282,10 @@ fn set_times<P: Pointer>(
 
 fn stat_at<P: Pointer>(mut caller: Caller<'_, Host>, fd: i32, path: P, buffer: P, flags: i32) -> wasmtime::Result<i32> {
     let (memory, host) = split(&mut caller)?;
-    let path = memory.text(path.address())?;
+    let path = memory.text(path.address(), MAX_PATH_BYTES)?;
     let files = host.emscripten.files();
     let node = base(files, fd).and_then(|base| {
+        let path = path?;
         if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
             return Ok(base);
         }

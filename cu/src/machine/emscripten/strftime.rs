@@ -12,6 +12,8 @@ use crate::machine::host::Host;
 
 /// Longest pattern, in bytes. Each of its conversions grows to some twenty characters at most, or to the zone's name.
 const MAX_PATTERN_BYTES: usize = 1 << 16;
+/// A zone's name is cut here, in bytes.
+const MAX_ZONE_BYTES: usize = 64;
 
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [
@@ -63,7 +65,7 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
 
 fn format_into<P: Pointer>(caller: &mut Caller<'_, Host>, buffer: P, max: P, format: P, tm: P) -> wasmtime::Result<P> {
     let (memory, _) = split(caller)?;
-    let pattern = memory.until_nul(format.address())?;
+    let pattern = memory.until_nul(format.address(), MAX_PATTERN_BYTES)?;
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(Ended::Aborted("strftime: the pattern is too long").into());
     }
@@ -86,7 +88,7 @@ impl Time {
         } else {
             (field(9)?, memory.load_size::<P>(tm.saturating_add(40))?)
         };
-        let zone = if zone == 0 { String::new() } else { memory.text(zone)? };
+        let zone = if zone == 0 { &[] } else { memory.until_nul(zone, MAX_ZONE_BYTES)? };
         Ok(Self {
             second: field(0)?,
             minute: field(1)?,
@@ -97,7 +99,7 @@ impl Time {
             weekday: field(6)?,
             day_of_year: field(7)?,
             offset_seconds,
-            zone: zone.chars().take(64).collect(),
+            zone: String::from_utf8_lossy(&zone[..zone.len().min(MAX_ZONE_BYTES)]).into_owned(),
         })
     }
 

@@ -1,12 +1,12 @@
 //! WeaveDrive's three imports: paths, descriptors and positions (spec 06 §9). They answer at once instead of unwinding the
 //! guest (spec 06 §5.2).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use wasmtime::{Caller, Linker};
 
 use super::{
-    access::{Access, split},
+    access::{Access, charge, split},
     files::{Kind, NodeId},
     pointer::Pointer,
 };
@@ -30,11 +30,10 @@ impl Opened {
 pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap("env", "__asyncjs__weavedrive_open", |mut caller: Caller<'_, Host>, path: P, _mode: P| {
         let (memory, host) = split(&mut caller)?;
-        open(host, memory.until_nul(path.address())?)
+        open(host, memory.until_nul(path.address(), MAX_PATH_BYTES)?)
     })?;
     linker.func_wrap("env", "__asyncjs__weavedrive_read", |mut caller: Caller<'_, Host>, fd: i32, to: P, len: P| {
-        let (memory, host) = split(&mut caller)?;
-        read(host, fd, memory, to.address(), len.address())
+        read(&mut caller, fd, to.address(), len.address())
     })?;
     linker.func_wrap("env", "__asyncjs__weavedrive_close", |mut caller: Caller<'_, Host>, fd: i32| {
         // The guest ignores the answer, so an unknown descriptor is nobody's concern.
@@ -87,16 +86,19 @@ fn open(host: &mut Host, path: &[u8]) -> wasmtime::Result<i32> {
     Ok(state.files().descriptors.open(node, 0).unwrap_or(NOT_FOUND))
 }
 
-fn read(host: &mut Host, fd: i32, memory: &mut [u8], to: u64, len: u64) -> wasmtime::Result<i32> {
-    let files = host.emscripten.files();
+fn read(caller: &mut Caller<'_, Host>, fd: i32, to: u64, len: u64) -> wasmtime::Result<i32> {
+    let files = caller.data_mut().emscripten.files();
     let Ok(open) = files.descriptors.get(fd).cloned() else { return Ok(0) };
     let Kind::Drive { file, whole } = &files.node(open.node).kind else { return Ok(0) };
     let size = file.size();
     // At the end reading starts over, as the reference does after a seek to the end.
     let start = if *whole || open.position >= size { 0 } else { open.position };
     let count = len.min(size - start);
+    let (file, whole) = (Arc::clone(file), *whole);
+    charge(caller, count)?;
+    let (memory, host) = split(caller)?;
     let read = file.read(start, memory.slice_mut(to, count)?).map_err(HostFailure::Halt)? as u64;
-    if !whole && let Ok(open) = files.descriptors.get_mut(fd) {
+    if !whole && let Ok(open) = host.emscripten.files().descriptors.get_mut(fd) {
         open.position = start + read;
     }
     Ok(read as i32)

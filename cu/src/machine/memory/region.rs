@@ -14,15 +14,16 @@ use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use wasmtime::{LinearMemory, Memory, MemoryCreator, MemoryType, Store};
 
 use super::{Image, PAGE_BYTES, dirty::Scanner};
+use crate::machine::HostFailure;
 
 /// Private pages kept after a commit because they will most likely be written again, in bytes. Above it they are given
 /// back, and the image shows through.
 const KEEP_PRIVATE_BYTES: usize = 32 << 20;
 
 thread_local! {
-    /// The memory created last on this thread, on its way from wasmtime's call of [`Creator`] to whoever asked for the
+    /// The memory created last on this thread, or why there is none, on its way from wasmtime's call of [`Creator`] to whoever asked for the
     /// instance.
-    static CREATED: RefCell<Option<Arc<Mapping>>> = const { RefCell::new(None) };
+    static CREATED: RefCell<Option<io::Result<Arc<Mapping>>>> = const { RefCell::new(None) };
 }
 
 /// Address space of one memory: `[0, len)` accessible, the rest of the reservation and the guard not.
@@ -106,7 +107,8 @@ unsafe impl LinearMemory for Owned {
     }
 
     fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
-        Ok(self.0.open(new_size)?)
+        // Told apart from growth that the module's or the engine's maximum forbids.
+        self.0.open(new_size).map_err(|error| HostFailure::System(error).into())
     }
 
     fn as_ptr(&self) -> *mut u8 {
@@ -129,10 +131,17 @@ unsafe impl MemoryCreator for Creator {
         guard_size_in_bytes: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
         let capacity = reserved_size_in_bytes.unwrap_or(minimum).max(minimum).next_multiple_of(PAGE_BYTES);
-        let mapping = Mapping::reserve(minimum, capacity, guard_size_in_bytes).map_err(|error| error.to_string())?;
-        let mapping = Arc::new(mapping);
-        CREATED.set(Some(Arc::clone(&mapping)));
-        Ok(Box::new(Owned(mapping)))
+        match Mapping::reserve(minimum, capacity, guard_size_in_bytes).map(Arc::new) {
+            Ok(mapping) => {
+                CREATED.set(Some(Ok(Arc::clone(&mapping))));
+                Ok(Box::new(Owned(mapping)))
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                CREATED.set(Some(Err(error)));
+                Err(reason)
+            }
+        }
     }
 }
 
@@ -144,10 +153,15 @@ pub(in crate::machine) struct Region {
 impl Region {
     /// The region behind `memory`, which was just instantiated on this thread.
     pub fn created<T>(store: &mut Store<T>, memory: &Memory) -> io::Result<Self> {
-        let mapping = CREATED.take().ok_or_else(|| io::Error::other("no memory was created on this thread"))?;
+        let mapping = CREATED.take().ok_or_else(|| io::Error::other("no memory was created on this thread"))??;
         let region = Self { mapping };
         region.check(store, memory)?;
         Ok(region)
+    }
+
+    /// Why the operating system gave no memory to the instantiation that just failed on this thread, if that was the reason.
+    pub fn refused() -> Option<io::Error> {
+        CREATED.take().and_then(Result::err)
     }
 
     /// Shows `image` in `memory`, which must have its length. Everything that was there is forgotten.
@@ -257,4 +271,18 @@ fn write_back(image: &mut Image, bytes: &[u8], dirty: &[std::ops::Range<usize>])
         image.write_sparse(known, &bytes[known..range.end])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_that_cannot_grow_is_this_computers_failure() {
+        let mut memory = Owned(Arc::new(Mapping::reserve(PAGE_BYTES, 2 * PAGE_BYTES, 0).unwrap()));
+        memory.grow_to(2 * PAGE_BYTES).unwrap();
+        let error = memory.grow_to(3 * PAGE_BYTES).unwrap_err();
+        assert!(matches!(error.downcast::<HostFailure>(), Ok(HostFailure::System(_))));
+        assert_eq!(memory.byte_size(), 2 * PAGE_BYTES);
+    }
 }
