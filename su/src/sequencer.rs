@@ -187,7 +187,8 @@ enum Turn {
     Signing(Ticket, Subject, Assignment),
 }
 
-/// An entry that is signed but not known to be on disk.
+/// An entry that is signed and that a look-up may not find in the store: it is not on disk, or came there while the
+/// look-up was under way.
 #[derive(Debug)]
 struct InFlight {
     nonce: Nonce,
@@ -302,6 +303,7 @@ impl Sequencer {
         let same_content = subject.content().is_some_and(|content| {
             self.contents.contains_key(&content.ordered) || self.contents.contains_key(&content.unordered)
         });
+        self.forget_durable();
         if same_id || known == Some(Known::Message) {
             self.refuse_duplicate(ticket, Refusal::Exists, actions);
             self.next_turn(actions);
@@ -382,16 +384,25 @@ impl Sequencer {
 
     fn became_durable(&mut self, through: Nonce, actions: &mut Vec<Action>) {
         self.durable = self.durable.max(Some(through));
-        while let Some(entry) = self.in_flight.pop_front_if(|entry| entry.nonce <= through) {
+        // A look-up under way may have asked the store before these entries were in it.
+        if !matches!(self.turn, Turn::LookingUp(..)) {
+            self.forget_durable();
+        }
+        while let Some((_, ticket, answer)) = self.answers.pop_front_if(|(nonce, ..)| *nonce <= through) {
+            actions.push(Action::Answer(ticket, answer));
+        }
+    }
+
+    /// Forgets what any look-up from now on finds in the store.
+    fn forget_durable(&mut self) {
+        let durable = self.durable;
+        while let Some(entry) = self.in_flight.pop_front_if(|entry| Some(entry.nonce) <= durable) {
             if let Some(id) = entry.id {
                 self.ids.remove(&id);
             }
             if let Some(content) = entry.content {
                 self.contents.remove(&content);
             }
-        }
-        while let Some((_, ticket, answer)) = self.answers.pop_front_if(|(nonce, ..)| *nonce <= through) {
-            actions.push(Action::Answer(ticket, answer));
         }
     }
 

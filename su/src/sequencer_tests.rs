@@ -11,7 +11,7 @@ const PROCESS: ProcessId = ProcessId::from_bytes([7; 32]);
 #[derive(Debug, Clone)]
 enum Happening {
     Submit(Subject),
-    /// The pool does the piece of work that is due, if any.
+    /// The pool does the piece of work that is due, if any. A look-up is two: asking the store, and telling what it knew.
     Work,
     /// The signature that is due fails.
     SignatureFails,
@@ -33,9 +33,18 @@ struct Entry {
     id: AssignmentId,
 }
 
+/// What a pool thread is about to do.
+#[derive(Debug)]
+enum Work {
+    LookUp(Subject),
+    /// The store was asked; by the time it is told, the store may know more.
+    LookedUp(Option<Known>),
+    Sign(Assignment),
+}
+
 struct World {
     sequencer: Sequencer,
-    work: Option<Action>,
+    work: Option<Work>,
     signed: Vec<Entry>,
     appended: Vec<Entry>,
     durable: usize,
@@ -89,12 +98,12 @@ impl World {
 
     fn work(&mut self, fails: bool) {
         match self.work.take() {
-            Some(Action::LookUp(_, subject)) => {
-                let known = self.look_up(&subject);
+            Some(Work::LookUp(subject)) => self.work = Some(Work::LookedUp(self.look_up(&subject))),
+            Some(Work::LookedUp(known)) => {
                 self.feed(Input::LookedUp { known, now: Timestamp(self.clock), height: BlockHeight(1) });
             }
-            Some(Action::Sign(..)) if fails => self.feed(Input::NotSigned("no".into())),
-            Some(Action::Sign(_, assignment)) => {
+            Some(Work::Sign(_)) if fails => self.feed(Input::NotSigned("no".into())),
+            Some(Work::Sign(assignment)) => {
                 self.counter += 1;
                 let mut id = [0; 32];
                 id[..8].copy_from_slice(&self.counter.to_be_bytes());
@@ -102,7 +111,7 @@ impl World {
                 self.last_signed = Some((assignment, id));
                 self.feed(Input::Signed(id));
             }
-            _ => {}
+            None => {}
         }
     }
 
@@ -116,10 +125,8 @@ impl World {
     fn feed(&mut self, input: Input) {
         for action in self.sequencer.step(input) {
             match action {
-                Action::LookUp(..) | Action::Sign(..) => {
-                    assert!(self.work.is_none(), "two pieces of work at a time");
-                    self.work = Some(action);
-                }
+                Action::LookUp(_, subject) => self.begin(Work::LookUp(subject)),
+                Action::Sign(_, assignment) => self.begin(Work::Sign(assignment)),
                 Action::Store(ticket, nonce) => {
                     let (assignment, id) = self.last_signed.take().unwrap();
                     assert_eq!(assignment.nonce, nonce);
@@ -132,6 +139,11 @@ impl World {
                 }
             }
         }
+    }
+
+    fn begin(&mut self, work: Work) {
+        assert!(self.work.is_none(), "two pieces of work at a time");
+        self.work = Some(work);
     }
 
     fn check_answer(&mut self, ticket: Ticket, answer: &Answer) {
@@ -301,6 +313,30 @@ fn a_duplicate_of_what_is_not_on_disk_yet_is_refused_only_once_it_is() {
     assert_eq!(world.open.len(), 2);
     world.finish();
     assert_eq!(world.appended.len(), 2);
+}
+
+/// The first copy is still in flight when the store is asked about the second, and on disk when the answer comes: the
+/// store did not know it yet, and the sequencer must not have forgotten it already.
+#[test]
+fn a_copy_that_becomes_durable_while_the_store_is_asked_about_another_is_not_forgotten() {
+    let content = Content { ordered: ContentHash("a".into()), unordered: ContentHash("b".into()) };
+    let with_content = |id| Subject::Message { id: MessageId::from_bytes([id; 32]), content: Some(content.clone()) };
+    for (first, second) in [(message(1), message(1)), (with_content(1), with_content(2))] {
+        let mut world = started();
+        world.happen(Happening::Submit(first));
+        world.happen(Happening::Submit(second));
+        while world.signed.is_empty() {
+            world.happen(Happening::Work);
+        }
+        assert!(matches!(world.work, Some(Work::LookUp(_))), "the second has its turn");
+        world.happen(Happening::Work);
+        assert!(matches!(world.work, Some(Work::LookedUp(None))), "the store knows nothing of it");
+        world.happen(Happening::Append);
+        world.happen(Happening::Sync);
+        world.finish();
+        assert_eq!(world.appended.len(), 2, "the process and one copy");
+        world.check_log();
+    }
 }
 
 #[test]

@@ -49,21 +49,40 @@ async fn concurrent_posts_to_several_processes_each_get_one_unbroken_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_copies_posted_at_once_one_is_taken() {
+    const ITEMS: usize = 60;
+    const COPIES: usize = 8;
     let network = Network::start().await;
     let process = network.spawn().await;
-    let item = network.message(process, &[], "once");
-    let answers = join_all((0..20).map(|_| network.su.post("", item.raw().clone()))).await;
-    let mut taken = 0;
-    for answer in answers {
-        if answer.status() == StatusCode::OK {
-            taken += 1;
-        } else {
+    // Half are found by their id, half by their content: copies of pushed messages come from different messengers.
+    let items: Vec<Vec<_>> = (0..ITEMS)
+        .map(|index| {
+            let data = index.to_string();
+            let copy = network.message(process, &[], &data);
+            let pushed = || {
+                let messenger = Signer::generate_ed25519().unwrap();
+                message(&messenger, process, &[("From-Process", "p")], &data)
+            };
+            (0..COPIES).map(|_| if index % 2 == 0 { copy.clone() } else { pushed() }).collect()
+        })
+        .collect();
+    for (index, copies) in items.iter().enumerate() {
+        let answers = join_all(copies.iter().map(|item| network.su.post("", item.raw().clone()))).await;
+        let mut taken = 0;
+        for answer in answers {
+            if answer.status() == StatusCode::OK {
+                taken += 1;
+                continue;
+            }
             assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-            assert!(answer.text().await.unwrap().contains("Message already exists"));
+            let expected = if index % 2 == 0 { "Message already exists" } else { "Deep hash already exists" };
+            let text = answer.text().await.unwrap();
+            assert!(text.contains(expected), "{text}");
         }
+        assert_eq!(taken, 1, "item {index}");
     }
-    assert_eq!(taken, 1);
-    assert_eq!(network.su.log(process).await.len(), 2);
+    let log = network.su.log(process).await;
+    assert_eq!(log.len(), ITEMS + 1);
+    assert_unbroken(process, &log);
     network.stop().await;
 }
 
