@@ -124,6 +124,14 @@ impl Gateway {
     /// # Errors
     /// [`Error::NotFound`] when the gateway does not know the id after all attempts.
     pub async fn raw(&self, id: ItemId) -> Result<Bytes, Error> {
+        self.raw_within(id, MAX_DATA_BYTES).await
+    }
+
+    /// The same, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when the data is larger; no more than `limit` bytes of it were held.
+    pub async fn raw_within(&self, id: ItemId, limit: u64) -> Result<Bytes, Error> {
         let url = join(&self.url, &format!("raw/{id}"))?;
         let again = |error: &Error| error.retryable() || matches!(error, Error::NotFound(_));
         self.attempts
@@ -134,7 +142,7 @@ impl Gateway {
                 if http::is_absent(response.status()) || response.status() == 202 {
                     return Err(Error::NotFound(id));
                 }
-                http::body(response, url.as_str(), MAX_DATA_BYTES).await
+                http::body(response, url.as_str(), limit).await
             })
             .await
     }

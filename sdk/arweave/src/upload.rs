@@ -9,7 +9,7 @@ use holon_protocol::{DataItem, ItemId};
 use reqwest::header::CONTENT_TYPE;
 use url::Url;
 
-use crate::error::{is_transient, quote};
+use crate::error::quote;
 use crate::http::{self, CONNECT_TIMEOUT, MAX_ERROR_BODY_BYTES};
 
 /// Longest silence of the bundler before an upload counts as failed.
@@ -31,12 +31,13 @@ pub enum UploadError {
         /// Why.
         source: reqwest::Error,
     },
-    /// The bundler is busy or broken.
+    /// The bundler is busy or broken, or what answered is not the bundler that is meant: a wrong URL, a proxy, a login.
+    /// That can be put right without changing the item.
     #[error("the bundler could not take {id} now, status {status}: {body}")]
     Unavailable {
         /// The item.
         id: ItemId,
-        /// HTTP status: 429 or 5xx.
+        /// HTTP status: neither a success nor 400, 402 or 403.
         status: u16,
         /// Start of the answer.
         body: String,
@@ -56,7 +57,7 @@ pub enum UploadError {
     Rejected {
         /// The item.
         id: ItemId,
-        /// HTTP status.
+        /// HTTP status: 400 or 403.
         status: u16,
         /// Start of the answer.
         body: String,
@@ -110,7 +111,8 @@ impl Uploader {
         &self.endpoint
     }
 
-    /// Sends one item, once. Known items are a success too.
+    /// Sends one item, once. Any 2xx is a success: known items are answered with 202 or 208. Only 400 and 403 are final
+    /// (spec 03 §7.3).
     pub async fn upload(&self, item: &DataItem) -> Result<(), UploadError> {
         let id = item.id();
         let response = self
@@ -121,19 +123,19 @@ impl Uploader {
             .send()
             .await
             .map_err(|source| UploadError::Network { id, source: source.without_url() })?;
-        let status = response.status().as_u16();
-        if matches!(status, 200 | 201 | 202 | 208) {
+        if response.status().is_success() {
             return Ok(());
         }
+        let status = response.status().as_u16();
         let retry_after = http::retry_after(response.headers());
         let body = match http::read_start(response, MAX_ERROR_BODY_BYTES).await {
             Ok(body) => quote(&body),
             Err(error) => format!("(no text: {error})"),
         };
         Err(match status {
+            400 | 403 => UploadError::Rejected { id, status, body },
             402 => UploadError::PaymentRequired { id, body },
-            status if is_transient(status) => UploadError::Unavailable { id, status, body, retry_after },
-            status => UploadError::Rejected { id, status, body },
+            status => UploadError::Unavailable { id, status, body, retry_after },
         })
     }
 }

@@ -38,6 +38,18 @@ async fn an_unknown_id_is_not_found_after_all_attempts() {
 }
 
 #[tokio::test]
+async fn data_over_the_limit_is_refused_once_and_not_repeated() {
+    let unannounced = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n12345".to_owned();
+    for given in [ok("12345"), unannounced] {
+        let script = Script::start(vec![given]).await;
+        let error = gateway(&script).raw_within(ID, 4).await.unwrap_err();
+        assert!(matches!(error, Error::TooLarge { limit: 4, .. }), "{error}");
+        assert_eq!(gateway(&script).raw_within(ID, 5).await.unwrap(), "12345");
+        assert_eq!(script.asked().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn refusals_are_not_repeated() {
     let script = Script::start(vec![answer("400 Bad Request", "", "no such thing")]).await;
     let error = gateway(&script).raw(ID).await.unwrap_err();
