@@ -21,7 +21,14 @@
 //! * A process has one order: nonces are contiguous, the hash chain is unbroken, timestamps strictly increase.
 //! * Readers see an entry only once a crash cannot lose it. Later entries of the process may be signed meanwhile.
 //! * If the store fails, nothing that came after is acknowledged, posts are refused, and the service stops.
-//! * What is acknowledged reaches Arweave at least once, after restarts too.
+//! * An item gets one position in its process, however many copies come at once; content whose repeats are refused too.
+//! * What is acknowledged is offered to the bundler until it is taken, after restarts too, so that it reaches Arweave at
+//!   least once. Only an outright refusal (400, 403) takes an entry out of the queue; it is kept, counted, and offered
+//!   again at each start. Whether a bundler keeps what it took is not checked.
+//! * Memory is bounded: request bodies together ([`Options::max_body_memory_bytes`]) and each in time, pages, the data of
+//!   assigned items that is hashed.
+//! * 400 says that the request is wrong; 503 that the same request may succeed later, also when the gateway or the
+//!   router cannot be asked.
 //!
 //! # Concurrency
 //!

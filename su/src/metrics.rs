@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -76,6 +77,9 @@ pub struct Metrics {
     registry: holon_unit::metrics::Metrics,
     durations: Family<Labels, Histogram, fn() -> Histogram>,
     save_failures: PlainCounter,
+    refused: Counter,
+    requeued: Counter,
+    upload_failures: Counter,
 }
 
 impl Metrics {
@@ -85,6 +89,7 @@ impl Metrics {
         let durations: Family<Labels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS_MS));
         let save_failures = PlainCounter::default();
+        let (refused, requeued, upload_failures) = (Counter::default(), Counter::default(), Counter::default());
         registry.register(|registry| {
             registry.register(
                 "su_core_metrics_duration_milliseconds",
@@ -92,8 +97,11 @@ impl Metrics {
                 durations.clone(),
             );
             registry.register("message_save_failures", "Entries that could not be stored", save_failures.clone());
+            registry.register("su_settle_refused", "Entries that the bundler refused, kept aside", refused.clone());
+            registry.register("su_settle_requeued", "Refused entries put back into the queue", requeued.clone());
+            registry.register("su_settle_failures", "Uploads that will be repeated", upload_failures.clone());
         });
-        Self { registry, durations, save_failures }
+        Self { registry, durations, save_failures, refused, requeued, upload_failures }
     }
 
     /// Counts one duration.
@@ -104,6 +112,21 @@ impl Metrics {
     /// Counts entries that could not be stored.
     pub fn save_failed(&self, entries: usize) {
         self.save_failures.0.fetch_add(entries as u64, Ordering::Relaxed);
+    }
+
+    /// Counts an entry that the bundler refused.
+    pub fn upload_refused(&self) {
+        self.refused.inc();
+    }
+
+    /// Counts refused entries that are offered again.
+    pub fn requeued(&self, entries: u64) {
+        self.requeued.inc_by(entries);
+    }
+
+    /// Counts an upload that failed and will be repeated.
+    pub fn upload_failed(&self) {
+        self.upload_failures.inc();
     }
 
     /// `GET /metrics`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use holon_protocol::Signer;
 use url::Url;
 
+use crate::api::BodyTimes;
 use crate::check::SizeLimit;
 
 /// Where the scheduler listens unless told otherwise.
@@ -165,6 +166,8 @@ pub struct Options {
     pub max_read_bytes: usize,
     /// Bytes that all request bodies together may hold until they are stored.
     pub max_body_memory_bytes: usize,
+    /// How long a request body may take.
+    pub body_times: BodyTimes,
 }
 
 impl Options {
@@ -191,6 +194,7 @@ impl Options {
             message_size: None,
             max_read_bytes: DEFAULT_MAX_READ_BYTES,
             max_body_memory_bytes: DEFAULT_MAX_BODY_MEMORY_BYTES,
+            body_times: BodyTimes::default(),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Items that are on Arweave already: what must be known before one is assigned, and whether `On-Boot` items exist
 //! (spec 02 §2.2, §2.3).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use holon_arweave::{Gateway, Node};
 use holon_protocol::{DataItem, ItemId, Tags, base64url};
 use reqwest::redirect;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::check;
+use crate::pool::{Pool, PoolEnded};
 use crate::sequencer::Content;
 
 /// Confirmations that a base-layer transaction needs when the process does not say.
@@ -18,6 +21,12 @@ pub const DEFAULT_SETTLEMENT_DEPTH: u64 = 20;
 const LOOKS: u32 = 5;
 /// Pause after the first look, doubling: 1.5 s in all.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Largest data of an item that is assigned while content checks are on, in bytes: it is held while it is hashed.
+pub const MAX_ASSIGNED_BYTES: u64 = 64 << 20;
+/// Items whose data is read at the same time; others wait for their turn.
+const CONCURRENT_READS: usize = 4;
+/// Longest that reading an item's data may take, waiting for a turn included.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest the router may take.
 const ROUTER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,9 +63,60 @@ pub enum PublishedError {
     /// The router does not answer.
     #[error("Unable to check router")]
     Router,
-    /// The gateway does not answer.
-    #[error("the gateway could not be asked: {0}")]
-    Gateway(#[from] holon_arweave::Error),
+    /// The gateway cannot be asked, or has no usable answer.
+    #[error("the gateway could not be asked about this item; try again later")]
+    Gateway(#[source] holon_arweave::Error),
+    /// The gateway refuses this item.
+    #[error("the gateway refuses to serve this item")]
+    RefusedByGateway(#[source] holon_arweave::Error),
+    /// The data is too large to be hashed.
+    #[error("the data of {id} is larger than {MAX_ASSIGNED_BYTES} bytes; it cannot be checked for repeated content")]
+    TooLarge {
+        /// The item.
+        id: ItemId,
+    },
+    /// The data did not arrive in time.
+    #[error("the data of this item could not be read within {} s; try again later", READ_TIMEOUT.as_secs())]
+    Late,
+    /// No thread is left to hash the data.
+    #[error(transparent)]
+    Stopping(#[from] PoolEnded),
+}
+
+impl PublishedError {
+    /// Whether the same request may succeed later: nothing is known about the item, because nobody could be asked.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Router | Self::Gateway(_) | Self::Late | Self::Stopping(_) => true,
+            Self::NotFound
+            | Self::Confirmations { .. }
+            | Self::Malformed { .. }
+            | Self::OnBoot
+            | Self::OtherScheduler
+            | Self::RefusedByGateway(_)
+            | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
+impl From<holon_arweave::Error> for PublishedError {
+    fn from(error: holon_arweave::Error) -> Self {
+        match error {
+            holon_arweave::Error::NotFound(_) => Self::NotFound,
+            error if is_answer(&error) => Self::RefusedByGateway(error),
+            error => Self::Gateway(error),
+        }
+    }
+}
+
+/// Whether an error is what the gateway says about the item, and not a gateway that cannot be asked.
+fn is_answer(error: &holon_arweave::Error) -> bool {
+    use holon_arweave::Error;
+    match error {
+        Error::NotFound(_) | Error::TooLarge { .. } => true,
+        Error::Status { .. } => !error.retryable(),
+        Error::Options(_) | Error::Network { .. } | Error::Malformed { .. } | Error::GraphQl { .. } => false,
+    }
 }
 
 /// Access to what is published; cheap to clone.
@@ -65,15 +125,27 @@ pub struct Published {
     gateway: Gateway,
     on_boot: Vec<Gateway>,
     router: Option<(Url, reqwest::Client)>,
+    pool: Pool,
+    reads: Arc<Semaphore>,
 }
 
 impl Published {
     /// `gateway` answers everything but `On-Boot`, for which any of `on_boot` suffices. `router`, when given, is asked
-    /// whether a new process belongs here.
-    pub fn new(gateway: Gateway, on_boot: Vec<Gateway>, router: Option<Url>) -> Result<Self, reqwest::Error> {
+    /// whether a new process belongs here. Data is hashed on `pool`.
+    pub fn new(
+        gateway: Gateway,
+        on_boot: Vec<Gateway>,
+        router: Option<Url>,
+        pool: Pool,
+    ) -> Result<Self, reqwest::Error> {
         let client = || reqwest::Client::builder().redirect(redirect::Policy::none()).timeout(ROUTER_TIMEOUT).build();
         let router = router.map(|url| client().map(|client| (url, client))).transpose()?;
-        Ok(Self { gateway, on_boot, router })
+        Ok(Self { gateway, on_boot, router, pool, reads: Arc::new(Semaphore::new(CONCURRENT_READS)) })
+    }
+
+    /// Checks that a data item is published.
+    pub async fn exists(&self, id: ItemId) -> Result<(), PublishedError> {
+        self.node(id).await.map(drop)
     }
 
     /// The content of a published data item, for the dedupe check.
@@ -81,11 +153,23 @@ impl Published {
         let node = self.node(id).await?;
         let field = |field, text: &str| base64url::decode(text).map_err(|_| PublishedError::Malformed { id, field });
         let (target, anchor) = (field("recipient", &node.recipient)?, field("anchor", &node.anchor)?);
-        let data = self.gateway.raw(id).await.map_err(|error| match error {
-            holon_arweave::Error::NotFound(_) => PublishedError::NotFound,
-            error => error.into(),
-        })?;
-        Ok(check::content(&target, &anchor, &node.tags, &data))
+        let hash = async {
+            // The semaphore is never closed.
+            let permit = self.reads.clone().acquire_owned().await.map_err(|_| PublishedError::Late)?;
+            let data = match self.gateway.raw_within(id, MAX_ASSIGNED_BYTES).await {
+                Err(holon_arweave::Error::TooLarge { .. }) => return Err(PublishedError::TooLarge { id }),
+                data => data?,
+            };
+            let hash = move || {
+                let content = check::content(&target, &anchor, &node.tags, &data);
+                // Others may read only once this data is gone.
+                drop(data);
+                drop(permit);
+                content
+            };
+            Ok(self.pool.run(hash).await?)
+        };
+        tokio::time::timeout(READ_TIMEOUT, hash).await.unwrap_or(Err(PublishedError::Late))
     }
 
     async fn node(&self, id: ItemId) -> Result<Node, PublishedError> {
@@ -117,22 +201,31 @@ impl Published {
             && on_boot != "Data"
         {
             let id = on_boot.parse().map_err(|_| PublishedError::OnBoot)?;
-            if !self.exists(id).await {
+            if !self.is_known(id).await? {
                 return Err(PublishedError::OnBoot);
             }
         }
         self.ask_router(process.id()).await
     }
 
-    async fn exists(&self, id: ItemId) -> bool {
+    /// Whether any gateway has an `On-Boot` item. Fails only when none of them could be asked.
+    async fn is_known(&self, id: ItemId) -> Result<bool, PublishedError> {
+        let (mut answered, mut failure) = (false, None);
         for gateway in &self.on_boot {
             match gateway.exists(id).await {
-                Ok(true) => return true,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%id, %error, "a gateway could not be asked for an On-Boot item"),
+                Ok(true) => return Ok(true),
+                Ok(false) => answered = true,
+                Err(error) => {
+                    tracing::warn!(%id, %error, gateway = %gateway.url(), "a gateway does not tell about an On-Boot item");
+                    answered |= is_answer(&error);
+                    failure = Some(error);
+                }
             }
         }
-        false
+        match failure {
+            Some(error) if !answered => Err(PublishedError::Gateway(error)),
+            _ => Ok(false),
+        }
     }
 
     async fn ask_router(&self, process: ItemId) -> Result<(), PublishedError> {

@@ -116,14 +116,15 @@ impl Service {
 
         let access = start_access(&options, &tasks)?;
         tasks.spawn("height", height::follow(tip, scheduler.clone(), tasks.stopping()));
-        let settler = Settler::new(scheduler.clone(), readers.clone(), uploader, options.cache_url.clone())?;
+        let settler =
+            Settler::new(scheduler.clone(), readers.clone(), uploader, options.cache_url.clone(), metrics.clone())?;
         tasks.spawn("settle", settler.run(tasks.stopping()));
 
         let address = options.wallet.address();
         let api = Api {
             reader: Reader::new(scheduler.clone(), metrics.clone(), options.max_read_bytes),
             scheduler,
-            published: published(&options, base)?,
+            published: published(&options, base, readers.clone())?,
             pool,
             readers,
             rules: Rules {
@@ -132,7 +133,7 @@ impl Service {
                 size: options.message_size.clone(),
             },
             access,
-            bodies: Bodies::new(options.max_body_memory_bytes),
+            bodies: Bodies::new(options.max_body_memory_bytes, options.body_times),
             metrics: options.metrics.then_some(metrics),
             idempotent: options.idempotent_posts,
         };
@@ -147,7 +148,7 @@ impl Service {
     }
 }
 
-fn published(options: &Options, base: Url) -> Result<Published, Error> {
+fn published(options: &Options, base: Url, pool: Pool) -> Result<Published, Error> {
     let gateway = |url: Url| {
         let graphql = options.graphql_url.clone().or_else(|| Some(options.gateway_url.clone()));
         Gateway::new(GatewayOptions { graphql, retries: GATEWAY_ATTEMPTS, ..GatewayOptions::new(url) })
@@ -156,7 +157,7 @@ fn published(options: &Options, base: Url) -> Result<Published, Error> {
         [] => vec![gateway(options.gateway_url.clone())?],
         urls => urls.iter().cloned().map(gateway).collect::<Result<_, _>>()?,
     };
-    Ok(Published::new(gateway(base)?, on_boot, options.router_url.clone())?)
+    Ok(Published::new(gateway(base)?, on_boot, options.router_url.clone(), pool)?)
 }
 
 fn start_access(options: &Options, tasks: &Tasks) -> Result<Access, Error> {

@@ -1,9 +1,14 @@
 //! Getting the log onto Arweave: a durable queue of entries, uploaded at least once (spec 02 §5.3, spec 03 §7.3).
 //!
 //! Every stored entry joins the queue in the same write. One task walks the queue from its oldest entry, a few uploads at
-//! a time; what succeeds leaves it, what fails for good is kept aside with the reason, everything else stays and is
-//! tried again on the next walk, after a pause that doubles up to [`MAX_PAUSE`]. A restart begins with whatever is in
-//! the queue. The task ends when the service stops; an upload cut short by that is repeated after the restart.
+//! a time; what succeeds leaves it, everything that fails stays and is tried again on a later walk, after a pause that
+//! doubles up to [`MAX_PAUSE`]. A walk that gets nowhere ends early; the next one begins behind it, so that entries that
+//! cannot be uploaded never keep others from it.
+//!
+//! What the bundler refuses outright (400, 403) is kept aside with the reason, not forgotten: the refusal may be the
+//! fault of a wrong configuration, so each start puts it back into the queue and offers it once more. A restart begins
+//! with whatever is in the queue. The task ends when the service stops; an upload cut short by that is repeated after
+//! the restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +23,7 @@ use url::Url;
 
 use crate::assignment::sign_container;
 use crate::log::{EntryKind, StoreError, Unsettled, Write};
+use crate::metrics::Metrics;
 use crate::pool::{Pool, PoolEnded};
 use crate::scheduler::{Scheduler, WriterEnded};
 
@@ -25,6 +31,8 @@ use crate::scheduler::{Scheduler, WriterEnded};
 pub const CONCURRENT_UPLOADS: usize = 8;
 /// Entries taken from the queue at once.
 pub const WINDOW: usize = 256;
+/// Most refused entries that are offered again at a start; those that were refused first go first.
+pub const MAX_REQUEUED: usize = 65_536;
 /// Pause after a walk with failures, at first.
 pub const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
@@ -52,6 +60,7 @@ pub struct Settler {
     pool: Pool,
     uploader: Uploader,
     cache: Option<Arc<Cache>>,
+    metrics: Metrics,
 }
 
 struct Cache {
@@ -69,10 +78,12 @@ enum Job {
 
 /// How a walk through the queue ended.
 enum Walk {
-    /// Nothing is left to do.
+    /// The queue is empty, but for what is not on disk yet.
     Done,
-    /// Something failed and stays.
+    /// The end was reached and something stays.
     Failed,
+    /// Nothing of a whole window could be uploaded: the next walk begins at this place.
+    Stuck(u64),
 }
 
 impl Settler {
@@ -82,6 +93,7 @@ impl Settler {
         pool: Pool,
         uploader: Uploader,
         cache: Option<Url>,
+        metrics: Metrics,
     ) -> Result<Self, reqwest::Error> {
         let cache = match cache {
             None => None,
@@ -92,24 +104,32 @@ impl Settler {
                 Some(Arc::new(Cache { endpoint, client }))
             }
         };
-        Ok(Self { scheduler, pool, uploader, cache })
+        Ok(Self { scheduler, pool, uploader, cache, metrics })
     }
 
     /// Works until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pause = MIN_PAUSE;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.requeue() => {}
+        }
+        let (mut pause, mut from) = (MIN_PAUSE, 0);
         loop {
             let walk = tokio::select! {
                 () = stop.cancelled() => return,
-                walk = self.walk() => walk,
+                walk = self.walk(from) => walk,
             };
+            let began = from;
+            from = if let Walk::Stuck(next) = walk { next } else { 0 };
             let wait = async {
                 match walk {
+                    // What lies before the place where it began comes next.
+                    Walk::Done if began > 0 => {}
                     Walk::Done => {
                         pause = MIN_PAUSE;
                         self.scheduler.became_durable().await;
                     }
-                    Walk::Failed => {
+                    Walk::Failed | Walk::Stuck(_) => {
                         tokio::time::sleep(pause).await;
                         pause = (pause * 2).min(MAX_PAUSE);
                     }
@@ -122,9 +142,40 @@ impl Settler {
         }
     }
 
-    /// Goes once through the queue.
-    async fn walk(&self) -> Walk {
-        let (mut from, mut walk) = (0, Walk::Done);
+    /// Puts back into the queue what was refused before.
+    async fn requeue(&self) {
+        let mut requeued = 0;
+        while requeued < MAX_REQUEUED {
+            let store = self.scheduler.store().clone();
+            let refused = match self.pool.run(move || store.unsettleable(WINDOW)).await {
+                Ok(Ok(refused)) => refused,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "refused entries cannot be read; they stay aside until the next start");
+                    break;
+                }
+                Err(PoolEnded) => break,
+            };
+            let Some((_, reason)) = refused.first() else { break };
+            if requeued == 0 {
+                tracing::warn!(%reason, "entries that were refused before are offered to the bundler again");
+            }
+            let count = refused.len();
+            // At the same time, so that they share syncs.
+            let writes = refused.into_iter().map(|(entry, _)| self.scheduler.write(Write::Requeued(entry.sequence)));
+            if futures_util::future::try_join_all(writes).await.is_err() {
+                break;
+            }
+            requeued += count;
+            self.metrics.requeued(count as u64);
+        }
+        if requeued > 0 {
+            tracing::info!(requeued, "refused entries are in the queue again");
+        }
+    }
+
+    /// Goes through the queue from this place on.
+    async fn walk(&self, mut from: u64) -> Walk {
+        let mut walk = Walk::Done;
         loop {
             let store = self.scheduler.store().clone();
             let window = match self.pool.run(move || store.unsettled(from, WINDOW)).await {
@@ -147,9 +198,12 @@ impl Settler {
             if failed > 0 {
                 walk = Walk::Failed;
             }
-            // Everything fails: the uploader is away, the rest of the queue will not fare better.
-            if failed == size || outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotYet)) {
+            if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotYet)) {
                 return walk;
+            }
+            // Everything fails: the uploader is away, and the rest of the queue would hardly fare better.
+            if failed == size {
+                return if size < WINDOW { walk } else { Walk::Stuck(from) };
             }
         }
     }
@@ -166,10 +220,12 @@ impl Settler {
                     SettleError::Store(_) | SettleError::Writer(_) | SettleError::Pool(_) => false,
                 };
                 if !forever {
+                    self.metrics.upload_failed();
                     tracing::warn!(%process, %nonce, %error, "upload failed; it will be repeated");
                     return Outcome::Failed;
                 }
-                tracing::error!(%process, %nonce, %error, "upload refused; the entry stays in the log only");
+                self.metrics.upload_refused();
+                tracing::error!(%process, %nonce, %error, "upload refused; it is kept aside until the next start");
                 let kept = self.scheduler.write(Write::Unsettleable(sequence, error.to_string())).await;
                 if kept.is_ok() { Outcome::Settled } else { Outcome::Failed }
             }

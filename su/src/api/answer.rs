@@ -1,4 +1,5 @@
-//! The one place where errors become HTTP answers (spec 02 §1): 400 with `{"error"}` for what the client can change.
+//! The one place where errors become HTTP answers (spec 02 §1): 400 with `{"error"}` for what the client can change,
+//! 503 for what may pass on its own, such as a gateway or router that cannot be asked.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
@@ -94,9 +95,8 @@ impl From<PublishedError> for Failure {
     fn from(error: PublishedError) -> Self {
         if let PublishedError::Gateway(error) = &error {
             tracing::warn!(%error, "the gateway could not be asked");
-            return Self::bad_request("the gateway could not be asked about this item; try again later");
         }
-        Self::bad_request(error.to_string())
+        if error.retryable() { Self::unavailable(error.to_string()) } else { Self::bad_request(error.to_string()) }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::published::Published;
 use crate::reader::Reader;
 use crate::scheduler::Scheduler;
 
-pub use self::body::{Bodies, MAX_BODY_BYTES};
+pub use self::body::{Bodies, BodyTimes, MAX_BODY_BYTES};
 pub use self::query::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// Longest a post waits for its position to be durable. It may still get one later.
@@ -44,7 +44,7 @@ pub struct Api {
     pub rules: Rules,
     /// Warm-up and allow-lists.
     pub access: Access,
-    /// Memory of request bodies.
+    /// Memory and time of request bodies.
     pub bodies: Bodies,
     /// Series, when they are served.
     pub metrics: Option<Metrics>,

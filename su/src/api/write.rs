@@ -88,8 +88,11 @@ async fn assign_published(
     let content = if query.base_layer {
         api.published.settled(item, process_item.tags()).await?;
         None
+    } else if api.rules.content_checks {
+        Some(api.published.content(item).await?)
     } else {
-        Some(api.published.content(item).await?).filter(|_| api.rules.content_checks)
+        api.published.exists(item).await?;
+        None
     };
     let subject = Subject::Assigned { id: item.into(), content, exclude: query.exclude.clone() };
     Ok(submit(api, Request { process, subject, item: None, memory: None }).await?)

@@ -149,6 +149,10 @@ fn the_settle_queue_keeps_order_over_restarts(backend: &dyn Reopen) {
     assert_eq!(kept, [(Unsettled { sequence: all[3].sequence, process: B, nonce: Nonce(0) }, "no".into())]);
     store.append(&[entry(B, 1, EntryKind::Message)]).unwrap();
     assert_eq!(queue(store.as_ref()), [(A, 1), (A, 2), (B, 1)], "a new entry never takes an old one's place");
+    store.append(&[Write::Requeued(all[3].sequence), Write::Requeued(all[0].sequence)]).unwrap();
+    assert_eq!(queue(store.as_ref()), [(A, 1), (A, 2), (B, 0), (B, 1)], "what was refused is back in its place");
+    assert_eq!(store.unsettled(all[3].sequence, 1).unwrap(), all[3..]);
+    assert!(store.unsettleable(10).unwrap().is_empty());
 }
 
 fn containers_are_kept(backend: &dyn Reopen) {

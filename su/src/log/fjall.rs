@@ -23,6 +23,9 @@ use super::record::{content_key, decode, decode_unsettled, encode, id_key, nonce
 use super::{EntryKind, LogStore, Record, StoreError, Unsettled, Write};
 use crate::sequencer::{ContentHash, Head};
 
+/// Bytes of process ‖ nonce.
+const POSITION_BYTES: usize = 40;
+
 impl From<fjall::Error> for StoreError {
     fn from(error: fjall::Error) -> Self {
         Self::Backend(error.to_string())
@@ -127,6 +130,16 @@ impl LogStore for FjallLog {
                         batch.remove(&self.settle, key);
                     }
                 }
+                Write::Requeued(sequence) => {
+                    let key = sequence.to_be_bytes();
+                    if let Some(value) = self.refused.get(key)? {
+                        let position = value
+                            .get(..POSITION_BYTES)
+                            .ok_or_else(|| StoreError::Corrupt(format!("refused entry {sequence}")))?;
+                        batch.insert(&self.settle, key, position);
+                        batch.remove(&self.refused, key);
+                    }
+                }
             }
         }
         Ok(batch.commit()?)
@@ -204,7 +217,7 @@ impl LogStore for FjallLog {
         for entry in self.refused.iter().take(limit) {
             let (key, value) = entry.into_inner()?;
             let sequence = number(&key).ok_or_else(|| StoreError::Corrupt("settle queue key".into()))?;
-            let reason = String::from_utf8_lossy(value.get(40..).unwrap_or_default()).into_owned();
+            let reason = String::from_utf8_lossy(value.get(POSITION_BYTES..).unwrap_or_default()).into_owned();
             entries.push((decode_unsettled(sequence, &value)?, reason));
         }
         Ok(entries)

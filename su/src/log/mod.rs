@@ -91,8 +91,10 @@ pub enum Write {
     },
     /// An entry has reached Arweave; it leaves the settle queue.
     Settled(u64),
-    /// An entry will never reach Arweave on its own; it leaves the queue and is kept aside with the reason.
+    /// The bundler refused an entry; it leaves the queue and is kept aside with the reason.
     Unsettleable(u64, String),
+    /// An entry that was kept aside goes back to its place in the queue.
+    Requeued(u64),
 }
 
 /// An entry that has still to reach Arweave.
@@ -147,7 +149,7 @@ pub trait LogStore: Send + Sync + 'static {
     /// The settle queue from this place on, oldest first, at most `limit` entries.
     fn unsettled(&self, from: u64, limit: usize) -> Result<Vec<Unsettled>, StoreError>;
 
-    /// What was refused for good and why, oldest first, at most `limit` entries.
+    /// What was refused and why, oldest first, at most `limit` entries.
     fn unsettleable(&self, limit: usize) -> Result<Vec<(Unsettled, String)>, StoreError>;
 
     /// The first position in `first..=last` whose timestamp is later than `after`, if any.

@@ -1,12 +1,10 @@
 //! Allow-lists and the router check, all off unless configured (spec 02 §2). The lists are items on the local Arweave.
 
-use std::io::{Read, Write};
-
 use holon_protocol::{DataItem, Signer};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::network::{Network, Scheduler, Weave, client, eventually, listener};
+use crate::network::{Network, Scheduler, Weave, client, eventually, nowhere, stub};
 
 async fn publish(weave: &Weave, list: &Value) -> Url {
     let item = DataItem::builder().data(list.to_string()).sign(&Signer::generate_ed25519().unwrap()).unwrap();
@@ -84,22 +82,17 @@ async fn only_listed_processes_are_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_may_say_that_a_process_belongs_elsewhere() {
     // A router is any HTTP server that redirects; this one redirects everything.
-    let router = listener();
-    let elsewhere: Url = format!("http://{}/", router.local_addr().unwrap()).parse().unwrap();
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = router.accept() {
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(
-                b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-            );
-        }
+    let elsewhere = stub(|_, _| {
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            .into()
     });
-    let nowhere: Url = format!("http://{}/", listener().local_addr().unwrap()).parse().unwrap();
-    for (router, error) in [(elsewhere, "Process does not belong on this SU"), (nowhere, "Unable to check router")] {
+    for (router, status, error) in
+        [(elsewhere, 400, "Process does not belong on this SU"), (nowhere(), 503, "Unable to check router")]
+    {
         let network = Network::start_with(|options| options.router_url = Some(router)).await;
         let process = network.process(&[]);
         let answer = network.su.post("", process.raw().clone()).await;
-        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.status(), status);
         assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "error": error }));
         assert_eq!(network.su.get(&format!("/{}", process.id())).await.status(), 400, "nothing was written");
         network.stop().await;

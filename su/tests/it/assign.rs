@@ -4,7 +4,7 @@ use holon_protocol::{DataItem, ItemId, Signer, Tags};
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::network::{Network, assert_unbroken, client, eventually, taken};
+use crate::network::{Network, assert_unbroken, client, eventually, nowhere, reply, stub, taken};
 
 fn published(network: &Network, data: &str) -> DataItem {
     DataItem::builder().tag("App", "x").data(data.to_owned()).sign(&network.user).unwrap()
@@ -115,4 +115,80 @@ async fn too_many_exclusions_for_an_item_are_refused_and_consume_no_position() {
     network.su.schedule(&network.message(process, &[], "next")).await;
     assert_unbroken(process, &network.su.log(process).await);
     network.stop().await;
+}
+
+/// A network whose data comes from a gateway that gives `answer` to everything but `/info`.
+async fn data_from(answer: String, change: impl FnOnce(&mut holon_su::Options)) -> Network {
+    let gateway = stub(move |request, _| match request {
+        "GET /info HTTP/1.1" => reply("200 OK", r#"{"height":1500000,"current":"x","network":"n"}"#),
+        _ => answer.clone(),
+    });
+    Network::start_with(|options| {
+        options.arweave_url = Some(gateway);
+        change(options);
+    })
+    .await
+}
+
+/// Status and error of an assignment of a published item.
+async fn refusal(network: &Network) -> (u16, String) {
+    let process = network.spawn().await;
+    let item = published(network, "x");
+    network.weave.publish(&item).await;
+    let answer = network.su.assign(process, item.id(), "").await;
+    let status = answer.status().as_u16();
+    (status, answer.json::<Value>().await.unwrap()["error"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_too_large_to_be_hashed_is_refused_before_it_is_read() {
+    let size = holon_su::published::MAX_ASSIGNED_BYTES + 1;
+    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {size}\r\n\r\nthe start");
+    let network = data_from(answer, |_| {}).await;
+    let (status, error) = refusal(&network).await;
+    assert_eq!(status, 400);
+    assert!(error.contains("larger than 67108864 bytes"), "{error}");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_is_not_read_at_all_when_content_checks_are_off() {
+    let network = data_from(reply("500 Broken", ""), |options| options.content_checks = false).await;
+    let process = network.spawn().await;
+    let item = published(&network, "x");
+    network.weave.publish(&item).await;
+    taken(network.su.assign(process, item.id(), "").await).await;
+    let unknown = network.su.assign(process, ItemId::from_bytes([5; 32]), "").await;
+    assert_eq!(unknown.status(), StatusCode::BAD_REQUEST);
+    assert!(unknown.text().await.unwrap().contains("Transaction not found"));
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_cannot_be_asked_is_no_verdict_on_the_item() {
+    for (answer, expected) in
+        [("500 Broken", 503), ("429 Slow", 503), ("404 Not Found", 400), ("451 Unavailable For Legal Reasons", 400)]
+    {
+        let network = data_from(reply(answer, ""), |_| {}).await;
+        let (status, error) = refusal(&network).await;
+        assert_eq!(status, expected, "{answer}: {error}");
+        network.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_on_boot_item_is_unknown_only_if_some_gateway_says_so() {
+    let absent = || stub(|_, _| "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".into());
+    for (gateways, expected) in [
+        (vec![nowhere(), nowhere()], StatusCode::SERVICE_UNAVAILABLE),
+        (vec![nowhere(), absent()], StatusCode::BAD_REQUEST),
+        (vec![absent(), nowhere()], StatusCode::BAD_REQUEST),
+    ] {
+        let network = Network::start_with(|options| options.on_boot_urls = gateways).await;
+        let process = network.process(&[("On-Boot", &ItemId::from_bytes([3; 32]).to_string())]);
+        let answer = network.su.post("", process.raw().clone()).await;
+        assert_eq!(answer.status(), expected);
+        assert_eq!(network.su.get(&format!("/{}", process.id())).await.status(), 400, "nothing was written");
+        network.stop().await;
+    }
 }

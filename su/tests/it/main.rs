@@ -4,6 +4,7 @@
 
 mod access;
 mod assign;
+mod bodies;
 mod durability;
 mod network;
 mod order;

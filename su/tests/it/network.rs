@@ -1,6 +1,7 @@
 //! A local Arweave and a scheduler on it, and what tests ask of them.
 
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use holon_arweave::{Gateway, GatewayOptions, Uploader};
@@ -164,6 +165,13 @@ impl Scheduler {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// The value of a series without labels.
+    pub async fn series(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").await.text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is missing: {text}")).parse().unwrap()
+    }
+
     pub async fn page(&self, process: ProcessId, query: &str) -> wire::Page {
         serde_json::from_value(self.json(&format!("/{process}?process-id={process}{query}")).await).unwrap()
     }
@@ -187,6 +195,48 @@ impl Scheduler {
             }
         }
     }
+}
+
+/// A server for answers that the real one does not give on demand. `answer` gets the request line and the body, and
+/// returns the whole answer.
+pub fn stub(answer: impl Fn(&str, &[u8]) -> String + Send + 'static) -> Url {
+    let listener = listener();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that goes away is none of its business.
+            let _ = serve(stream, &answer);
+        }
+    });
+    url
+}
+
+fn serve(mut stream: TcpStream, answer: &impl Fn(&str, &[u8]) -> String) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let (mut request, mut length) = (String::new(), 0);
+    reader.read_line(&mut request)?;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.trim().to_ascii_lowercase().split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    stream.write_all(answer(request.trim(), &body).as_bytes())
+}
+
+/// An answer of [`stub`].
+pub fn reply(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Where nobody listens.
+pub fn nowhere() -> Url {
+    format!("http://{}/", listener().local_addr().unwrap()).parse().unwrap()
 }
 
 /// The id in a success.
