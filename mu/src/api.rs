@@ -1,17 +1,18 @@
 //! The routes (spec 04 §1): parse, call, answer. Nothing redirects: Node clients cannot replay a binary body.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::Duration;
+mod body;
 
-use actix_web::http::header::CONTENT_LENGTH;
-use actix_web::web::{self, Bytes, Data, Path, Payload};
+use std::borrow::Cow;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{self, Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use holon_protocol::{ItemId, ProcessId};
 use holon_unit::ApiError;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::form_urlencoded;
+
+pub use body::{Bodies, MAX_ITEM_BYTES};
 
 use crate::crank::outgoing::{Assign, is_exclude_field};
 use crate::cron::Cron;
@@ -20,12 +21,8 @@ use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::push::Pusher;
 
-/// Largest item taken, in bytes.
-pub const MAX_ITEM_BYTES: usize = 10 * 1024 * 1024;
-/// Memory for bodies of requests that are not answered yet, in KiB.
-pub const MAX_BODIES_KIB: usize = 512 * 1024;
-/// Longest a body may take to arrive.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Memory for bodies of requests that are not answered yet, in bytes.
+pub const MAX_BODIES_BYTES: usize = 512 * 1024 * 1024;
 /// Most fields an `exclude` parameter may name.
 pub const MAX_EXCLUDE_FIELDS: usize = 32;
 
@@ -40,19 +37,20 @@ pub struct Api {
     pub pusher: Pusher,
     /// Counters.
     pub metrics: Metrics,
-    /// Memory for bodies, a permit for each KiB.
-    pub bodies: Arc<Semaphore>,
+    /// Memory for bodies.
+    pub bodies: Bodies,
 }
 
 /// Adds the routes.
 pub fn routes(config: &mut web::ServiceConfig, api: Api) {
+    let resource = |path: &str| web::resource(path).default_service(web::to(wrong_method));
     config
         .app_data(Data::new(api))
-        .service(web::resource("/").route(web::get().to(home)).route(web::post().to(post)))
-        .service(web::resource("/health").route(web::get().to(health)))
-        .service(web::resource("/metrics").route(web::get().to(metrics)))
-        .service(web::resource("/monitor/{process}").route(web::post().to(monitor)).route(web::delete().to(unmonitor)))
-        .service(web::resource("/push/{message}/{number}").route(web::post().to(push)))
+        .service(resource("/").route(web::get().to(home)).route(web::post().to(post)))
+        .service(resource("/health").route(web::get().to(health)))
+        .service(resource("/metrics").route(web::get().to(metrics)))
+        .service(resource("/monitor/{process}").route(web::post().to(monitor)).route(web::delete().to(unmonitor)))
+        .service(resource("/push/{message}/{number}").route(web::post().to(push)))
         .default_service(web::to(nowhere));
 }
 
@@ -82,25 +80,11 @@ fn text(body: &'static str) -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(body)
 }
 
-/// Reads a body, whatever its content type. Keep the permit until the request is answered.
-async fn body(api: &Api, request: &HttpRequest, payload: Payload) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let kib = length.unwrap_or(MAX_ITEM_BYTES).min(MAX_ITEM_BYTES).div_ceil(1024);
-    let permits = u32::try_from(kib).unwrap_or(u32::MAX);
-    let permit = Arc::clone(&api.bodies).acquire_many_owned(permits).await.map_err(|_| Refusal::Stopping)?;
-    let read = tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_ITEM_BYTES)).await;
-    match read.map_err(|_| Refusal::Slow(BODY_TIMEOUT.as_secs()))? {
-        Ok(Ok(body)) => Ok((body, permit)),
-        Ok(Err(error)) => Err(Refusal::Invalid(format!("the body cannot be read: {error}"))),
-        Err(_) => Err(Refusal::TooLarge(MAX_ITEM_BYTES)),
-    }
-}
-
 async fn post(api: Data<Api>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let parameters = Parameters::of(&request);
     let (message, id) = match (parameters.filled("process-id"), parameters.filled("assign")) {
         (None, None) => {
-            let (body, _permit) = body(&api, &request, payload).await?;
+            let (body, _permit) = api.bodies.read(&request, payload).await?;
             ("Processing DataItem", api.ingest.item(body).await?)
         }
         (Some(process), Some(assign)) => {
@@ -143,7 +127,7 @@ async fn monitor(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let process: ProcessId = id("the process in the path", &path)?;
-    let (body, _permit) = body(&api, &request, payload).await?;
+    let (body, _permit) = api.bodies.read(&request, payload).await?;
     api.cron.monitor(process, body).await?;
     Ok(text("Monitoring process"))
 }
@@ -155,7 +139,7 @@ async fn unmonitor(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let process: ProcessId = id("the process in the path", &path)?;
-    let (body, _permit) = body(&api, &request, payload).await?;
+    let (body, _permit) = api.bodies.read(&request, payload).await?;
     api.cron.unmonitor(process, body).await?;
     Ok(text("Process deleted"))
 }
@@ -200,4 +184,8 @@ async fn metrics(api: Data<Api>) -> HttpResponse {
 
 async fn nowhere() -> Result<HttpResponse, ApiError> {
     Err(ApiError::not_found("there is no such route"))
+}
+
+async fn wrong_method() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method"))
 }

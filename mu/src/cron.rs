@@ -93,15 +93,20 @@ impl Cron {
     /// `POST /monitor/{process}`; monitoring twice is the same as once.
     pub async fn monitor(&self, path: ProcessId, body: Bytes) -> Result<(), Refusal> {
         self.authorise(path, body).await?;
-        if self.monitored().len() >= MAX_MONITORS {
-            return Err(Refusal::Full(format!("{MAX_MONITORS} processes are monitored, more are not taken")));
-        }
-        let guard = self.monitored().entry(path).or_default().clone();
+        let guard = {
+            let mut monitored = self.monitored();
+            if monitored.len() >= MAX_MONITORS && !monitored.contains_key(&path) {
+                return Err(Refusal::Full(format!("{MAX_MONITORS} processes are monitored, more are not taken")));
+            }
+            monitored.entry(path).or_default().clone()
+        };
         let _held = guard.lock().await;
         if self.0.outbox.monitor(path).await?.is_none() {
             let monitors = vec![(path, Some(Monitor::default()))];
             self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
         }
+        // The monitor may have been removed, and its lock with it, while this one waited for that lock.
+        self.monitored().entry(path).or_insert_with(|| Arc::clone(&guard));
         self.0.metrics.monitored(self.monitored().len());
         Ok(())
     }

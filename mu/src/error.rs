@@ -37,7 +37,8 @@ pub enum Error {
 }
 
 /// A client's request is not carried out. Nothing was changed, unless it is [`Refusal::Upstream`] or
-/// [`Refusal::Stopping`]: then the scheduler may have the item, and if it does, its result will be pushed.
+/// [`Refusal::Stopping`]: then the scheduler may have the item, or take it yet. It is asked until it says so or until
+/// retrying ends ([`Limits::retry_for_ms`](crate::crank::dispatch::Limits)); once it has the item, its result is pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The request is wrong.
@@ -50,11 +51,19 @@ pub enum Refusal {
     #[error("{0}")]
     Unknown(String),
     /// The body did not arrive in time.
-    #[error("the body did not arrive within {0} seconds")]
-    Slow(u64),
+    #[error("the body did not arrive in time")]
+    Slow,
     /// The body is too large.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    /// The scheduler refused the client's own item.
+    #[error("{text}")]
+    Refused {
+        /// Status it answered.
+        status: u16,
+        /// What it said.
+        text: String,
+    },
     /// Parameters that exclude each other.
     #[error("{0}")]
     Conflicting(String),
@@ -73,11 +82,29 @@ pub enum Refusal {
 }
 
 impl From<PeerError> for Refusal {
-    /// The texts are those of the reference, which clients show.
+    /// The texts are those of the reference, which clients show. Where the peers are is not for strangers to know.
     fn from(error: PeerError) -> Self {
+        tracing::warn!(%error, "a peer failed during a client's request");
+        Self::Upstream(match error {
+            PeerError::Status { status, body } => format!("Error: Error: {status}: {body}"),
+            PeerError::Network { .. } => "the unit that has to be asked did not answer".into(),
+            PeerError::Malformed { reason, .. } => {
+                format!("the unit that has to be asked answered with something unexpected: {reason}")
+            }
+            PeerError::Forbidden { .. } => "the address of the unit that has to be asked is refused".into(),
+        })
+    }
+}
+
+impl Refusal {
+    /// A scheduler did not take what a client sent: the client's fault if the scheduler says so.
+    pub fn of_item(error: PeerError) -> Self {
+        let refused = error.is_refusal();
         match error {
-            PeerError::Status { status, body } => Self::Upstream(format!("Error: Error: {status}: {body}")),
-            other => Self::Upstream(other.to_string()),
+            PeerError::Status { status, body } if refused => {
+                Self::Refused { status, text: format!("Error: Error: {status}: {body}") }
+            }
+            error => error.into(),
         }
     }
 }
@@ -85,8 +112,11 @@ impl From<PeerError> for Refusal {
 impl From<DirectoryError> for Refusal {
     fn from(error: DirectoryError) -> Self {
         match error {
-            DirectoryError::NotFound(text) => Self::Unknown(text),
-            DirectoryError::Unavailable(text) => Self::Upstream(text),
+            DirectoryError::NotFound(text) | DirectoryError::Unlocated(text) => Self::Unknown(text),
+            DirectoryError::Unavailable(reason) => {
+                tracing::warn!(reason, "a process or scheduler could not be looked up");
+                Self::Upstream("the process or its scheduler could not be looked up; try again later".into())
+            }
         }
     }
 }
@@ -95,9 +125,11 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
             Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+            Refusal::Refused { status: 413, .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Refused { .. } => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
             Refusal::Unknown(_) => StatusCode::NOT_FOUND,
-            Refusal::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Refusal::Slow => StatusCode::REQUEST_TIMEOUT,
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Conflicting(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Upstream(_) => StatusCode::BAD_GATEWAY,

@@ -3,30 +3,36 @@
 //! An intent is durable before anything is forwarded and names the item and its scheduler. Whatever happens between the
 //! scheduler's acceptance and our next write — a crash, a lost answer — the intent is resolved by asking the scheduler.
 //! So one sync per client item is enough, and it is shared with others.
+//!
+//! Whoever got an item accepted pushes its result, once. Items are public: one that the scheduler had before was pushed,
+//! or is being pushed, by somebody else or by an earlier post of ours, which has its own intent.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use holon_protocol::kind::{self, Kind};
-use holon_protocol::{DataItem, ItemId, ProcessId};
+use holon_protocol::{DataItem, ItemId, ProcessId, Tags};
 use holon_unit::tasks::Tasks;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, SemaphorePermit, oneshot};
 use url::Url;
 
 use crate::crank::driver::Driver;
 use crate::crank::outgoing::Assign;
 use crate::crank::step::{assignment_accepted, forwarded_accepted};
-use crate::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, Work};
+use crate::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Work};
 use crate::error::Refusal;
 use crate::locate::Directory;
-use crate::peers::{PeerError, Schedulers};
+use crate::peers::{Crowd, PeerError, Place, Schedulers};
 
 /// Most client items forwarded at a time.
 pub const MAX_FORWARDING: usize = 256;
-/// Most forwarded items remembered, to recognise those that a client repeats.
-pub const MAX_SEEN: usize = 50_000;
+/// Most client items forwarded at a time to one scheduler that the operator did not name.
+pub const MAX_FORWARDING_PER_STRANGER: usize = 32;
+/// Longest a client waits until its item is forwarded, when many are or when the same one is.
+pub const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Items up to this size are verified on the server's own threads, in bytes; larger ones where blocking is allowed.
 const INLINE_VERIFY_BYTES: usize = 64 * 1024;
 /// Text of the answer to anything that is not a signed data item.
@@ -40,31 +46,51 @@ pub struct Ingest {
     schedulers: Schedulers,
     tasks: Tasks,
     forwarding: Arc<Semaphore>,
-    seen: Arc<Mutex<Seen>>,
+    crowd: Crowd,
+    alone: Alone,
     push_boots: bool,
     refuse_from_process: bool,
 }
 
-/// The items forwarded last: whose push this run of the program has taken care of, or is taking care of.
-#[derive(Debug, Default)]
-struct Seen {
-    items: HashSet<ItemId>,
-    order: VecDeque<ItemId>,
+/// Lets one request at a time forward an item. Clones share the items.
+#[derive(Debug, Clone, Default)]
+struct Alone(Arc<Mutex<HashMap<ItemId, Arc<AsyncMutex<()>>>>>);
+
+/// The only request that forwards this item, until it is dropped.
+struct Held {
+    alone: Alone,
+    item: ItemId,
+    guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Seen {
-    /// Adds an item; whether it was there already.
-    fn insert(&mut self, item: ItemId) -> bool {
-        if !self.items.insert(item) {
-            return true;
+impl Alone {
+    async fn hold(&self, item: ItemId) -> Held {
+        let lock = Arc::clone(self.items().entry(item).or_default());
+        Held { alone: self.clone(), item, guard: Some(lock.lock_owned().await) }
+    }
+
+    fn items(&self) -> MutexGuard<'_, HashMap<ItemId, Arc<AsyncMutex<()>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut items = self.alone.items();
+        drop(self.guard.take());
+        if items.get(&self.item).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            items.remove(&self.item);
         }
-        self.order.push_back(item);
-        if self.order.len() > MAX_SEEN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.items.remove(&oldest);
-        }
-        false
+    }
+}
+
+/// What a scheduler takes an item for: it reads the first tag named `Type` or `type` and nothing else. An item that it
+/// files as something else than what it is forwarded as would never have a result.
+fn scheduled_as(tags: &Tags) -> Option<Kind> {
+    match tags.iter().find(|tag| tag.name == "Type" || tag.name == "type")?.value.as_str() {
+        "Process" => Some(Kind::Process),
+        "Message" => Some(Kind::Message),
+        _ => None,
     }
 }
 
@@ -90,8 +116,9 @@ impl Ingest {
         refuse_from_process: bool,
     ) -> Self {
         let forwarding = Arc::new(Semaphore::new(MAX_FORWARDING));
-        let seen = Arc::default();
-        Self { driver, directory, schedulers, tasks, forwarding, seen, push_boots, refuse_from_process }
+        let crowd = Crowd::new(MAX_FORWARDING_PER_STRANGER);
+        let alone = Alone::default();
+        Self { driver, directory, schedulers, tasks, forwarding, crowd, alone, push_boots, refuse_from_process }
     }
 
     /// `POST /` with an item; its id, once the scheduler has accepted it.
@@ -116,6 +143,11 @@ impl Ingest {
         }
         let kind = kind::of(tags)
             .ok_or_else(|| Refusal::Invalid("Tag 'Type': must be either 'Process' or 'Message'".into()))?;
+        if scheduled_as(tags) != Some(kind) {
+            return Err(Refusal::Invalid(
+                "Tag 'Type': the first tag named Type or type must be either 'Process' or 'Message'".into(),
+            ));
+        }
         if self.refuse_from_process && tags.get("From-Process").is_some() {
             return Err(Refusal::Forbidden("items of clients may not carry a From-Process tag here".into()));
         }
@@ -146,37 +178,60 @@ impl Ingest {
     }
 
     async fn forward(&self, item: DataItem, forwarded: Forwarded, scheduler: Url) -> Result<ItemId, Refusal> {
-        let _permit = self.admit().await?;
+        let (_permit, _place) = self.admit(&scheduler).await?;
         let id = forwarded.item;
+        let held = tokio::time::timeout(ADMISSION_TIMEOUT, self.alone.hold(id)).await;
+        let _held = held.map_err(|_| Refusal::Full("this item is being forwarded already; try again later".into()))?;
+        if let Some(confirming) = self.driver.confirming(id) {
+            return self.repeat(item, forwarded, scheduler, confirming).await;
+        }
         let task = Task { root: Some(id), work: Work::Confirm(forwarded.clone()) };
         let (intent, task) = self.driver.intend(task).await?;
-        let seen = self.seen().insert(id);
-        let error = match self.schedulers.post_item(&scheduler, item.raw().clone()).await {
+        match self.schedulers.post_item(&scheduler, item.raw().clone()).await {
             Ok(_) => {
-                self.driver.fulfil(intent, forwarded_accepted(&forwarded)).await?;
-                return Ok(id);
+                self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded)).await;
+                Ok(id)
             }
-            Err(error) => error,
-        };
-        if error.is_ambiguous() {
-            self.driver.release(intent, &task);
-            return Err(error.into());
-        }
-        // A client that did not hear our answer repeats its item. That counts once, and is as good as accepted.
-        match self.is_there(&forwarded, &scheduler).await {
-            Ok(true) if seen => self.driver.withdraw(intent).await?,
-            Ok(true) => self.driver.fulfil(intent, forwarded_accepted(&forwarded)).await?,
-            Ok(false) => {
-                self.seen().items.remove(&id);
-                self.driver.withdraw(intent).await?;
-                return Err(error.into());
-            }
-            Err(_) => {
+            Err(error) if error.is_ambiguous() => {
                 self.driver.release(intent, &task);
-                return Err(error.into());
+                Err(Refusal::of_item(error))
+            }
+            Err(error) => {
+                // Not ours to push, even if the scheduler has the item: this post did not bring it there.
+                self.driver.withdraw(intent).await;
+                self.already_there(error, &forwarded, &scheduler).await
             }
         }
-        Ok(id)
+    }
+
+    /// Posts an item again whose earlier post got no clear answer. That post's task pushes the result.
+    async fn repeat(
+        &self,
+        item: DataItem,
+        forwarded: Forwarded,
+        scheduler: Url,
+        confirming: TaskId,
+    ) -> Result<ItemId, Refusal> {
+        match self.schedulers.post_item(&scheduler, item.raw().clone()).await {
+            Ok(_) => {}
+            Err(error) if error.is_ambiguous() => return Err(Refusal::of_item(error)),
+            Err(error) => drop(self.already_there(error, &forwarded, &scheduler).await?),
+        }
+        self.driver.hurry(confirming);
+        Ok(forwarded.item)
+    }
+
+    /// A client that did not hear our answer repeats its item; a refusal of what is there is as good as acceptance.
+    async fn already_there(
+        &self,
+        refusal: PeerError,
+        forwarded: &Forwarded,
+        scheduler: &Url,
+    ) -> Result<ItemId, Refusal> {
+        match self.is_there(forwarded, scheduler).await {
+            Ok(true) => Ok(forwarded.item),
+            Ok(false) | Err(_) => Err(Refusal::of_item(refusal)),
+        }
     }
 
     /// Whether the scheduler has the item.
@@ -189,36 +244,39 @@ impl Ingest {
         })
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn assign(&self, assign: Assign) -> Result<ItemId, Refusal> {
         let scheduler = self.located(assign.process).await?;
-        let _permit = self.admit().await?;
+        let (_permit, _place) = self.admit(&scheduler).await?;
         let work = Work::ConfirmAssignment { process: assign.process, message: assign.message };
         let (intent, task) = self.driver.intend(Task { root: None, work }).await?;
         match self.schedulers.post_assignment(&scheduler, &assign).await {
             Ok(id) => {
-                self.driver.fulfil(intent, assignment_accepted(assign.process, id, true)).await?;
+                self.driver.fulfil(intent, &task, assignment_accepted(assign.process, id, true)).await;
                 Ok(id.into())
             }
             Err(error) => {
                 if error.is_ambiguous() {
                     self.driver.release(intent, &task);
                 } else {
-                    self.driver.withdraw(intent).await?;
+                    self.driver.withdraw(intent).await;
                 }
-                Err(error.into())
+                Err(Refusal::of_item(error))
             }
         }
     }
 
-    async fn admit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Refusal> {
+    /// A place among everything that is forwarded, and among what is forwarded to this scheduler if it is a stranger.
+    async fn admit(&self, scheduler: &Url) -> Result<(SemaphorePermit<'_>, Option<Place>), Refusal> {
         if self.driver.is_full() {
             return Err(Refusal::Full("too much is waiting to be pushed; try again later".into()));
         }
-        self.forwarding.acquire().await.map_err(|_| Refusal::Stopping)
+        let crowded = || Refusal::Full("too many items are on their way to their schedulers; try again later".into());
+        let place = match self.schedulers.http().is_configured(scheduler) {
+            true => None,
+            false => Some(self.crowd.enter(scheduler).ok_or_else(crowded)?),
+        };
+        let permit = tokio::time::timeout(ADMISSION_TIMEOUT, self.forwarding.acquire()).await;
+        Ok((permit.map_err(|_| crowded())?.map_err(|_| Refusal::Stopping)?, place))
     }
 
     /// Runs `work` to its end even if the client goes away meanwhile.

@@ -9,10 +9,10 @@ use holon_unit::server::{self, HttpOptions, Server};
 use holon_unit::tasks::Tasks;
 use tokio::sync::Semaphore;
 
-use crate::api::{self, Api, MAX_BODIES_KIB};
+use crate::api::{self, Api, Bodies, MAX_BODIES_BYTES};
 use crate::crank::driver::Driver;
 use crate::crank::step::Policy;
-use crate::crank::world::World;
+use crate::crank::world::{MAX_SENDS_PER_STRANGER, World};
 use crate::cron::{self, Cron};
 use crate::error::Error;
 use crate::ingest::Ingest;
@@ -20,7 +20,7 @@ use crate::locate::Directory;
 use crate::metrics::Metrics;
 use crate::options::{MIN_CRON_INTERVAL, Options};
 use crate::outbox::{DeadLetter, LocalOutbox, Outbox};
-use crate::peers::{Compute, Http, Schedulers};
+use crate::peers::{Compute, Crowd, Http, Schedulers};
 use crate::push::Pusher;
 
 /// Attempts of one gateway read; whoever asked repeats later.
@@ -77,6 +77,7 @@ impl Service {
             uploader: Uploader::new(options.uploader_url.clone().unwrap_or_else(|| options.gateway_url.clone()))?,
             signer: options.wallet.clone(),
             signing: Arc::new(Semaphore::new(processors)),
+            crowd: Crowd::new(MAX_SENDS_PER_STRANGER),
         };
         let driver = Driver::load(
             Arc::clone(&outbox),
@@ -118,7 +119,7 @@ impl Service {
                 after: options.allow_pushes_after,
             },
             metrics,
-            bodies: Arc::new(Semaphore::new(MAX_BODIES_KIB)),
+            bodies: Bodies::new(MAX_BODIES_BYTES),
         };
         let server = server::start(listener, &HttpOptions::default(), move |config| api::routes(config, api.clone()))?;
         tasks.spawn("crank", driver.clone().run());

@@ -74,7 +74,7 @@ impl Unsigned {
 pub fn message(emitter: &Emitter, message: &Message, root: Option<ItemId>) -> Result<Unsigned, ItemError> {
     let mut tags = without(
         &message.tags,
-        &["Data-Protocol", "Type", "Variant", "From-Process", "From-Module", "Assignments", "Pushed-For"],
+        &["Data-Protocol", "Type", "type", "Variant", "From-Process", "From-Module", "Assignments", "Pushed-For"],
     );
     tags.push("Data-Protocol", "ao");
     tags.push("Type", "Message");
@@ -93,7 +93,7 @@ pub fn message(emitter: &Emitter, message: &Message, root: Option<ItemId>) -> Re
 /// # Errors
 /// When its tags are over the limits of a data item.
 pub fn spawn(emitter: &Emitter, spawn: &Spawn, root: Option<ItemId>) -> Result<Unsigned, ItemError> {
-    let mut tags = without(&spawn.tags, &["Data-Protocol", "Type", "Variant", "From-Process", "Pushed-For"]);
+    let mut tags = without(&spawn.tags, &["Data-Protocol", "Type", "type", "Variant", "From-Process", "Pushed-For"]);
     let corrected = correct_module(&mut tags, &emitter.record.module);
     let mut scheduler_seen = false;
     tags.0.retain(|tag| tag.name != "Scheduler" || !std::mem::replace(&mut scheduler_seen, true));
@@ -118,7 +118,7 @@ pub fn spawn(emitter: &Emitter, spawn: &Spawn, root: Option<ItemId>) -> Result<U
 /// # Errors
 /// When its tags are over the limits of a data item.
 pub fn notice(emitter: &Emitter, spawned: ProcessId, tags: &Tags) -> Result<Unsigned, ItemError> {
-    let mut tags = without(tags, &["Variant", "Type", "From-Process", "Pushed-For"]);
+    let mut tags = without(tags, &["Variant", "Type", "type", "From-Process", "Pushed-For"]);
     tags.0.retain(|tag| !(tag.name == "Data-Protocol" && tag.value == "ao"));
     correct_module(&mut tags, &emitter.record.module);
     tags.push("Data-Protocol", "ao");
@@ -135,6 +135,8 @@ pub fn named_scheduler(spawn: &Spawn) -> Result<Option<Address>, String> {
     spawn.tags.get("Scheduler").map(|value| value.parse().map_err(|error| format!("Scheduler: {error}"))).transpose()
 }
 
+/// `tags` but those with these names. `type` is among them everywhere: schedulers take the first tag with either spelling
+/// for what the item is.
 fn without(tags: &Tags, names: &[&str]) -> Tags {
     tags.iter().filter(|tag| !names.contains(&tag.name.as_str())).cloned().collect()
 }

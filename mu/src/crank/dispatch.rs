@@ -9,8 +9,8 @@ use holon_protocol::Timestamp;
 
 use super::task::{Lane, Task, TaskId, Work};
 
-/// How many windows of one lane may be failing before later tasks of the lane wait after all.
-const MAX_WINDOWS: usize = 4;
+/// How often the wait of a task doubles that finds its peer busy with others of ours.
+const MAX_CROWDED_DOUBLINGS: u32 = 6;
 
 /// Named limits of the crank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub struct Limits {
     pub early_pulls: usize,
     /// Most results of one process pulled at a time.
     pub pulls_per_process: usize,
-    /// After this many failures a result no longer holds up the later ones of its process.
+    /// After this many failures a result no longer holds up the later ones of its process. It loses its place among them,
+    /// and is retried next to them, `early_pulls` of all processes at a time.
     pub patience_failures: u32,
     /// Wait after the first failure, in milliseconds; it doubles with each one.
     pub retry_delay_ms: u64,
@@ -65,6 +66,8 @@ enum Class {
     Send,
     Pull,
     EarlyPull,
+    /// A pull that gave way: out of its lane.
+    Late,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +88,8 @@ struct Entry {
     state: State,
     failures: u32,
     failing_since: Option<Timestamp>,
+    /// How often in a row its peer was busy with others of ours.
+    crowded: u32,
 }
 
 /// The tasks that are left to do.
@@ -94,8 +99,10 @@ pub struct Dispatcher {
     next: u64,
     entries: HashMap<TaskId, Entry>,
     lanes: HashMap<Lane, BTreeSet<TaskId>>,
-    ready: [BTreeSet<TaskId>; 3],
-    running: [usize; 3],
+    ready: [BTreeSet<TaskId>; 4],
+    running: [usize; 4],
+    /// Running tasks that gave way, by the lane they were in.
+    late: HashMap<Lane, usize>,
     timers: BTreeSet<(Timestamp, TaskId)>,
     turns: Vec<TaskId>,
 }
@@ -109,7 +116,8 @@ impl Dispatcher {
             entries: HashMap::new(),
             lanes: HashMap::new(),
             ready: Default::default(),
-            running: [0; 3],
+            running: [0; 4],
+            late: HashMap::new(),
             timers: BTreeSet::new(),
             turns: Vec::new(),
         }
@@ -127,7 +135,8 @@ impl Dispatcher {
         let lane = task.lane(id);
         let class = if matches!(task.work, Work::Pull { .. }) { Class::EarlyPull } else { Class::Send };
         self.next = self.next.max(id.0 + 1);
-        self.entries.insert(id, Entry { lane, class, state: State::Waiting, failures: 0, failing_since: None });
+        self.entries
+            .insert(id, Entry { lane, class, state: State::Waiting, failures: 0, failing_since: None, crowded: 0 });
         self.lanes.entry(lane).or_default().insert(id);
         self.promote(lane);
     }
@@ -140,6 +149,11 @@ impl Dispatcher {
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether a task is left to do.
+    pub fn contains(&self, id: TaskId) -> bool {
+        self.entries.contains_key(&id)
     }
 
     /// How often a task failed in a row.
@@ -156,19 +170,29 @@ impl Dispatcher {
             self.make_ready(id);
         }
         let mut started = Vec::new();
-        for class in [Class::Send, Class::Pull, Class::EarlyPull] {
+        for class in [Class::Send, Class::Pull, Class::EarlyPull, Class::Late] {
             let limit = match class {
                 Class::Send => self.limits.sends,
                 Class::Pull => self.limits.pulls,
-                Class::EarlyPull => self.limits.early_pulls,
+                Class::EarlyPull | Class::Late => self.limits.early_pulls,
             };
             while self.running[class as usize] < limit
                 && let Some(id) = self.ready[class as usize].pop_first()
             {
-                self.running[class as usize] += 1;
-                if let Some(entry) = self.entries.get_mut(&id) {
-                    entry.state = State::Running;
+                let Some(entry) = self.entries.get_mut(&id) else { continue };
+                if class == Class::Late {
+                    let late = self.late.entry(entry.lane).or_default();
+                    if *late >= self.limits.pulls_per_process {
+                        // One process's failures may not keep those of others from being retried.
+                        let at = Timestamp(now.0 + self.limits.retry_delay_ms);
+                        entry.state = State::Backoff(at);
+                        self.timers.insert((at, id));
+                        continue;
+                    }
+                    *late += 1;
                 }
+                self.running[class as usize] += 1;
+                entry.state = State::Running;
                 started.push(id);
             }
         }
@@ -182,7 +206,7 @@ impl Dispatcher {
 
     /// A running task has its outcome in hand. `true`: it may be applied now; `false`: [`Self::take_turns`] will name it.
     pub fn fetched(&mut self, id: TaskId) -> bool {
-        if self.is_turn(id) {
+        if self.is_turn(id) || self.entries.get(&id).is_some_and(|entry| entry.class == Class::Late) {
             return true;
         }
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -200,12 +224,7 @@ impl Dispatcher {
     pub fn finished(&mut self, id: TaskId) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.leave(&entry);
-        if let Some(lane) = self.lanes.get_mut(&entry.lane) {
-            lane.remove(&id);
-            if lane.is_empty() {
-                self.lanes.remove(&entry.lane);
-            }
-        }
+        self.leave_lane(id, entry.lane);
         self.promote(entry.lane);
     }
 
@@ -214,6 +233,7 @@ impl Dispatcher {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.failures = 0;
             entry.failing_since = None;
+            entry.crowded = 0;
         }
     }
 
@@ -237,10 +257,29 @@ impl Dispatcher {
         self.back_off(id, Timestamp(now.0 + self.limits.busy_delay_ms));
     }
 
+    /// A running task found its peer busy with others of ours; not a failure. The wait doubles each time.
+    pub fn crowded(&mut self, id: TaskId, now: Timestamp) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let wait = self.limits.busy_delay_ms.saturating_mul(1 << entry.crowded.min(MAX_CROWDED_DOUBLINGS));
+        entry.crowded = entry.crowded.saturating_add(1);
+        self.back_off(id, Timestamp(now.0 + wait));
+    }
+
+    /// A task that waits for its retry time need not wait any longer.
+    pub fn hurry(&mut self, id: TaskId) {
+        let Some(State::Backoff(at)) = self.entries.get(&id).map(|entry| entry.state) else { return };
+        self.timers.remove(&(at, id));
+        self.make_ready(id);
+    }
+
     fn back_off(&mut self, id: TaskId, at: Timestamp) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let left = Entry { state: std::mem::replace(&mut entry.state, State::Backoff(at)), ..*entry };
         let lane = entry.lane;
+        if entry.class != Class::Send && entry.failures >= self.limits.patience_failures {
+            entry.class = Class::Late;
+            self.leave_lane(id, lane);
+        }
         self.leave(&left);
         self.timers.insert((at, id));
         self.promote(lane);
@@ -250,13 +289,30 @@ impl Dispatcher {
     fn leave(&mut self, entry: &Entry) {
         if matches!(entry.state, State::Running | State::Held) {
             self.running[entry.class as usize] -= 1;
+            if entry.class == Class::Late
+                && let Some(late) = self.late.get_mut(&entry.lane)
+            {
+                *late -= 1;
+                if *late == 0 {
+                    self.late.remove(&entry.lane);
+                }
+            }
+        }
+    }
+
+    fn leave_lane(&mut self, id: TaskId, lane: Lane) {
+        if let Some(tasks) = self.lanes.get_mut(&lane) {
+            tasks.remove(&id);
+            if tasks.is_empty() {
+                self.lanes.remove(&lane);
+            }
         }
     }
 
     fn make_ready(&mut self, id: TaskId) {
         let turn = self.is_turn(id);
         if let Some(entry) = self.entries.get_mut(&id) {
-            if entry.class != Class::Send {
+            if matches!(entry.class, Class::Pull | Class::EarlyPull) {
                 entry.class = if turn { Class::Pull } else { Class::EarlyPull };
             }
             entry.state = State::Ready;
@@ -267,31 +323,14 @@ impl Dispatcher {
     /// Whether no earlier task of the lane has to be waited for.
     fn is_turn(&self, id: TaskId) -> bool {
         let Some(entry) = self.entries.get(&id) else { return false };
-        let Some(lane) = self.lanes.get(&entry.lane) else { return false };
-        lane.range(..id).all(|earlier| self.gave_way(*earlier))
-    }
-
-    fn gave_way(&self, id: TaskId) -> bool {
-        self.entries
-            .get(&id)
-            .is_none_or(|entry| entry.class != Class::Send && entry.failures >= self.limits.patience_failures)
+        self.lanes.get(&entry.lane).is_none_or(|lane| lane.range(..id).next().is_none())
     }
 
     /// Lets the first tasks of a lane run, and held ones whose turn has come go on.
     fn promote(&mut self, lane: Lane) {
         let window = if matches!(lane, Lane::Results(_)) { self.limits.pulls_per_process } else { 1 };
         let Some(tasks) = self.lanes.get(&lane) else { return };
-        let mut first = Vec::with_capacity(window);
-        // A process none of whose results can be pulled is not asked for all of them over and over.
-        for &id in tasks.iter().take(window * MAX_WINDOWS) {
-            if first.len() == window {
-                break;
-            }
-            let backed_off = matches!(self.entries.get(&id).map(|entry| entry.state), Some(State::Backoff(_)));
-            if !(backed_off && self.gave_way(id)) {
-                first.push(id);
-            }
-        }
+        let first: Vec<_> = tasks.iter().take(window).copied().collect();
         for id in first {
             let Some(entry) = self.entries.get(&id) else { continue };
             match (entry.state, entry.class) {

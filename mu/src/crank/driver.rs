@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use holon_protocol::{ProcessId, Timestamp};
+use holon_protocol::{ItemId, ProcessId, Timestamp};
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Notify, oneshot};
 
 use super::dispatch::{Dispatcher, Limits, Verdict};
 use super::step::{Effect, Follow, Next, Outcome, Policy, step, unsent};
-use super::task::{Task, TaskId, Work};
+use super::task::{Forwarded, Task, TaskId, Work};
 use super::world::World;
 use crate::metrics::Metrics;
 use crate::outbox::{Changes, DeadLetter, Durability, LOAD_PAGE_TASKS, Letter, Monitor, Outbox, OutboxError};
@@ -36,6 +36,8 @@ struct Inner {
     policy: Policy,
     dispatcher: Mutex<Dispatcher>,
     turns: Mutex<HashMap<TaskId, oneshot::Sender<()>>>,
+    /// Client items whose scheduler is being asked whether it took them.
+    confirming: Mutex<HashMap<ItemId, TaskId>>,
     wake: Notify,
     tasks: Tasks,
     metrics: Metrics,
@@ -62,12 +64,16 @@ impl Driver {
         metrics: Metrics,
     ) -> Result<Self, OutboxError> {
         let mut dispatcher = Dispatcher::new(limits, None);
+        let mut confirming = HashMap::new();
         let mut after = None;
         loop {
             let page = outbox.tasks(after, LOAD_PAGE_TASKS).await?;
             let Some(&(last, _)) = page.last() else { break };
             for (id, task) in &page {
                 dispatcher.add(*id, task);
+                if let Work::Confirm(Forwarded { item, .. }) = &task.work {
+                    confirming.insert(*item, *id);
+                }
             }
             after = Some(last);
         }
@@ -81,6 +87,7 @@ impl Driver {
             policy,
             dispatcher: Mutex::new(dispatcher),
             turns: Mutex::default(),
+            confirming: Mutex::new(confirming),
             wake: Notify::new(),
             tasks,
             metrics,
@@ -132,19 +139,59 @@ impl Driver {
         Ok((id, task))
     }
 
-    /// The intent came true: replaces it by what follows. The intent itself is durable, so this need not be.
-    pub async fn fulfil(&self, id: TaskId, follow: Follow) -> Result<(), OutboxError> {
-        self.follow(Changes { remove: vec![id], ..Changes::default() }, None, follow, Durability::Buffered).await
+    /// The intent came true: replaces it by what follows. The intent itself is durable, so this need not be; when it
+    /// cannot be stored now, the scheduler is asked once more.
+    pub async fn fulfil(&self, id: TaskId, task: &Task, follow: Follow) {
+        let changes = Changes { remove: vec![id], ..Changes::default() };
+        if let Err(error) = self.follow(changes, None, follow, Durability::Buffered).await {
+            tracing::error!(task = %id, %error, "what follows from an accepted item could not be stored yet");
+            self.0.metrics.store_failed();
+            self.release(id, task);
+        }
     }
 
-    /// The intent came to nothing.
-    pub async fn withdraw(&self, id: TaskId) -> Result<(), OutboxError> {
+    /// The intent came to nothing. It is removed, if need be later: performing it would push what is not ours to push.
+    pub async fn withdraw(&self, id: TaskId) {
+        if let Err(error) = self.remove(id).await {
+            tracing::error!(task = %id, %error, "an intent could not be withdrawn yet");
+            let (this, stopping) = (self.clone(), self.0.tasks.stopping());
+            self.0.tasks.spawn("withdraw", async move {
+                let removed = async {
+                    while this.remove(id).await.is_err() {
+                        this.0.metrics.store_failed();
+                        tokio::time::sleep(STORE_RETRY).await;
+                    }
+                };
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = removed => {}
+                }
+            });
+        }
+    }
+
+    async fn remove(&self, id: TaskId) -> Result<(), OutboxError> {
         self.0.outbox.commit(Changes { remove: vec![id], ..Changes::default() }, Durability::Buffered).await
     }
 
     /// Nobody knows what became of the intent: perform its task.
     pub fn release(&self, id: TaskId, task: &Task) {
         lock(&self.0.dispatcher).add(id, task);
+        if let Work::Confirm(Forwarded { item, .. }) = &task.work {
+            lock(&self.0.confirming).insert(*item, id);
+        }
+        self.0.wake.notify_one();
+    }
+
+    /// The task that asks the scheduler of a client's item whether it took it, if there is one.
+    pub fn confirming(&self, item: ItemId) -> Option<TaskId> {
+        let id = lock(&self.0.confirming).get(&item).copied()?;
+        lock(&self.0.dispatcher).contains(id).then_some(id)
+    }
+
+    /// Lets a task that waits for its retry time run now.
+    pub fn hurry(&self, id: TaskId) {
+        lock(&self.0.dispatcher).hurry(id);
         self.0.wake.notify_one();
     }
 
@@ -219,7 +266,7 @@ impl Driver {
             self.finish(id);
             return Ok(());
         };
-        let mut effect = task.effect();
+        let mut effect = task.effect_after(lock(&self.0.dispatcher).failures(id));
         loop {
             let outcome = self.0.world.perform(&effect).await;
             if matches!(effect, Effect::Pull { .. }) && matches!(outcome, Outcome::Result(_)) {
@@ -242,6 +289,11 @@ impl Driver {
                 }
                 Next::Again => {
                     lock(&self.0.dispatcher).again(id, now());
+                    self.hand_on();
+                    return Ok(());
+                }
+                Next::Crowded => {
+                    lock(&self.0.dispatcher).crowded(id, now());
                     self.hand_on();
                     return Ok(());
                 }
@@ -279,6 +331,12 @@ impl Driver {
         };
         let changes = Changes { remove: vec![id], dead, ..Changes::default() };
         self.follow(changes, emitter, follow, Durability::Buffered).await?;
+        if let Work::Confirm(Forwarded { item, .. }) = &task.work {
+            let mut confirming = lock(&self.0.confirming);
+            if confirming.get(item) == Some(&id) {
+                confirming.remove(item);
+            }
+        }
         self.finish(id);
         Ok(())
     }

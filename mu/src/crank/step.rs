@@ -11,9 +11,10 @@ use super::compose::{self, Emitter, Unsigned};
 use super::outgoing::{self, Assign, Outgoing, Skipped};
 use super::task::{Forwarded, ForwardedKind, ProcessRecord, Purpose, Signed, Task, Work};
 
-/// How often a scheduler that does not know a client's unanswered item is asked again before the item counts as not
-/// accepted. Nobody was told that it was.
-pub const CONFIRM_ATTEMPTS: u32 = 5;
+/// After this many failures to pull a result the scheduler is asked whether it has the message at all.
+pub const PULL_ATTEMPTS_UNCHECKED: u32 = 4;
+/// How often a scheduler is looked for that has published no usable location, before what it is for is given up.
+pub const LOCATE_ATTEMPTS: u32 = 10;
 /// How often a refused assignment is repeated: an item pushed a moment ago may not be on the gateway yet (spec 04 §8.2).
 pub const ASSIGN_ATTEMPTS: u32 = 6;
 
@@ -120,6 +121,10 @@ pub enum Outcome {
     Refused(String),
     /// It did not work this time.
     Failed(String),
+    /// The scheduler has published no location that can be used.
+    Unlocated(String),
+    /// The peer has enough to do for us already.
+    Crowded,
     /// It can never work.
     Impossible(String),
 }
@@ -142,6 +147,8 @@ pub enum Next {
     Done(Follow),
     /// Wait a little and ask again; not a failure.
     Again,
+    /// Wait longer each time, and ask again; not a failure.
+    Crowded,
     /// Failed this time: repeat later from the stored stage.
     Retry(String),
     /// Failed for good: keep the task as a dead letter with this reason, and store what follows all the same.
@@ -166,6 +173,20 @@ impl Follow {
 }
 
 impl Task {
+    /// The first effect of the task's stage when it is tried again after `failures` failures. A result that cannot be
+    /// pulled may be that of a message which its scheduler does not have; such a one is not asked for any longer.
+    pub fn effect_after(&self, failures: u32) -> Effect {
+        match &self.work {
+            Work::Pull { message, process } if failures >= PULL_ATTEMPTS_UNCHECKED => Effect::Find {
+                scheduler: Scheduler::Of(*process),
+                item: (*message).into(),
+                process: *process,
+                refused: None,
+            },
+            _ => self.effect(),
+        }
+    }
+
     /// The first effect of the task's stage.
     pub fn effect(&self) -> Effect {
         match &self.work {
@@ -217,8 +238,18 @@ impl Signed {
 
 /// What follows from `outcome` of `effect`, performed for `task` after it failed `failures` times.
 pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome: Outcome) -> Next {
+    if let (Work::Pull { .. }, Effect::Find { .. }) = (&task.work, effect) {
+        return match outcome {
+            Outcome::Found(false) => dead(task, policy, "its scheduler does not have this message".into()),
+            // A scheduler that cannot be asked does not keep the result from being pulled.
+            _ => Next::Effect(task.effect()),
+        };
+    }
     match outcome {
         Outcome::Failed(reason) => return Next::Retry(reason),
+        Outcome::Unlocated(reason) if failures + 1 < LOCATE_ATTEMPTS => return Next::Retry(reason),
+        Outcome::Unlocated(reason) => return dead(task, policy, reason),
+        Outcome::Crowded => return Next::Crowded,
         Outcome::Impossible(reason) => return dead(task, policy, reason),
         Outcome::NotYet => return Next::Again,
         _ => {}
@@ -226,11 +257,8 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
     match (&task.work, effect, outcome) {
         (Work::Confirm(forwarded), _, Outcome::Found(true)) => Next::Done(forwarded_accepted(forwarded)),
         (Work::Confirm(_), _, Outcome::Found(false)) | (Work::ConfirmAssignment { .. }, _, Outcome::Assigned(None)) => {
-            if failures + 1 < CONFIRM_ATTEMPTS {
-                Next::Retry("the scheduler does not have it (yet)".into())
-            } else {
-                Next::Done(Follow::default())
-            }
+            // It may come late: a scheduler holds items back until it can tell their turn.
+            Next::Retry("the scheduler does not have it (yet)".into())
         }
         (Work::ConfirmAssignment { process, .. }, _, Outcome::Assigned(Some(id))) => {
             Next::Done(assignment_accepted(*process, id, true))

@@ -165,8 +165,9 @@ pub enum Lane {
     Results(ProcessId),
     /// Items of one emitter to one target are posted in outbox order.
     Outgoing(ProcessId, ItemId),
-    /// Spawns of one emitter are posted in outbox order.
-    Spawns(ProcessId),
+    /// Spawns of one emitter that name the same scheduler, or none, are posted in outbox order: a scheduler that does not
+    /// answer holds up nobody else's.
+    Spawns(ProcessId, Option<Address>),
     /// No order.
     Free(TaskId),
 }
@@ -178,13 +179,13 @@ impl Task {
             Work::Confirm(_) | Work::ConfirmAssignment { .. } => Lane::Free(id),
             Work::Pull { process, .. } => Lane::Results(*process),
             Work::Message { emitter, message } => Lane::Outgoing(*emitter, message.target),
-            Work::Spawn { emitter, .. } => Lane::Spawns(*emitter),
+            Work::Spawn { emitter, spawn } => Lane::Spawns(*emitter, named(&spawn.tags)),
             Work::Notice { emitter, .. } => Lane::Outgoing(*emitter, (*emitter).into()),
             Work::Assign { emitter, assign } => Lane::Outgoing(*emitter, assign.process.into()),
             Work::Send(signed) => match &signed.purpose {
                 Purpose::Message { process } => Lane::Outgoing(signed.emitter, (*process).into()),
                 Purpose::Wallet { address } => Lane::Outgoing(signed.emitter, ItemId::from_bytes(*address.as_bytes())),
-                Purpose::Spawn { .. } => Lane::Spawns(signed.emitter),
+                Purpose::Spawn { tags, .. } => Lane::Spawns(signed.emitter, named(tags)),
                 Purpose::Notice { .. } => Lane::Outgoing(signed.emitter, signed.emitter.into()),
             },
         }
@@ -201,4 +202,9 @@ impl Task {
             Work::Assign { .. } => "write-assign",
         }
     }
+}
+
+/// The scheduler that a spawn's tags, as emitted, name.
+fn named(tags: &Tags) -> Option<Address> {
+    tags.get("Scheduler")?.parse().ok()
 }

@@ -9,7 +9,10 @@ use url::Url;
 
 use super::step::{Effect, Outcome, Scheduler};
 use crate::locate::{Directory, DirectoryError};
-use crate::peers::{Compute, PeerError, Pulled, Schedulers};
+use crate::peers::{Compute, Crowd, PeerError, Place, Pulled, Schedulers};
+
+/// Most requests at a time to one scheduler that the operator did not name.
+pub const MAX_SENDS_PER_STRANGER: usize = 8;
 
 /// Everything effects need. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +29,8 @@ pub struct World {
     pub signer: Signer,
     /// Bounds concurrent signatures: they take a processor for milliseconds.
     pub signing: Arc<Semaphore>,
+    /// Bounds concurrent requests to each scheduler that the operator did not name.
+    pub crowd: Crowd,
 }
 
 impl From<PeerError> for Outcome {
@@ -36,8 +41,11 @@ impl From<PeerError> for Outcome {
 
 impl From<DirectoryError> for Outcome {
     fn from(error: DirectoryError) -> Self {
-        // What is not found now may be published or indexed later; the retry limit ends it.
-        Self::Failed(error.to_string())
+        // What is not found now may be published or indexed later; the retry limits end it.
+        match error {
+            DirectoryError::Unlocated(reason) => Self::Unlocated(reason),
+            DirectoryError::NotFound(reason) | DirectoryError::Unavailable(reason) => Self::Failed(reason),
+        }
     }
 }
 
@@ -60,7 +68,7 @@ impl World {
             Effect::Facts { emitter, target } => self.facts(*emitter, *target).await.unwrap_or_else(|failed| failed),
             Effect::Sign { unsigned, .. } => self.sign(unsigned.clone()).await,
             Effect::Post { scheduler, raw } => match self.url(scheduler).await {
-                Ok(url) => match self.schedulers.post_item(&url, raw.clone()).await {
+                Ok((url, _place)) => match self.schedulers.post_item(&url, raw.clone()).await {
                     Ok(_) => Outcome::Accepted,
                     Err(error) if error.is_refusal() => Outcome::Refused(error.to_string()),
                     Err(error) => error.into(),
@@ -69,7 +77,7 @@ impl World {
             },
             Effect::Upload { raw } => self.upload(raw.clone()).await,
             Effect::PostAssign { assign } => match self.url(&Scheduler::Of(assign.process)).await {
-                Ok(url) => match self.schedulers.post_assignment(&url, assign).await {
+                Ok((url, _place)) => match self.schedulers.post_assignment(&url, assign).await {
                     Ok(id) => Outcome::Assigned(Some(id)),
                     Err(error) if error.is_refusal() => Outcome::Refused(error.to_string()),
                     Err(error) => error.into(),
@@ -79,18 +87,24 @@ impl World {
         }
     }
 
-    async fn url(&self, scheduler: &Scheduler) -> Result<Url, Outcome> {
-        match scheduler {
+    /// Where a scheduler is, and a place among the requests to it if it is a stranger.
+    async fn url(&self, scheduler: &Scheduler) -> Result<(Url, Option<Place>), Outcome> {
+        let url = match scheduler {
             Scheduler::Of(process) => match self.directory.process(*process).await? {
-                Some(located) => Ok(located.url),
-                None => Err(Outcome::Failed(format!("process {process} is not known"))),
+                Some(located) => located.url,
+                None => return Err(Outcome::Failed(format!("process {process} is not known"))),
             },
-            Scheduler::Wallet(wallet) => Ok(self.directory.scheduler(*wallet).await?),
+            Scheduler::Wallet(wallet) => self.directory.scheduler(*wallet).await?,
+        };
+        if self.schedulers.http().is_configured(&url) {
+            return Ok((url, None));
         }
+        let place = self.crowd.enter(&url).ok_or(Outcome::Crowded)?;
+        Ok((url, Some(place)))
     }
 
     async fn find(&self, scheduler: &Scheduler, item: ItemId, process: ProcessId) -> Result<Outcome, Outcome> {
-        let url = self.url(scheduler).await?;
+        let (url, _place) = self.url(scheduler).await?;
         let found = if item == process.into() {
             self.schedulers.process(&url, process).await?.is_some()
         } else {
@@ -100,7 +114,7 @@ impl World {
     }
 
     async fn find_assignment(&self, process: ProcessId, message: ItemId) -> Result<Outcome, Outcome> {
-        let url = self.url(&Scheduler::Of(process)).await?;
+        let (url, _place) = self.url(&Scheduler::Of(process)).await?;
         Ok(Outcome::Assigned(self.schedulers.find_assignment(&url, process, message).await?))
     }
 

@@ -27,6 +27,9 @@ pub enum DirectoryError {
     /// There is no such process, or nobody serves it.
     #[error("{0}")]
     NotFound(String),
+    /// The scheduler has published no location that can be used.
+    #[error("{0}")]
+    Unlocated(String),
     /// Not this time.
     #[error("{0}")]
     Unavailable(String),
@@ -35,11 +38,10 @@ pub enum DirectoryError {
 impl From<LocateError> for DirectoryError {
     fn from(error: LocateError) -> Self {
         match error {
-            LocateError::ProcessNotFound(_)
-            | LocateError::NoScheduler(_)
-            | LocateError::LocationNotFound(_)
-            | LocateError::InvalidLocation { .. }
-            | LocateError::Refused { .. } => Self::NotFound(error.to_string()),
+            LocateError::ProcessNotFound(_) | LocateError::NoScheduler(_) => Self::NotFound(error.to_string()),
+            LocateError::LocationNotFound(_) | LocateError::InvalidLocation { .. } | LocateError::Refused { .. } => {
+                Self::Unlocated(error.to_string())
+            }
             LocateError::Probe { .. } | LocateError::Gateway(_) => Self::Unavailable(error.to_string()),
         }
     }

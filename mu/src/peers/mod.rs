@@ -4,6 +4,7 @@
 //! publish, a redirect): it is called through a client that refuses addresses inside (spec 04 §17).
 
 mod compute;
+mod crowd;
 mod scheduler;
 
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use url::{Origin, Url};
 
 pub use compute::{CRON_PAGE, Compute, Pulled};
+pub use crowd::{Crowd, Place};
 pub use scheduler::Schedulers;
 
 /// Most redirects followed for one request.
@@ -134,6 +136,11 @@ impl Http {
             }
             published.insert(origin);
         }
+    }
+
+    /// Whether the operator named the origin of this URL.
+    pub fn is_configured(&self, url: &Url) -> bool {
+        self.0.configured.contains(&url.origin())
     }
 
     fn is_scheduler(&self, url: &Url) -> bool {

@@ -7,6 +7,7 @@ use holon_protocol::{AssignmentId, BlockHeight, ItemId, ProcessId, Tags};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use url::Url;
 
@@ -136,8 +137,8 @@ impl Schedulers {
         Ok(entry.and_then(|entry| entry.assignment).map(|Inner { tags }| Assignment { tags }))
     }
 
-    /// The newest assignment of `message` among the newest entries of a process that has no message body: one made by an
-    /// assign request.
+    /// The newest assignment of `message` that has no message body, one made by an assign request, among the newest
+    /// entries of a process. An entry with a body is the message as it was posted.
     pub async fn find_assignment(
         &self,
         scheduler: &Url,
@@ -154,6 +155,7 @@ impl Schedulers {
         }
         #[derive(Deserialize)]
         struct Entry {
+            message: Option<IgnoredAny>,
             assignment: Inner,
         }
         #[derive(Deserialize)]
@@ -171,8 +173,12 @@ impl Schedulers {
         let page: Option<Page> = self.read(join(scheduler, &query)?).await?;
         let edges = page.map(|page| page.edges).unwrap_or_default();
         let message = message.to_string();
-        let found = edges.into_iter().map(|edge| edge.node.assignment).rev();
-        Ok(found.into_iter().find(|assignment| assignment.tags.get("Message") == Some(&message)).map(|found| found.id))
+        let made = edges.into_iter().map(|edge| edge.node).filter(|entry| entry.message.is_none());
+        Ok(made
+            .map(|entry| entry.assignment)
+            .rev()
+            .find(|assignment| assignment.tags.get("Message") == Some(&message))
+            .map(|found| found.id))
     }
 
     /// A read whose *not found* is 400 (spec 02 §1) or 404.

@@ -1,7 +1,7 @@
 //! Which task may run: order in lanes, parallelism between them, limits, retry times.
 
 use holon_mu::crank::dispatch::{Dispatcher, Limits, Verdict};
-use holon_mu::crank::outgoing::Message;
+use holon_mu::crank::outgoing::{Message, Spawn};
 use holon_mu::crank::task::{Task, TaskId, Work};
 use holon_protocol::{ItemId, ProcessId, Tags, Timestamp};
 
@@ -107,6 +107,71 @@ fn a_result_that_keeps_failing_gives_way_to_later_ones() {
     assert_eq!(start(&mut dispatcher, 100), [1]);
     dispatcher.failed(TaskId(1), Timestamp(100));
     assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
+}
+
+#[test]
+fn any_number_of_failing_results_stops_nobody_else() {
+    const FAILING: u64 = 200;
+    let mut tasks: Vec<_> = (0..FAILING).map(|_| pull(1)).collect();
+    tasks.extend([pull(1), pull(2)]);
+    let mut dispatcher = loaded(limits(), &tasks);
+    let (mut now, mut others) = (0, Vec::new());
+    while others.len() < 2 {
+        let started = start(&mut dispatcher, now);
+        let late = started.iter().filter(|id| **id <= FAILING).count();
+        assert!(late <= 20, "only so many are asked for at a time: {late}");
+        for id in started {
+            if id <= FAILING {
+                dispatcher.failed(TaskId(id), Timestamp(now));
+            } else {
+                others.extend(dispatcher.fetched(TaskId(id)).then_some(id));
+            }
+            others.extend(dispatcher.take_turns().into_iter().map(|turn| turn.0));
+        }
+        now = dispatcher.next_timer().map_or(now, |timer| timer.0.max(now));
+        assert!(now < 1_000_000, "the others never had their turn");
+    }
+}
+
+#[test]
+fn a_late_result_does_not_wait_for_those_that_overtook_it() {
+    let mut dispatcher = loaded(limits(), &[pull(1), pull(1)]);
+    assert_eq!(start(&mut dispatcher, 0).len(), 2);
+    for now in [0, 100] {
+        dispatcher.failed(TaskId(1), Timestamp(now));
+        dispatcher.failed(TaskId(2), Timestamp(now));
+        let _ = start(&mut dispatcher, now + 100);
+    }
+    assert_eq!(start(&mut dispatcher, 1_000).len(), 2);
+    assert!(dispatcher.fetched(TaskId(2)) && dispatcher.fetched(TaskId(1)));
+    dispatcher.finished(TaskId(2));
+    dispatcher.finished(TaskId(1));
+    assert!(dispatcher.is_empty());
+}
+
+#[test]
+fn spawns_to_different_schedulers_do_not_wait_for_each_other() {
+    let spawn = |scheduler: Option<u8>| {
+        let tags = scheduler.map(|byte| ("Scheduler", ItemId::from_bytes([byte; 32]).to_string()));
+        let spawn = Spawn { tags: tags.into_iter().collect(), data: " ".into() };
+        Task { root: None, work: Work::Spawn { emitter: process(1), spawn } }
+    };
+    let mut dispatcher = loaded(limits(), &[spawn(Some(9)), spawn(None), spawn(Some(9)), spawn(None), spawn(Some(8))]);
+    assert_eq!(start(&mut dispatcher, 0), [1, 2, 5]);
+}
+
+#[test]
+fn a_crowded_peer_is_asked_less_and_less_often_and_a_hurried_task_at_once() {
+    let mut dispatcher = loaded(limits(), &[message(1, 2)]);
+    for (now, again) in [(0, 50), (50, 150), (150, 350)] {
+        assert_eq!(start(&mut dispatcher, now), [1]);
+        dispatcher.crowded(TaskId(1), Timestamp(now));
+        assert_eq!(dispatcher.next_timer(), Some(Timestamp(again)));
+    }
+    assert_eq!(start(&mut dispatcher, 349), [0; 0]);
+    dispatcher.hurry(TaskId(1));
+    assert_eq!(start(&mut dispatcher, 349), [1]);
+    assert_eq!((dispatcher.failures(TaskId(1)), dispatcher.next_timer()), (0, None));
 }
 
 #[test]

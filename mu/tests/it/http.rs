@@ -58,6 +58,9 @@ async fn bad_input_gets_its_status_and_changes_nothing() {
         ),
         (Method::POST, "/".into(), item(&[ao], Some(P)), 400, "Tag 'Type': must be either 'Process' or 'Message'"),
         (Method::POST, "/".into(), item(&[ao, ("Type", "Module")], Some(P)), 400, "Tag 'Type'"),
+        (Method::POST, "/".into(), item(&[ao, ("type", "Process"), ("Type", "Message")], Some(P)), 400, "Tag 'Type'"),
+        (Method::POST, "/".into(), item(&[ao, ("type", "x"), ("Type", "Message")], Some(P)), 400, "Tag 'Type'"),
+        (Method::POST, "/".into(), item(&[ao, ("Type", "x"), ("Type", "Message")], Some(P)), 400, "Tag 'Type'"),
         (Method::POST, "/".into(), item(&[ao, ("Type", "Message")], None), 400, "target"),
         (Method::POST, "/".into(), item(&[ao, ("Type", "Message")], Some(unknown)), 404, "was not found"),
         (
@@ -99,6 +102,9 @@ async fn bad_input_gets_its_status_and_changes_nothing() {
         (Method::GET, "/?debug=1".into(), vec![], 400, "'process': Process ID is required."),
         (Method::GET, format!("/?debug=1&process={id}&message=a&assign=b"), vec![], 422, "Only one of message, assign"),
         (Method::GET, "/nowhere".into(), vec![], 404, "no such route"),
+        (Method::PUT, "/".into(), vec![], 405, "does not take this method"),
+        (Method::GET, format!("/monitor/{id}"), vec![], 405, "does not take this method"),
+        (Method::DELETE, format!("{push}/0"), vec![], 405, "does not take this method"),
         (Method::POST, "/push-result/a/0".into(), vec![], 404, "no such route"),
     ];
     for (method, path, body, status, text) in table {
@@ -178,18 +184,95 @@ async fn an_item_is_forwarded_unchanged_and_answered_with_its_own_id_whatever_it
 async fn a_refusal_of_the_scheduler_is_shown_and_nothing_is_pushed() {
     let network = Network::start();
     network.process(1);
-    let messenger = network.messenger().await;
-    let refusal = Answer::Json(400, json!({ "error": "not here" }));
-    network.state.lock().unwrap().instead.push(("POST /", refusal));
-    let (status, body) = post(&messenger, "/", network.message(P, "once").raw().clone()).await;
-    assert_eq!(status, 502);
-    assert!(error("Error: Error: 400: ")(&body) && error("not here")(&body), "{body}");
+    let mut options = network.options();
+    options.limits.retry_for_ms = 300;
+    let messenger = network.messenger_with(options).await;
+    for refused in [400, 413] {
+        let refusal = Answer::Json(refused, json!({ "error": "not here" }));
+        network.state.lock().unwrap().instead.push(("POST /", refusal));
+        let (status, body) = post(&messenger, "/", network.message(P, "once").raw().clone()).await;
+        assert_eq!(status, refused);
+        assert!(error(&format!("Error: Error: {refused}: "))(&body) && error("not here")(&body), "{body}");
+    }
     network.state.lock().unwrap().instead.push(("POST /", Answer::Json(500, json!("su down"))));
     let (status, body) = post(&messenger, "/", network.message(P, "twice").raw().clone()).await;
     assert_eq!(status, 502);
     assert!(error("Error: Error: 500: ")(&body) && error("su down")(&body), "{body}");
     idle(&messenger).await;
     assert_eq!(network.compute.asked("GET", "/result/").len(), 0);
+    let dead = messenger.dead_letters(10).await.unwrap();
+    assert_eq!(dead.len(), 1, "the item nobody knows the fate of");
+    assert!(dead[0].reason.contains("does not have it"), "{}", dead[0].reason);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_that_the_scheduler_has_already_is_not_pushed_again() {
+    let network = Network::start();
+    network.process(1);
+    let [direct, own] = ["posted to the scheduler", "posted before"].map(|data| network.message(P, data));
+    network.state.lock().unwrap().processes.get_mut(&P).unwrap().push(direct.clone());
+    let messenger = network.messenger().await;
+    assert_eq!(post(&messenger, "/", own.raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    messenger.stop().await.unwrap();
+
+    let messenger = network.messenger().await;
+    for item in [&direct, &own] {
+        let answer = post(&messenger, "/", item.raw().clone()).await;
+        assert_eq!(answer, (202, json!({ "message": "Processing DataItem", "id": item.id() })));
+    }
+    idle(&messenger).await;
+    let pulls = network.compute.asked("GET", "/result/");
+    assert_eq!(pulls.len(), 1, "for the post that brought it to the scheduler");
+    assert!(pulls[0].path.contains(&own.id().to_string()));
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_that_the_scheduler_takes_late_is_pushed_once_even_if_the_client_repeats_it() {
+    let network = Network::start();
+    network.process(1);
+    let messenger = network.messenger().await;
+    let late = || Answer::Json(503, json!({ "error": "still waiting for its turn" }));
+    let item = network.message(P, "late");
+    let lookup = format!("/{}?process-id={P}", item.id());
+    network.state.lock().unwrap().instead.extend([("POST /", late()), ("POST /", late())]);
+    for _ in 0..2 {
+        assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 502);
+    }
+    eventually("it is asked for again and again", || (network.scheduler.asked("GET", &lookup).len() > 6).then_some(()))
+        .await;
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    assert_eq!(network.compute.asked("GET", "/result/").len(), 1);
+    assert!(messenger.dead_letters(10).await.unwrap().is_empty());
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_that_only_announce_a_body_keep_nobody_out() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let network = Network::start();
+    network.process(1);
+    let messenger = network.messenger().await;
+    let address = messenger.url().trim_start_matches("http://").to_owned();
+    let open = async |length: usize| {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut idle_clients = Vec::new();
+    for _ in 0..80 {
+        idle_clients.push(open(holon_mu::MAX_ITEM_BYTES).await);
+    }
+    assert_eq!(post(&messenger, "/", network.message(P, "hello").raw().clone()).await.0, 202);
+    let mut answer = [0; 12];
+    open(holon_mu::MAX_ITEM_BYTES + 1).await.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413", "before a byte of the body arrived");
+    idle(&messenger).await;
+    drop(idle_clients);
     messenger.stop().await.unwrap();
 }
 
@@ -254,6 +337,7 @@ async fn redirects_of_a_scheduler_are_followed_to_known_schedulers_only_and_at_m
         let (status, body) = post(&messenger, "/", network.message(P, &target).raw().clone()).await;
         assert_eq!(status, 502, "{target}: {body}");
         assert!(error("is refused")(&body), "{target}: {body}");
+        assert!(!error("://")(&body), "errors do not say where the peers are: {body}");
     }
     redirect(302, other.scheduler.url().to_string());
     let (status, body) = post(&messenger, "/", network.message(P, "302").raw().clone()).await;

@@ -29,7 +29,7 @@ pub struct State {
     pub cron: Vec<(String, Value)>,
     /// Answers used up before the normal ones, by `METHOD /start-of-path`.
     pub instead: Vec<(&'static str, Answer)>,
-    /// The next item posted is taken, but the answer is this.
+    /// The next item or assignment posted is taken, but the answer is this.
     pub lost: Vec<Answer>,
 }
 
@@ -76,7 +76,7 @@ fn schedule(state: &mut State, call: &Call) -> Answer {
         }
         let id = ItemId::from_bytes([u8::try_from(state.assignments.len()).unwrap() + 100; 32]);
         state.assignments.push((call.path.clone(), id));
-        return receipt(id);
+        return if state.lost.is_empty() { receipt(id) } else { state.lost.remove(0) };
     }
     let item = DataItem::parse_verified(call.body.clone()).expect("the messenger forwards valid items only");
     let process = match item.tags().get("Type") {
@@ -137,9 +137,13 @@ fn scheduler(state: &Shared, call: &Call) -> Answer {
     if let Some(process) = id.parse::<ProcessId>().ok().filter(|id| state.processes.contains_key(id)) {
         let made = state.assignments.iter().filter(|(path, _)| path.contains(&process.to_string()));
         let edges: Vec<_> = made
-            .map(|(path, id)| {
+            .flat_map(|(path, id)| {
                 let tags = json!([{ "name": "Message", "value": parameter(path, "assign") }]);
-                json!({ "cursor": "1", "node": { "message": null, "assignment": { "id": id, "tags": tags } } })
+                // The message was posted here as well, later: that entry has a body and is somebody else's to push.
+                let posted = ItemId::from_bytes([99; 32]);
+                [(json!(null), *id), (json!({ "id": "x" }), posted)].map(|(message, id)| {
+                    json!({ "cursor": "1", "node": { "message": message, "assignment": { "id": id, "tags": tags } } })
+                })
             })
             .collect();
         return Answer::Json(200, json!({ "page_info": { "has_next_page": false }, "edges": edges }));

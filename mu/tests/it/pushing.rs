@@ -317,3 +317,77 @@ async fn a_spawn_may_name_its_scheduler_and_a_wallet_is_not_remembered_for_long(
     assert_eq!(spawn.tags().all("Scheduler").collect::<Vec<_>>(), [&*scheduler]);
     messenger.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_result_that_never_comes_is_given_up_when_the_scheduler_does_not_have_the_message() {
+    let network = network();
+    let messenger = network.messenger().await;
+    // The scheduler answers as if it took these, and files them elsewhere.
+    for number in 0..40 {
+        let receipt = json!({ "id": ItemId::from_bytes([9; 32]), "timestamp": 1 });
+        let item = network.message(A, &format!("lost {number}"));
+        {
+            let mut state = network.state.lock().unwrap();
+            state.instead.push(("POST /", Answer::Json(200, receipt)));
+            for _ in 0..4 {
+                let start: &'static str = format!("GET /result/{}", item.id()).leak();
+                state.instead.push((start, Answer::Json(500, json!({ "error": "no such message" }))));
+            }
+        }
+        assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    }
+    result(&network, "go", outbox(vec![message(B, 1, "ping")]));
+    assert_eq!(post(&messenger, "/", network.message(A, "go").raw().clone()).await.0, 202);
+    eventually("the one behind is pushed", || (data(&network.log(B)) == ["ping"]).then_some(())).await;
+    idle(&messenger).await;
+    let dead = messenger.dead_letters(100).await.unwrap();
+    assert_eq!(dead.len(), 40);
+    assert!(dead.iter().all(|letter| letter.reason.contains("does not have this message")));
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn spawns_and_assignments_are_tried_again_while_the_scheduler_is_unavailable() {
+    let network = network();
+    let assigned = ItemId::from_bytes([60; 32]);
+    result(
+        &network,
+        "go",
+        json!({
+            "Messages": [],
+            "Spawns": [{ "Tags": [{ "name": "Module", "value": MODULE }], "Data": "x" }],
+            "Assignments": [{ "Processes": [B], "Message": assigned }],
+        }),
+    );
+    let messenger = network.messenger().await;
+    let item = network.message(A, "go");
+    network.state.lock().unwrap().instead.push(("GET /result", Answer::Json(202, json!({}))));
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    {
+        let mut state = network.state.lock().unwrap();
+        for _ in 0..8 {
+            state.instead.push(("POST /", Answer::Json(503, json!({ "error": "the gateway did not answer" }))));
+        }
+    }
+    idle(&messenger).await;
+    {
+        let state = network.state.lock().unwrap();
+        assert_eq!((state.processes.len(), state.assignments.len()), (3, 1));
+    }
+    assert!(messenger.dead_letters(10).await.unwrap().is_empty());
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_assignment_whose_answer_was_lost_is_told_from_the_message_that_was_posted() {
+    let network = network();
+    let messenger = network.messenger().await;
+    network.state.lock().unwrap().lost = vec![Answer::Json(502, json!("bad gateway"))];
+    let assigned = ItemId::from_bytes([60; 32]);
+    assert_eq!(post(&messenger, &format!("/?process-id={B}&assign={assigned}"), "").await.0, 502);
+    idle(&messenger).await;
+    let made = network.state.lock().unwrap().assignments[0].1;
+    let pulls: Vec<_> = network.compute.asked("GET", "/result/").into_iter().map(|call| call.path).collect();
+    assert_eq!(pulls, [format!("/result/{made}?process-id={B}&no-busy=1")]);
+    messenger.stop().await.unwrap();
+}

@@ -131,7 +131,12 @@ impl Network {
     }
 
     fn has(&self, item: ItemId, log: ProcessId) -> bool {
-        self.logs.get(&log).is_some_and(|log| log.contains(&Entry::Item(item)))
+        self.logs.get(&log).is_some_and(|log| {
+            log.iter().any(|entry| match entry {
+                Entry::Item(found) => *found == item,
+                Entry::Assigned(assignment, _) => ItemId::from(*assignment) == item,
+            })
+        })
     }
 
     /// What the entry at `index` of a process's log makes it emit; a number in the data says how deep the tree goes.
@@ -379,6 +384,12 @@ impl Simulation {
                 self.dispatcher.finished(id);
             }
             Next::Again => self.dispatcher.again(id, Timestamp(self.now)),
+            Next::Crowded => self.dispatcher.crowded(id, Timestamp(self.now)),
+            // An item that never arrived is asked for until retrying ends; nobody was told that it did.
+            Next::Retry(_) if !self.faults && self.never_arrived(&task) => {
+                self.outbox.write(remove, Durability::Buffered);
+                self.dispatcher.finished(id);
+            }
             Next::Retry(reason) => {
                 if self.dispatcher.failed(id, Timestamp(self.now)) == Verdict::GiveUp {
                     panic!("gave up {task:?}: {reason}, after {:?}", unsent(&task, POLICY));
@@ -390,6 +401,15 @@ impl Simulation {
             let (task, effect, outcome) = self.held.remove(&turn).unwrap();
             self.apply(turn, task, &effect, outcome);
         }
+    }
+
+    fn never_arrived(&self, task: &Task) -> bool {
+        let Work::Confirm(Forwarded { item, kind }) = &task.work else { return false };
+        let log = match kind {
+            ForwardedKind::Message { process } => *process,
+            ForwardedKind::Process { .. } => (*item).into(),
+        };
+        !self.network.has(*item, log)
     }
 
     /// The power fails. What was on its way may or may not arrive; memory is gone; the disk has what was synced and
@@ -426,7 +446,7 @@ impl Simulation {
             for id in self.dispatcher.start(Timestamp(self.now)) {
                 match self.outbox.get(id) {
                     Some(task) => {
-                        let effect = task.effect();
+                        let effect = task.effect_after(self.dispatcher.failures(id));
                         self.running.insert(id, (task, effect));
                     }
                     None => self.dispatcher.finished(id),
