@@ -1,15 +1,13 @@
 //! The smallest host that runs the module: wasmtime with default memory, and only the imports an `Eval` calls. No rollback, no
 //! limits, no files. What remains is the guest, so this is what any host's time is measured against.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use serde_json::Value;
 use wasmtime::{Caller, Config, Engine, Instance, Linker, Memory, Module, Store, TypedFunc};
 
-use crate::{
-    Run,
-    log::{Log, output},
-};
+use crate::log::output;
 
 /// Nested protected calls of Lua need more than wasmtime's default (spec 06 §5.1).
 const STACK_BYTES: usize = 2 << 20;
@@ -39,51 +37,69 @@ struct Guest {
 #[error("longjmp")]
 struct LongJump;
 
-/// Evaluates the log; the boot and the first message are not measured.
-pub fn run(wasm: &[u8], log: &Log) -> Result<Run> {
-    measure(wasm, log).map_err(|error| anyhow!("the bare guest failed: {error:?}"))
+/// The module, running.
+pub struct Bare {
+    store: Store<Host>,
+    memory: Memory,
+    handle: TypedFunc<(i64, i64), i64>,
+    place: TypedFunc<i64, i64>,
+    stack: TypedFunc<(), i64>,
+    restore_stack: TypedFunc<i64, ()>,
 }
 
-fn measure(wasm: &[u8], log: &Log) -> wasmtime::Result<Run> {
-    let mut config = Config::new();
-    config.wasm_memory64(true).max_wasm_stack(STACK_BYTES);
-    let engine = Engine::new(&config)?;
-    let module = Module::new(&engine, wasm)?;
-    let mut linker = Linker::new(&engine);
-    imports(&mut linker)?;
-    linker.define_unknown_imports_as_traps(&module)?;
-    let mut store = Store::new(&engine, Host { date: FIRST_DATE, guest: None });
-    let instance = linker.instantiate(&mut store, &module)?;
-    let memory = set_up(&instance, &mut store)?;
-    let handle = instance.get_typed_func::<(i64, i64), i64>(&mut store, "handle")?;
-    let place = instance.get_typed_func::<i64, i64>(&mut store, "_emscripten_stack_alloc")?;
-    let stack = instance.get_typed_func::<(), i64>(&mut store, "emscripten_stack_get_current")?;
-    let restore_stack = instance.get_typed_func::<i64, ()>(&mut store, "_emscripten_stack_restore")?;
+impl Bare {
+    /// Compiles and sets up the module.
+    pub fn new(wasm: &[u8]) -> Result<Self> {
+        Self::build(wasm).map_err(failed)
+    }
 
-    let (mut times, mut outputs) = (Vec::new(), Vec::new());
-    for (position, message) in log.messages.iter().enumerate() {
+    /// Evaluates a message; the time is that of `handle` alone.
+    pub fn apply(&mut self, message: &str, environment: &str) -> Result<(Duration, Value)> {
+        let (time, text) = self.call(message, environment).map_err(failed)?;
+        Ok((time, output(&text)?))
+    }
+
+    fn build(wasm: &[u8]) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config.wasm_memory64(true).max_wasm_stack(STACK_BYTES);
+        let engine = Engine::new(&config)?;
+        let module = Module::new(&engine, wasm)?;
+        let mut linker = Linker::new(&engine);
+        imports(&mut linker)?;
+        linker.define_unknown_imports_as_traps(&module)?;
+        let mut store = Store::new(&engine, Host { date: FIRST_DATE, guest: None });
+        let instance = linker.instantiate(&mut store, &module)?;
+        let memory = set_up(&instance, &mut store)?;
+        let handle = instance.get_typed_func(&mut store, "handle")?;
+        let place = instance.get_typed_func(&mut store, "_emscripten_stack_alloc")?;
+        let stack = instance.get_typed_func(&mut store, "emscripten_stack_get_current")?;
+        let restore_stack = instance.get_typed_func(&mut store, "_emscripten_stack_restore")?;
+        Ok(Self { store, memory, handle, place, stack, restore_stack })
+    }
+
+    fn call(&mut self, message: &str, environment: &str) -> wasmtime::Result<(Duration, String)> {
+        let store = &mut self.store;
         store.data_mut().date = FIRST_DATE;
-        let before = stack.call(&mut store, ())?;
+        let before = self.stack.call(&mut *store, ())?;
         let mut addresses = [0; 2];
-        for (address, text) in addresses.iter_mut().zip([message, &log.environment]) {
-            *address = place.call(&mut store, text.len() as i64 + 1)?;
+        for (address, text) in addresses.iter_mut().zip([message, environment]) {
+            *address = self.place.call(&mut *store, text.len() as i64 + 1)?;
             let at = usize::try_from(*address)?;
-            memory.write(&mut store, at, text.as_bytes())?;
-            memory.write(&mut store, at + text.len(), &[0])?;
+            self.memory.write(&mut *store, at, text.as_bytes())?;
+            self.memory.write(&mut *store, at + text.len(), &[0])?;
         }
         let begun = Instant::now();
-        let answer = handle.call(&mut store, (addresses[0], addresses[1]))?;
+        let answer = self.handle.call(&mut *store, (addresses[0], addresses[1]))?;
         let time = begun.elapsed();
-        restore_stack.call(&mut store, before)?;
-        if position >= 2 {
-            let bytes = &memory.data(&store)[usize::try_from(answer)?..];
-            let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-            let text = String::from_utf8_lossy(&bytes[..end]);
-            times.push(time);
-            outputs.push(output(&text).map_err(|error| wasmtime::Error::msg(format!("{error:#}")))?);
-        }
+        self.restore_stack.call(&mut *store, before)?;
+        let bytes = &self.memory.data(&*store)[usize::try_from(answer)?..];
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        Ok((time, String::from_utf8_lossy(&bytes[..end]).into_owned()))
     }
-    Ok(Run { times, outputs })
+}
+
+fn failed(error: wasmtime::Error) -> anyhow::Error {
+    anyhow!("the bare guest failed: {error:?}")
 }
 
 /// Instance set-up of 64-bit modules (spec 06 §2).

@@ -3,31 +3,39 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use holon_protocol::{DataItem, ItemId, ProcessId, Signer};
+use holon_protocol::{DataItem, ItemId, Signer};
 use holon_tests::{network::Network, peers};
 use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::{
     Run,
+    bare::Bare,
     log::{Log, message},
+    machine::Evaluator,
 };
 
-/// Messages that one request has evaluated. Several requests, so that a median can leave out what else the machine did.
-const CHUNK: usize = 50;
+/// Messages of a block, which one request has evaluated. Several blocks, so that a median can leave out what else the
+/// machine did.
+pub const CHUNK: usize = 50;
 
 /// Longest wait for a message to be settled.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
-/// What the compute unit did.
+/// What the contestants did.
 pub struct Measured {
-    /// Time of each message, as its share of the request that had it evaluated, and what it answered.
-    pub run: Run,
-    /// What it evaluated.
+    /// The compute unit: time of each message, as its share of the request that had it evaluated, and what it answered.
+    pub unit: Run,
+    /// The bare guest.
+    pub bare: Run,
+    /// The compute unit's evaluator.
+    pub machine: Run,
+    /// What they evaluated.
     pub log: Log,
 }
 
-/// Spawns a process, schedules the messages without anybody evaluating them, and asks for the last one's result.
+/// Spawns a process, and in turn schedules some messages without anybody evaluating them, asks for the last one's result,
+/// and gives the same messages to the others: so whatever else the computer does falls on all of them.
 pub fn measure(module: &str, format: &str, messages: usize) -> Result<Measured> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(module, format, messages))
 }
@@ -66,33 +74,56 @@ async fn run(module_name: &str, format: &str, messages: usize) -> Result<Measure
     post(&client, &ready.mu_url, &first).await?;
     result(&client, &ready.cu_url, id, first.id()).await?;
 
-    // Straight to the scheduler, because a messenger would have each message evaluated at once.
-    let mut times: Vec<Duration> = Vec::new();
+    let su_url = ready.su_url.trim_end_matches('/');
+    let environment = environment(&client, su_url, id, &module, &wallet).await?;
+    let mut log = Log { messages: Vec::new(), environment };
+    let mut cursor = read_on(&client, su_url, id, None, &mut log.messages).await?;
+    ensure!(
+        log.messages.len() == 2,
+        "the log begins with {} entries, not with process and first message",
+        log.messages.len()
+    );
+    let wasm = std::fs::read(peers::module(module_name)?)?;
+    let (mut bare, mut machine) = (Bare::new(&wasm)?, Evaluator::new(&wasm)?);
+    for message in &log.messages {
+        bare.apply(message, &log.environment)?;
+        machine.apply(message, &log.environment)?;
+    }
+
+    let (mut unit_run, mut bare_run, mut machine_run) = (Run::default(), Run::default(), Run::default());
     let mut posted = Vec::with_capacity(CHUNK);
-    while times.len() < messages {
-        let chunk = CHUNK.min(messages - times.len());
-        let mut last = first.id();
+    while unit_run.times.len() < messages {
+        let chunk = CHUNK.min(messages - unit_run.times.len());
+        // Straight to the scheduler, because a messenger would have each message evaluated at once.
         for number in 1..=chunk {
-            let item = eval(id, times.len() + number, &wallet)?;
-            last = item.id();
+            let item = eval(id, unit_run.times.len() + number, &wallet)?;
+            posted.push(item.id());
             post(&client, &ready.su_url, &item).await?;
-            posted.push(last);
         }
+        let last = posted.last().copied().context("a chunk has messages")?;
         // The scheduler settles in the background, in the same program here; that is not the compute unit's time.
         for item in posted.drain(..) {
             settled(&client, &ready.gateway_url, item).await?;
         }
         let begun = Instant::now();
         result(&client, &ready.cu_url, id, last).await?;
-        times.extend(std::iter::repeat_n(begun.elapsed() / u32::try_from(chunk)?, chunk));
+        unit_run.times.extend(std::iter::repeat_n(begun.elapsed() / u32::try_from(chunk)?, chunk));
+
+        let known = log.messages.len();
+        cursor = read_on(&client, su_url, id, cursor, &mut log.messages).await?;
+        ensure!(log.messages.len() == known + chunk, "the log has {} new entries", log.messages.len() - known);
+        for message in &log.messages[known..] {
+            bare_run.push(bare.apply(message, &log.environment)?);
+        }
+        for message in &log.messages[known..] {
+            machine_run.push(machine.apply(message, &log.environment)?);
+        }
     }
 
-    let log = read_log(&client, ready.su_url.trim_end_matches('/'), id, &module, &wallet).await?;
-    ensure!(log.messages.len() == 2 + messages, "the log holds {} entries", log.messages.len());
     let outputs = stored_outputs(&client, ready.cu_url.trim_end_matches('/'), id).await?;
     ensure!(outputs.len() >= messages, "only {} of {messages} results are stored", outputs.len());
-    let outputs = outputs[outputs.len() - messages..].to_vec();
-    Ok(Measured { run: Run { times, outputs }, log })
+    unit_run.outputs = outputs[outputs.len() - messages..].to_vec();
+    Ok(Measured { unit: unit_run, bare: bare_run, machine: machine_run, log })
 }
 
 fn eval(process: ItemId, number: usize, wallet: &Signer) -> Result<DataItem> {
@@ -152,30 +183,43 @@ async fn stored_outputs(client: &Client, cu_url: &str, process: ItemId) -> Resul
     }
 }
 
-async fn read_log(client: &Client, su_url: &str, process: ItemId, module: &DataItem, wallet: &Signer) -> Result<Log> {
-    let mut messages = Vec::new();
-    let mut from = String::new();
+/// Appends what the log has after `cursor`, and says where it ends.
+async fn read_on(
+    client: &Client,
+    su_url: &str,
+    process: ItemId,
+    mut cursor: Option<String>,
+    messages: &mut Vec<String>,
+) -> Result<Option<String>> {
     loop {
+        let from = cursor.as_ref().map(|cursor| format!("&from={cursor}")).unwrap_or_default();
         let url = format!("{su_url}/{process}?process-id={process}&limit=500{from}");
         let page: Value = client.get(url).send().await?.error_for_status()?.json().await?;
         let edges = page["edges"].as_array().context("a page has edges")?;
         for edge in edges {
             messages.push(message(&edge["node"])?);
         }
-        match edges.last() {
-            Some(last) if page["page_info"]["has_next_page"] == true => {
-                from = format!("&from={}", last["cursor"].as_str().context("an edge has a cursor")?);
-            }
-            _ => break,
+        if let Some(last) = edges.last() {
+            cursor = Some(last["cursor"].as_str().context("an edge has a cursor")?.to_owned());
+        }
+        if page["page_info"]["has_next_page"] != true {
+            return Ok(cursor);
         }
     }
-    let process_id: ProcessId = process.to_string().parse()?;
+}
+
+async fn environment(
+    client: &Client,
+    su_url: &str,
+    process: ItemId,
+    module: &DataItem,
+    wallet: &Signer,
+) -> Result<String> {
     let record: Value =
-        client.get(format!("{su_url}/processes/{process_id}")).send().await?.error_for_status()?.json().await?;
-    let environment = json!({
+        client.get(format!("{su_url}/processes/{process}")).send().await?.error_for_status()?.json().await?;
+    Ok(json!({
         "Process": {"Id": process, "Owner": record["owner"]["address"], "Tags": record["tags"]},
         "Module": {"Id": module.id(), "Owner": wallet.address(), "Tags": module.tags()},
     })
-    .to_string();
-    Ok(Log { messages, environment })
+    .to_string())
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use holon_client::Network;
-use holon_protocol::{ProcessId, Signer};
+use holon_protocol::{Address, ProcessId, Signer};
 use url::{Host, Url};
 
 use crate::arguments::{Global, ProcessName};
@@ -86,6 +86,26 @@ impl Connection {
                     .hint("write the process id, or start a network with `holon up`"))
             }
         }
+    }
+
+    /// Fails when the gateway says that there is no such process.
+    pub async fn require_process(&self, process: ProcessId) -> Result<(), Failure> {
+        match self.network.gateway() {
+            Ok(gateway) => match gateway.node(process.into()).await {
+                Ok(None) => Err(Failure::network(format!("no process {process} is known to the gateway"))
+                    .hint("check the id; a process spawned a moment ago is known after its upload")),
+                Ok(Some(_)) => Ok(()),
+                Err(error) => Err(Failure::network(error)),
+            },
+            // Without a gateway there is nobody to ask.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The wallet that signed a process, when the gateway knows it.
+    pub async fn owner(&self, process: ProcessId) -> Option<Address> {
+        let node = self.network.gateway().ok()?.node(process.into()).await.ok()??;
+        Some(node.owner.address)
     }
 }
 

@@ -17,6 +17,9 @@ const DRAIN_TICK: Duration = Duration::from_millis(10);
 /// answer to leave.
 const DRAIN_QUIET: Duration = Duration::from_millis(50);
 
+/// How long a browser may remember that it may call, in seconds.
+const PREFLIGHT_SECONDS: usize = 3600;
+
 /// How a server runs.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
@@ -113,6 +116,17 @@ impl Server {
     }
 }
 
+/// Pages of any origin may call, with any method and header, and read every header; their credentials are nobody's
+/// business here.
+fn open_to_pages() -> Cors {
+    Cors::default()
+        .allow_any_origin()
+        .allow_any_method()
+        .allow_any_header()
+        .expose_any_header()
+        .max_age(PREFLIGHT_SECONDS)
+}
+
 /// Starts serving `routes` on `listener` with permissive CORS (every unit's spec asks for it) and with repeated slashes
 /// in paths collapsed. Call it inside a tokio runtime.
 ///
@@ -128,7 +142,7 @@ where
         let count = Arc::clone(&count);
         App::new()
             .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
-            .wrap(Cors::permissive())
+            .wrap(open_to_pages())
             .wrap_fn(move |request, routes| {
                 let running = Running::new(&count);
                 let answer = routes.call(request);

@@ -52,6 +52,16 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     }
     match console::error(&evaluated.result) {
         Some(error) => Err(Failure::process(error)),
-        None => Ok(()),
+        None => {
+            if let Some(owner) = connection.owner(process).await
+                && owner != wallet.address()
+            {
+                terminal.note(format!(
+                    "{owner} owns the process, not this wallet ({}): it may have taken the code for a plain message",
+                    wallet.address()
+                ));
+            }
+            Ok(())
+        }
     }
 }

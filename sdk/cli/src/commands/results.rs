@@ -51,6 +51,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
         Order::Asc => Sort::Ascending,
         Order::Desc => Sort::Descending,
     };
+    let bounded = arguments.from.is_some() || arguments.to.is_some();
     let mut list = connection.network.results(process).sort(sort).limit(arguments.limit);
     if let Some(cursor) = arguments.from {
         list = list.from(cursor);
@@ -59,6 +60,9 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
         list = list.to(cursor);
     }
     let page = list.page().await?;
+    if page.edges.is_empty() && !bounded {
+        connection.require_process(process).await?;
+    }
 
     if terminal.is_json() {
         for edge in &page.edges {

@@ -27,7 +27,10 @@ pub fn ready(terminal: Terminal, record: &Record, proof: &Proof, took: Duration)
         _ => "asked it to Get, it answered",
     };
     let took = format!("{LABEL}in {} ms{LABEL:#}", proof.took.as_millis());
-    terminal.field("proof", format!("{how} {GOOD}{STRONG}{}{STRONG:#}{GOOD:#} {took}", proof.counter));
+    match &proof.counter {
+        Some(counter) => terminal.field("proof", format!("{how} {GOOD}{STRONG}{counter}{STRONG:#}{GOOD:#} {took}")),
+        None => terminal.field("proof", "the counter is still catching up with its log"),
+    }
 
     heading(terminal, "Try it in another terminal");
     for command in ["holon send counter --action Increment --data 5", "holon dry-run counter --action Get"] {
