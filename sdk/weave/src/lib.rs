@@ -23,6 +23,7 @@ mod body;
 mod error;
 mod graphql;
 mod options;
+mod query_text;
 mod routes;
 mod service;
 mod store;

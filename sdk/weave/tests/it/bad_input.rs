@@ -121,8 +121,26 @@ fn chunks() -> Vec<Case> {
 fn queries() -> Vec<Case> {
     let query = |text: &str| json!({ "query": text }).to_string();
     let mut cases = Vec::new();
+    let nested = |depth: usize| format!("{{block(id:{}{}){{id}}}}", "[".repeat(depth), "]".repeat(depth));
+    let variables = |depth: usize| {
+        let value = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        format!("{{\"query\": \"query ($x: String) {{ block(id: $x) {{ id }} }}\", \"variables\": {{\"x\": {value}}}}}")
+    };
     for path in ["/graphql", "/"] {
+        for depth in [100, 1500, 6000] {
+            cases.push(post(path, query(&nested(depth)), 400, "brackets"));
+            cases.push(post(path, query(&"{a".repeat(depth)), 400, "brackets"));
+            cases.push(post(path, variables(depth), 400, "errors"));
+        }
         cases.extend([
+            post(path, query(&nested(60)), 400, "errors"),
+            post(path, query(&"...a ".repeat(17)), 400, "spreads"),
+            post(
+                path,
+                query("{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"),
+                400,
+                "fields of types",
+            ),
             post(path, "", 400, "errors"),
             post(path, "nonsense", 400, "errors"),
             post(path, "[]", 400, "errors"),
@@ -138,6 +156,9 @@ fn queries() -> Vec<Case> {
         ]);
     }
     cases.push(get("/graphql", 400, "query parameter"));
+    for depth in [1500, 6000] {
+        cases.push(get(format!("/graphql?query={}", nested(depth)), 400, "brackets"));
+    }
     let aliases: String = (0..600).map(|n| format!("a{n}: transactions {{ edges {{ cursor }} }} ")).collect();
     cases.push(post("/graphql", query(&format!("{{ {aliases} }}")), 400, "complex"));
     let many: Vec<String> = (0..1001).map(|n| format!("\"{n}\"")).collect();
