@@ -7,7 +7,8 @@
 //! Live memories are kept between requests and dropped, least recently used first, when they take too much together.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,10 +26,16 @@ use crate::stream::Position;
 
 /// Most requests that wait for one process.
 const MAILBOX_LIMIT: usize = 10_000;
-/// Most processes that are being evaluated at the same time; more wait their turn.
-const ACTIVE_LIMIT: usize = 256;
+/// Most processes that have requests at the same time. The evaluation threads bound the evaluation; this bounds the pages
+/// and memories that wait for them.
+const SERVED_LIMIT: usize = 4096;
+/// Most processes that are being looked up and loaded for the first time. Somebody who invents ids fills these places,
+/// but not those of processes that are known.
+const LOAD_LIMIT: usize = 1024;
 /// Most replays for states that are past, over all processes.
 const REPLAY_LIMIT: usize = 2;
+/// Most states that are past, or being found, that requests wait for.
+const REPLAY_QUEUE: usize = 1000;
 /// Pause between looks for what is no longer used.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
@@ -54,18 +61,9 @@ impl State {
     }
 }
 
-/// A memory image.
-pub struct Image {
-    /// The linear memory.
-    pub memory: Vec<u8>,
-    /// Last evaluated message.
-    pub position: Option<Position>,
-}
-
 enum Reply {
     Evaluated(oneshot::Sender<Result<(), Error>>),
     State(oneshot::Sender<Result<Arc<State>, Error>>),
-    Image(oneshot::Sender<Result<Image, Error>>),
 }
 
 impl Reply {
@@ -73,7 +71,6 @@ impl Reply {
         match self {
             Self::Evaluated(reply) => reply.is_closed(),
             Self::State(reply) => reply.is_closed(),
-            Self::Image(reply) => reply.is_closed(),
         }
     }
 
@@ -82,7 +79,6 @@ impl Reply {
         match self {
             Self::Evaluated(reply) => drop(reply.send(Err(error))),
             Self::State(reply) => drop(reply.send(Err(error))),
-            Self::Image(reply) => drop(reply.send(Err(error))),
         }
     }
 }
@@ -125,8 +121,11 @@ struct Inner {
     options: Arc<Options>,
     tasks: Tasks,
     actors: Mutex<HashMap<ProcessId, Arc<Actor>>>,
-    active: Semaphore,
+    served: Arc<Semaphore>,
+    loads: Semaphore,
     replays: Semaphore,
+    /// Who waits for which replay. One replay answers all who want the same.
+    replaying: Mutex<HashMap<(ProcessId, Goal), Vec<Reply>>>,
 }
 
 impl Actors {
@@ -137,8 +136,10 @@ impl Actors {
             options,
             tasks: tasks.clone(),
             actors: Mutex::default(),
-            active: Semaphore::new(ACTIVE_LIMIT),
+            served: Arc::new(Semaphore::new(SERVED_LIMIT)),
+            loads: Semaphore::new(LOAD_LIMIT),
             replays: Semaphore::new(REPLAY_LIMIT),
+            replaying: Mutex::default(),
         });
         tasks.spawn("cu-sweep", sweep(Arc::downgrade(&inner), tasks.clone()));
         Self(inner)
@@ -173,16 +174,11 @@ impl Actors {
         receiver.await.unwrap_or(Err(Error::Stopping))
     }
 
-    /// The memory of `process` at `goal`.
-    pub async fn image(&self, process: ProcessId, goal: Goal) -> Result<Image, Error> {
-        let (sender, receiver) = oneshot::channel();
-        self.submit(process, Request { goal, entry: None, reply: Reply::Image(sender) }, None)?;
-        receiver.await.unwrap_or(Err(Error::Stopping))
-    }
-
     /// Evaluates `process` from its start to `goal` beside its live memory, which fills gaps of the result store.
     pub async fn replay(&self, process: ProcessId, goal: Goal) -> Result<(), Error> {
-        self.0.replay(process, goal).await.map(drop)
+        let (sender, receiver) = oneshot::channel();
+        self.0.replay(process, goal, Reply::Evaluated(sender));
+        receiver.await.unwrap_or(Err(Error::Stopping))
     }
 
     fn actor(&self, process: ProcessId) -> Arc<Actor> {
@@ -219,12 +215,17 @@ impl Actors {
                 return Err(Error::Hydrating { process, limit, remaining });
             }
         }
-        mailbox.waiting.push(request);
         if !mailbox.running {
+            let permit = self.0.served.clone().try_acquire_owned();
+            let permit = permit.map_err(|_| Error::Busy { what: "evaluated processes", limit: SERVED_LIMIT })?;
             mailbox.running = true;
             let (inner, actor) = (self.0.clone(), actor.clone());
-            self.0.tasks.spawn("cu-process", async move { inner.serve(&actor).await });
+            self.0.tasks.spawn("cu-process", async move {
+                inner.serve(&actor).await;
+                drop(permit);
+            });
         }
+        mailbox.waiting.push(request);
         Ok(())
     }
 }
@@ -247,7 +248,6 @@ impl Inner {
         let serving = Serving(actor);
         let stopping = self.tasks.stopping();
         let work = async {
-            let Ok(_permit) = self.active.acquire().await else { return false };
             let mut live = actor.live.lock().await;
             loop {
                 let waiting = {
@@ -263,18 +263,16 @@ impl Inner {
                 *lock(&actor.used) = Instant::now();
                 actor.memory_bytes.store(live.as_ref().map_or(0, Runner::memory_bytes), Ordering::Relaxed);
             }
-            drop(live);
-            self.evict();
-            true
         };
         // Nothing is lost when the work stops here: what is evaluated is stored, the rest is evaluated again.
         let finished = tokio::select! {
-            finished = work => finished,
+            () = work => true,
             () = stopping.cancelled() => false,
         };
         if finished {
-            // The mailbox may belong to the next loop already.
+            // The mailbox may belong to the next loop already; whatever happens from here on is not its business.
             std::mem::forget(serving);
+            self.evict();
         }
     }
 
@@ -290,7 +288,7 @@ impl Inner {
         }
         if live.is_none() {
             *lock(&actor.state) = None;
-            match self.sources.start(actor.process).await {
+            match self.start(actor.process).await {
                 Ok(runner) => *live = Some(runner),
                 Err(error) => return waiting.into_iter().for_each(|request| request.reply.fail(error.clone())),
             }
@@ -327,7 +325,7 @@ impl Inner {
             waiting.append(&mut arrived);
             if live.is_none() && !waiting.is_empty() {
                 // The memory was lost; what has come meanwhile gets a new one.
-                match self.sources.start(actor.process).await {
+                match self.start(actor.process).await {
                     Ok(runner) => *live = Some(runner),
                     Err(error) => return fail(waiting, &error),
                 }
@@ -335,47 +333,55 @@ impl Inner {
         }
     }
 
+    /// Loads a process and sets its memory up. Processes of which nothing is known compete for a number of places of their
+    /// own: most of them may not exist.
+    async fn start(&self, process: ProcessId) -> Result<Runner, Error> {
+        let known = self.sources.results.last(process).map_err(|error| Error::Store(error.to_string()))?.is_some();
+        let _place = match known {
+            true => None,
+            false => Some(
+                self.loads
+                    .try_acquire()
+                    .map_err(|_| Error::Busy { what: "processes being loaded", limit: LOAD_LIMIT })?,
+            ),
+        };
+        self.sources.start(process).await
+    }
+
     /// Answers what needs no evaluation; requests for states that are past are replayed beside the stream.
     fn sort_out(self: &Arc<Self>, actor: &Actor, runner: &Runner, mut waiting: Vec<Request>) -> Vec<Request> {
         answer_passed(&mut waiting, runner);
-        let last = runner.stream.last().map(|last| last.key.timestamp);
-        let past = |request: &Request| {
-            !matches!(request.reply, Reply::Evaluated(_)) && request.goal.end().is_some_and(|end| last > Some(end))
-        };
+        let past =
+            |request: &Request| matches!(request.reply, Reply::State(_)) && is_past(runner.stream.last(), request.goal);
         let (past, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(past);
         for request in past {
-            let (inner, process) = (self.clone(), actor.process);
-            self.tasks.spawn("cu-replay", async move {
-                let stopping = inner.tasks.stopping();
-                tokio::select! {
-                    () = inner.serve_past(process, request) => {}
-                    () = stopping.cancelled() => {}
-                }
-            });
+            self.replay(actor.process, request.goal, request.reply);
         }
         waiting
     }
 
-    async fn serve_past(&self, process: ProcessId, request: Request) {
-        let Request { goal, reply, .. } = request;
-        match self.replay(process, goal).await {
-            Err(error) => reply.fail(error),
-            Ok(runner) => {
-                let mut slot = Some(runner);
-                match reply {
-                    Reply::Evaluated(reply) => drop(reply.send(Ok(()))),
-                    Reply::State(reply) => drop(reply.send(self.fork(&mut slot).await.map(Arc::new))),
-                    Reply::Image(reply) => drop(reply.send(self.copy(&mut slot).await)),
+    /// Answers `reply` by a replay to `goal`, shared with all who want the same.
+    fn replay(self: &Arc<Self>, process: ProcessId, goal: Goal, reply: Reply) {
+        let mut replaying = lock(&self.replaying);
+        let full = replaying.len() >= REPLAY_QUEUE;
+        match replaying.entry((process, goal)) {
+            Entry::Occupied(mut waiting) => {
+                waiting.get_mut().retain(|reply| !reply.is_closed());
+                if waiting.get().len() >= MAILBOX_LIMIT {
+                    return reply.fail(Error::Mailbox { process, limit: MAILBOX_LIMIT });
                 }
+                waiting.get_mut().push(reply);
+            }
+            Entry::Vacant(_) if full => reply.fail(Error::Busy { what: "states that are past", limit: REPLAY_QUEUE }),
+            Entry::Vacant(place) => {
+                place.insert(vec![reply]);
+                let replay = Replay { inner: self.clone(), process, goal, taken: AtomicBool::new(false) };
+                self.tasks.spawn("cu-replay", async move {
+                    let stopping = replay.inner.tasks.stopping();
+                    stopping.run_until_cancelled(replay.serve()).await;
+                });
             }
         }
-    }
-
-    async fn replay(&self, process: ProcessId, goal: Goal) -> Result<Runner, Error> {
-        let _permit = self.replays.acquire().await.map_err(|_| Error::Stopping)?;
-        let mut slot = Some(self.sources.start(process).await?);
-        self.sources.advance(&mut slot, goal, None, &mut |_| {}).await?;
-        slot.ok_or(Error::Stopping)
     }
 
     /// Answers what the runner, which has just got to `goal`, satisfies.
@@ -389,7 +395,7 @@ impl Inner {
     ) {
         let (reached, rest) = std::mem::take(pending).into_iter().partition(|request: &Request| match &request.reply {
             Reply::Evaluated(_) => order(&request.goal) <= order(&goal),
-            Reply::State(_) | Reply::Image(_) => request.goal == goal,
+            Reply::State(_) => request.goal == goal,
         });
         *pending = rest;
         for request in reached {
@@ -399,7 +405,6 @@ impl Inner {
                     drop(reply.send(self.latest_state(actor, live, started).await));
                 }
                 Reply::State(reply) => drop(reply.send(self.fork(live).await.map(Arc::new))),
-                Reply::Image(reply) => drop(reply.send(self.copy(live).await)),
             }
         }
     }
@@ -432,20 +437,8 @@ impl Inner {
         let (runner, fork) = self.sources.pool.run(job).await.map_err(|error| Error::Host(error.to_string()))?;
         let state =
             fork.map(|fork| State { process: runner.process.clone(), fork, position: runner.stream.last().cloned() });
-        *slot = Some(runner);
+        *slot = (!runner.is_lost()).then_some(runner);
         state
-    }
-
-    async fn copy(&self, slot: &mut Option<Runner>) -> Result<Image, Error> {
-        let runner = slot.take().ok_or(Error::Stopping)?;
-        let job = move || {
-            let copy = runner.copy_memory();
-            (runner, copy)
-        };
-        let (runner, (memory, position)) =
-            self.sources.pool.run(job).await.map_err(|error| Error::Host(error.to_string()))?;
-        *slot = Some(runner);
-        Ok(Image { memory, position })
     }
 
     /// Drops live memories, least recently used first, until the rest fits.
@@ -456,7 +449,8 @@ impl Inner {
         actors.retain(|actor| bytes(actor) > 0);
         let mut live = actors.len();
         if total > self.options.live_memory_bytes {
-            actors.sort_by_key(|actor| *lock(&actor.used));
+            // A process may be used while they are being sorted.
+            actors.sort_by_cached_key(|actor| *lock(&actor.used));
             for actor in &actors {
                 if total <= self.options.live_memory_bytes {
                     break;
@@ -472,6 +466,74 @@ impl Inner {
         }
         self.sources.metrics.live(live, total);
     }
+}
+
+/// A replay that requests wait for; they fail when it ends without an answer.
+struct Replay {
+    inner: Arc<Inner>,
+    process: ProcessId,
+    goal: Goal,
+    /// Whether those who waited have been taken: who waits now, waits for another replay.
+    taken: AtomicBool,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if !self.taken.load(Ordering::Acquire) {
+            for reply in self.take() {
+                reply.fail(Error::Stopping);
+            }
+        }
+    }
+}
+
+impl Replay {
+    async fn serve(&self) {
+        let Ok(_permit) = self.inner.replays.acquire().await else { return };
+        if !self.is_wanted() {
+            return;
+        }
+        let state = self.run().await;
+        for reply in self.take() {
+            match (reply, &state) {
+                (Reply::Evaluated(reply), state) => drop(reply.send(state.as_ref().map(|_| ()).map_err(Error::clone))),
+                (Reply::State(reply), state) => drop(reply.send(state.clone())),
+            }
+        }
+    }
+
+    async fn run(&self) -> Result<Arc<State>, Error> {
+        let sources = &self.inner.sources;
+        let mut slot = Some(sources.start(self.process).await?);
+        sources.advance(&mut slot, self.goal, None, &mut |_| {}).await?;
+        self.inner.fork(&mut slot).await.map(Arc::new)
+    }
+
+    /// Whether anybody still waits. If not, the next request starts a replay of its own.
+    fn is_wanted(&self) -> bool {
+        let mut replaying = lock(&self.inner.replaying);
+        let key = (self.process, self.goal);
+        let wanted = replaying.get(&key).is_some_and(|waiting| waiting.iter().any(|reply| !reply.is_closed()));
+        if !wanted {
+            self.taken.store(true, Ordering::Release);
+            replaying.remove(&key);
+        }
+        wanted
+    }
+
+    /// Takes all who wait; who comes later needs another replay.
+    fn take(&self) -> Vec<Reply> {
+        let mut replaying = lock(&self.inner.replaying);
+        self.taken.store(true, Ordering::Release);
+        replaying.remove(&(self.process, self.goal)).unwrap_or_default()
+    }
+}
+
+/// Whether a state at `goal` cannot be had any more from a memory that stands at `last`. A cron may fire at the very time
+/// of a message, after it.
+fn is_past(last: Option<&Position>, goal: Goal) -> bool {
+    let (Some(last), Some(end)) = (last, goal.end()) else { return false };
+    last.key.timestamp > end || last.key.timestamp == end && last.key.cron.is_some()
 }
 
 /// A goal that includes all below it; the present is farthest.
@@ -520,5 +582,26 @@ async fn sweep(inner: Weak<Inner>, tasks: Tasks) {
             let busy = Arc::strong_count(actor) > 1 || lock(&actor.mailbox).running;
             holds_state || holds_memory || busy
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Key;
+
+    #[test]
+    fn a_state_at_a_message_is_past_once_a_cron_of_the_same_time_has_fired() {
+        let at = |timestamp, cron: Option<&str>| Position {
+            key: Key { timestamp: Timestamp(timestamp), ordinate: 1, cron: cron.map(str::to_owned) },
+            block_height: BlockHeight(1),
+        };
+        for goal in [Goal::Entry(Timestamp(10)), Goal::Time(Timestamp(10))] {
+            assert!(!is_past(None, goal) && !is_past(Some(&at(9, Some("0-1-second"))), goal));
+            assert!(!is_past(Some(&at(10, None)), goal));
+            assert!(is_past(Some(&at(10, Some("0-1-second"))), goal));
+            assert!(is_past(Some(&at(11, None)), goal));
+        }
+        assert!(!is_past(Some(&at(11, None)), Goal::Latest));
     }
 }

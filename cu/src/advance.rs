@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::error::Error;
+use crate::given_up::GivenUp;
 use crate::hydrate::{self, Checked, OnChain, Scheduled};
 use crate::log::blocks::Blocks;
 use crate::log::scheduler::Scheduler;
@@ -38,6 +39,8 @@ pub struct Sources {
     pub blocks: Blocks,
     /// Results.
     pub results: Arc<Results>,
+    /// Messages that took too long.
+    pub given_up: Arc<GivenUp>,
     /// Threads of the evaluation streams.
     pub pool: Pool,
     /// Counters.
@@ -45,7 +48,7 @@ pub struct Sources {
 }
 
 /// How far to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Goal {
     /// To this log entry, which exists.
     Entry(Timestamp),
@@ -78,8 +81,8 @@ impl Sources {
     /// Loads a process and sets its memory up.
     pub async fn start(&self, process: ProcessId) -> Result<Runner, Error> {
         let process = Arc::new(self.loader.load(process).await?);
-        let (results, metrics) = (self.results.clone(), self.metrics.clone());
-        self.pool.run(move || Runner::new(process, results, metrics)).await.map_err(stopped)?
+        let (results, metrics, given_up) = (self.results.clone(), self.metrics.clone(), self.given_up.clone());
+        self.pool.run(move || Runner::new(process, results, metrics, given_up)).await.map_err(stopped)?
     }
 
     /// Advances the runner in `slot` to `goal`. `known` is a log entry that the caller happens to have: if it is the only
@@ -103,6 +106,8 @@ impl Sources {
                 Goal::Time(timestamp) => Some(timestamp.min(self.scheduler.now(&scheduler, id).await?.timestamp)),
                 Goal::Latest => Some(self.scheduler.now(&scheduler, id).await?.timestamp),
             };
+            // Whatever a scheduler says, cron messages fire up to our time only.
+            right = right.map(|right| right.min(verify::latest()));
         }
         let mut link = runner.stream.link().copied();
         let fetch = |from: Option<Timestamp>| {
@@ -291,10 +296,11 @@ async fn check(
     end: Option<Timestamp>,
 ) -> Result<CheckedPage, Error> {
     let many = page.edges.len() > CHECK_INLINE;
+    let latest = verify::latest();
     let work = move || {
         let mut checked = Vec::with_capacity(page.edges.len());
         for edge in page.edges {
-            let (assignment, next) = verify::follow(process, chained, link.as_ref(), &edge.node)?;
+            let (assignment, next) = verify::follow(process, chained, latest, link.as_ref(), &edge.node)?;
             // A process's own entry comes first whatever was asked for.
             if next.nonce.0 > 0 && end.is_some_and(|end| next.timestamp > end) {
                 return Ok(CheckedPage { checked, last: link, reaches_end: false });

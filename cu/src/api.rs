@@ -3,14 +3,17 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use futures_util::Stream;
 use holon_protocol::{Address, MessageId, ProcessId, Timestamp};
 use holon_unit::ApiError;
 use serde_json::json;
 
-use crate::compute::{Compute, DryRunRequest, DryRunStage, RateLimit};
+use crate::compute::{Compute, DryRunRequest, DryRunStage, Image, RateLimit};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -18,6 +21,12 @@ use crate::results::{Bound, Listing, Sort};
 
 /// Largest request body in bytes.
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// Bytes of a memory image that are sent at once.
+const IMAGE_CHUNK_BYTES: usize = 256 << 10;
+/// Longest time that a client may take none of them.
+const IMAGE_STALL: Duration = Duration::from_secs(20);
+/// Longest time for a whole image.
+const IMAGE_TIME: Duration = Duration::from_secs(900);
 /// Results of a page when the request does not say.
 const RESULTS_LIMIT: usize = 25;
 /// Cron results of a page when the request does not say.
@@ -127,13 +136,34 @@ async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let image = api.compute.image(process, to).await?;
     let mut answer = HttpResponse::Ok();
     answer.content_type("application/octet-stream");
-    if let Some(position) = image.position {
+    if let Some(position) = &image.state.position {
         answer
             .insert_header(("Last-Timestamp", position.key.timestamp.to_string()))
             .insert_header(("Last-Ordinate", position.key.ordinate.to_string()))
             .insert_header(("Last-Block-Height", position.block_height.to_string()));
     }
-    Ok(answer.body(image.memory))
+    let size = image.state.fork.memory_bytes();
+    Ok(answer.body(SizedStream::new(size, send(image))))
+}
+
+/// The bytes of an image, read as the client takes them. A client that takes too long loses the rest.
+fn send(image: Image) -> impl Stream<Item = std::io::Result<Bytes>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let end = tokio::time::Instant::now() + IMAGE_TIME;
+    actix_web::rt::spawn(async move {
+        let size = usize::try_from(image.state.fork.memory_bytes()).unwrap_or(usize::MAX);
+        for position in (0..size).step_by(IMAGE_CHUNK_BYTES) {
+            let mut chunk = vec![0; IMAGE_CHUNK_BYTES.min(size - position)];
+            let read = image.state.fork.read_memory(position, &mut chunk).map(|()| Bytes::from(chunk));
+            let failed = read.is_err();
+            let patience = end.min(tokio::time::Instant::now() + IMAGE_STALL);
+            let sent = tokio::time::timeout_at(patience, sender.send(read)).await;
+            if failed || !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    futures_util::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
 }
 
 async fn dry_run(request: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> Answer {
@@ -166,11 +196,19 @@ async fn dry_run(request: HttpRequest, payload: web::Payload, api: web::Data<Api
     let work = {
         let api = api.clone();
         async move {
-            match api.compute.prepare_dry_run(dry_run).await? {
+            let Options { rate_limit_window, rate_limit_requests, .. } = &*api.options;
+            let mut charged = false;
+            // Once, and only for what is not known already.
+            let mut charge = || {
+                if !std::mem::replace(&mut charged, true) {
+                    api.rate_limit.count(&client, *rate_limit_window, *rate_limit_requests)?;
+                }
+                Ok(())
+            };
+            match api.compute.prepare_dry_run(dry_run, &mut charge).await? {
                 DryRunStage::Known(result) => Ok(result),
                 DryRunStage::Open(open) => {
-                    let Options { rate_limit_window, rate_limit_requests, .. } = &*api.options;
-                    api.rate_limit.count(&client, *rate_limit_window, *rate_limit_requests)?;
+                    charge()?;
                     api.compute.dry_run(*open).await
                 }
             }

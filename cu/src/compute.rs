@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use holon_protocol::{MessageId, ProcessId, Timestamp};
 use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::actor::{Actors, Image, State};
+use crate::actor::{Actors, State};
 use crate::advance::{Goal, Sources};
 use crate::dry_run::DryRun;
 use crate::error::Error;
@@ -22,6 +23,10 @@ use crate::results::{Bound, Key, Listing, Page, Record, Sort, StoreError};
 const DRY_RUN_CACHE_BYTES: usize = 64 << 20;
 /// Past states kept for dry runs at a message.
 const PAST_STATES: usize = 16;
+/// Memory images sent at the same time: each holds a copy of what a process has changed since it was taken.
+const IMAGES_LIMIT: usize = 4;
+/// Longest wait for a place among them.
+const IMAGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The unit's work, without HTTP. Cheap to clone.
 #[derive(Clone)]
@@ -31,6 +36,7 @@ struct Inner {
     actors: Actors,
     sources: Arc<Sources>,
     dry_runs: Pool,
+    images: Arc<Semaphore>,
     results: Mutex<DryRunCache>,
     past: Mutex<HashMap<(ProcessId, Timestamp), Past>>,
     options: Arc<Options>,
@@ -60,6 +66,13 @@ pub enum DryRunStage {
     Open(Box<OpenDryRun>),
 }
 
+/// A memory image to send. It keeps its place among those being sent until it is dropped.
+pub struct Image {
+    /// The state.
+    pub state: Arc<State>,
+    _place: OwnedSemaphorePermit,
+}
+
 /// A dry run to evaluate.
 pub struct OpenDryRun {
     state: Arc<State>,
@@ -78,7 +91,15 @@ fn stored(error: StoreError) -> Error {
 impl Compute {
     /// The unit's work.
     pub fn new(actors: Actors, sources: Arc<Sources>, dry_runs: Pool, options: Arc<Options>) -> Self {
-        Self(Arc::new(Inner { actors, sources, dry_runs, results: Mutex::default(), past: Mutex::default(), options }))
+        Self(Arc::new(Inner {
+            actors,
+            sources,
+            dry_runs,
+            images: Arc::new(Semaphore::new(IMAGES_LIMIT)),
+            results: Mutex::default(),
+            past: Mutex::default(),
+            options,
+        }))
     }
 
     /// Refuses processes that are not served here (spec 05 §2).
@@ -149,11 +170,23 @@ impl Compute {
 
     /// The memory of a process at a time, or now (spec 05 §2.6).
     pub async fn image(&self, process: ProcessId, to: Option<Timestamp>) -> Result<Image, Error> {
-        self.0.actors.image(process, to.map_or(Goal::Latest, Goal::Time)).await
+        let goal = to.map_or(Goal::Latest, Goal::Time);
+        // Catching up may take long, so it comes before the place.
+        self.0.actors.evaluate(process, goal, None, None).await?;
+        let place = tokio::time::timeout(IMAGE_PATIENCE, self.0.images.clone().acquire_owned()).await;
+        let place = place.map_err(|_| Error::Busy { what: "memory images being sent", limit: IMAGES_LIMIT })?;
+        let place = place.map_err(|_| Error::Stopping)?;
+        let state = self.0.actors.state(process, goal, Duration::ZERO).await?;
+        Ok(Image { state, _place: place })
     }
 
-    /// First half of a dry run: finds the state, and perhaps the result.
-    pub async fn prepare_dry_run(&self, request: DryRunRequest) -> Result<DryRunStage, Error> {
+    /// First half of a dry run: finds the state, and perhaps the result. `charge` is called before work is done that only
+    /// this request needs.
+    pub async fn prepare_dry_run(
+        &self,
+        request: DryRunRequest,
+        charge: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<DryRunStage, Error> {
         let message = DryRun::from_body(&request.body).map_err(Error::Parameters)?;
         let process = request.process;
         let state = match request.to {
@@ -161,7 +194,7 @@ impl Compute {
                 let max_age = request.max_age.unwrap_or(self.0.options.dry_run_max_age);
                 self.0.actors.state(process, Goal::Latest, max_age).await?
             }
-            Some(to) => self.past_state(process, to).await?,
+            Some(to) => self.past_state(process, to, charge).await?,
         };
         // The state is part of the key: a dry run sees every message that has been evaluated.
         let mut hash = Sha256::new_with_prefix(process.as_bytes());
@@ -182,7 +215,7 @@ impl Compute {
     /// Second half of a dry run: evaluates it on a copy of the state.
     pub async fn dry_run(&self, open: OpenDryRun) -> Result<String, Error> {
         let OpenDryRun { state, message, key } = open;
-        let metrics = self.0.sources.metrics.clone();
+        let (metrics, limit) = (self.0.sources.metrics.clone(), self.0.options.dry_run_wall_clock);
         let job = move || -> Result<String, Error> {
             let mut text = String::new();
             message.write(state.process.id, state.timestamp(), state.block_height(), &mut text);
@@ -194,7 +227,8 @@ impl Compute {
                 process_tags: &state.process.record.tags,
                 module_tags: &state.process.module_tags,
             };
-            let evaluation = state.fork.apply(&call).map_err(|failure| Error::Host(failure.to_string()))?;
+            let evaluation =
+                state.fork.apply_within(&call, limit).map_err(|failure| Error::Host(failure.to_string()))?;
             let record = Record::new(&evaluation, height, None);
             metrics.dry_run(record.failed);
             Ok(record.result_json())
@@ -230,7 +264,12 @@ impl Compute {
         Ok((Goal::Entry(position.timestamp), position.nonce.0, position.entry))
     }
 
-    async fn past_state(&self, process: ProcessId, to: MessageId) -> Result<Arc<State>, Error> {
+    async fn past_state(
+        &self,
+        process: ProcessId,
+        to: MessageId,
+        charge: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<Arc<State>, Error> {
         let (goal, nonce, entry) = self.find(process, to).await?;
         let Goal::Entry(timestamp) = goal else { return Err(Error::Stopping) };
         let ttl = self.0.options.dry_run_state_ttl;
@@ -241,6 +280,7 @@ impl Compute {
                 return Ok(state.clone());
             }
         }
+        charge()?;
         // Stores the results on the way, as a request for the message itself would.
         self.0.actors.evaluate(process, goal, Some(nonce), entry).await?;
         let state = self.0.actors.state(process, goal, Duration::ZERO).await?;

@@ -12,6 +12,7 @@ use holon_protocol::{BlockHeight, ItemId, Tags, base64url};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::json as text;
 use crate::machine::{Drive, DriveContext, DriveFile, Halt};
@@ -22,17 +23,25 @@ const CHUNK_BYTES: u64 = 1 << 20;
 const CACHE_BYTES: u64 = 256 << 20;
 /// Files and admissions kept.
 const CACHE_ENTRIES: usize = 4096;
-/// Pauses before `/tx` and `/block` are asked for again (spec 06 §9.2).
-const HEADER_PAUSES: [Duration; 4] =
-    [Duration::from_secs(10), Duration::from_secs(20), Duration::from_secs(30), Duration::from_secs(40)];
-/// Longest time a file may keep an evaluation waiting.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Pause before `/tx` and `/block` are asked for again for the first time; it doubles. Spec 06 §9.2 waits for up to 100
+/// seconds in all; here an evaluation thread waits, so the operator says for how long.
+const HEADER_PAUSE: Duration = Duration::from_millis(500);
+/// Longest time one answer of the gateway may keep an evaluation waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The drive of every process of this unit.
 pub struct GatewayDrive {
     gateway: Gateway,
-    runtime: Handle,
+    wait: Wait,
+    header_patience: Duration,
     cache: Arc<Mutex<Cache>>,
+}
+
+/// Waiting on an evaluation thread, which ends when the service stops.
+#[derive(Clone)]
+struct Wait {
+    runtime: Handle,
+    stopping: CancellationToken,
 }
 
 #[derive(Default)]
@@ -54,21 +63,22 @@ fn halt(reason: impl ToString) -> Halt {
 }
 
 impl GatewayDrive {
-    /// A drive that reads from `gateway` with the connections of `runtime`.
-    pub fn new(gateway: Gateway, runtime: Handle) -> Self {
-        Self { gateway, runtime, cache: Arc::default() }
+    /// A drive that reads from `gateway` with the connections of `runtime`, until `stopping`. Headers that are not there
+    /// are asked for again for `header_patience`.
+    pub fn new(gateway: Gateway, runtime: Handle, stopping: CancellationToken, header_patience: Duration) -> Self {
+        Self { gateway, wait: Wait { runtime, stopping }, header_patience, cache: Arc::default() }
     }
 
     fn data(&self, id: ItemId, context: &DriveContext<'_>) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
         self.admit(id, context)?;
         self.kept(format!("/data/{id}"), || {
-            let size = self.wait(self.gateway.size(id))?;
+            let size = self.wait.answer(self.gateway.size(id))?;
             let size = size.ok_or_else(|| halt(format!("FILE NOT FOUND: {id}")))?;
             Ok(Arc::new(DataFile {
                 id,
                 size,
                 gateway: self.gateway.clone(),
-                runtime: self.runtime.clone(),
+                wait: self.wait.clone(),
                 cache: self.cache.clone(),
             }))
         })
@@ -76,7 +86,7 @@ impl GatewayDrive {
 
     fn transaction(&self, id: ItemId) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
         self.kept(format!("/tx/{id}"), || {
-            let mut transaction = self.patiently(|| self.wait(self.gateway.transaction(id)))?;
+            let mut transaction = self.patiently(|| self.wait.answer(self.gateway.transaction(id)))?;
             let owner = transaction.get("owner").and_then(Value::as_str).unwrap_or_default();
             let owner = base64url::decode(owner).map_err(|error| halt(format!("owner of {id}: {error}")))?;
             let address = base64url::encode(Sha256::digest(owner));
@@ -91,29 +101,26 @@ impl GatewayDrive {
 
     fn block(&self, height: BlockHeight) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
         self.kept(format!("/block/{height}"), || {
-            let block = self.patiently(|| self.wait(self.gateway.block(height)))?;
+            let block = self.patiently(|| self.wait.answer(self.gateway.block(height)))?;
             Ok(Arc::new(block.to_vec()))
         })
     }
 
     /// Tries again while there is no answer; in the end the evaluation is abandoned.
     fn patiently<T>(&self, read: impl Fn() -> Result<Option<T>, Halt>) -> Result<T, Halt> {
-        let mut pauses = HEADER_PAUSES.iter();
+        let (started, mut pause) = (Instant::now(), HEADER_PAUSE);
         loop {
             let problem = match read() {
                 Ok(Some(value)) => return Ok(value),
                 Ok(None) => halt("FILE NOT FOUND"),
                 Err(problem) => problem,
             };
-            match pauses.next() {
-                Some(pause) => std::thread::sleep(*pause),
-                None => return Err(problem),
+            let left = self.header_patience.saturating_sub(started.elapsed());
+            if left.is_zero() || !self.wait.pause(pause.min(left)) {
+                return Err(problem);
             }
+            pause *= 2;
         }
-    }
-
-    fn wait<T>(&self, read: impl Future<Output = Result<T, holon_arweave::Error>>) -> Result<T, Halt> {
-        wait(&self.runtime, read)
     }
 
     fn kept(
@@ -191,7 +198,7 @@ impl GatewayDrive {
                       block: { min: 0, max: $max }, tags: $tags) { edges { node { id } } } }",
             "variables": { "owners": owners, "max": height, "tags": tags },
         });
-        let answer = self.wait(self.gateway.graphql(&request))?;
+        let answer = self.wait.answer(self.gateway.graphql(&request))?;
         let edges = answer.get("transactions").and_then(|found| found.get("edges")).and_then(Value::as_array);
         Ok(edges.is_some_and(|edges| !edges.is_empty()))
     }
@@ -214,12 +221,22 @@ impl Drive for GatewayDrive {
     }
 }
 
-fn wait<T>(runtime: &Handle, read: impl Future<Output = Result<T, holon_arweave::Error>>) -> Result<T, Halt> {
-    let started = Instant::now();
-    match runtime.block_on(async { tokio::time::timeout(PATIENCE, read).await }) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(halt(error)),
-        Err(_) => Err(halt(format!("the gateway did not answer within {:?}", started.elapsed()))),
+impl Wait {
+    fn answer<T>(&self, read: impl Future<Output = Result<T, holon_arweave::Error>>) -> Result<T, Halt> {
+        let started = Instant::now();
+        let answer = async { tokio::time::timeout(PATIENCE, self.stopping.run_until_cancelled(read)).await };
+        match self.runtime.block_on(answer) {
+            Ok(Some(Ok(value))) => Ok(value),
+            Ok(Some(Err(error))) => Err(halt(error)),
+            Ok(None) => Err(halt("the service is stopping")),
+            Err(_) => Err(halt(format!("the gateway did not answer within {:?}", started.elapsed()))),
+        }
+    }
+
+    /// Whether the pause was not cut short.
+    fn pause(&self, pause: Duration) -> bool {
+        let slept = async { tokio::time::timeout(pause, self.stopping.cancelled()).await };
+        self.runtime.block_on(slept).is_err()
     }
 }
 
@@ -228,7 +245,7 @@ struct DataFile {
     id: ItemId,
     size: u64,
     gateway: Gateway,
-    runtime: Handle,
+    wait: Wait,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -240,7 +257,7 @@ impl DataFile {
         }
         let start = number * CHUNK_BYTES;
         let end = (start + CHUNK_BYTES).min(self.size);
-        let bytes = wait(&self.runtime, self.gateway.range(self.id, start, end))?;
+        let bytes = self.wait.answer(self.gateway.range(self.id, start, end))?;
         if bytes.len() as u64 != end - start {
             return Err(halt(format!("{} has fewer bytes than announced", self.id)));
         }

@@ -129,6 +129,17 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The result store was found damaged during an evaluation, which begins again with the next request.
+    #[error("the result store was replaced while process {0} was being evaluated. Please try again.")]
+    Replaced(ProcessId),
+    /// As much of this is going on as may.
+    #[error("{what}: {limit} at the same time are allowed. Please try again later.")]
+    Busy {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
     /// Too many dry runs wait.
     #[error("Dry-Run enqueue limit exceeded")]
     DryRunQueue,
@@ -151,6 +162,8 @@ impl Error {
             | Self::Host(_)
             | Self::Hydrating { .. }
             | Self::Mailbox { .. }
+            | Self::Replaced(_)
+            | Self::Busy { .. }
             | Self::DryRunQueue
             | Self::RateLimit
             | Self::Stopping => true,
@@ -176,7 +189,9 @@ impl Error {
             Self::BodyTooLarge { .. } | Self::MemoryLimit(_) | Self::ComputeLimit(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ProcessDenied(_) | Self::OwnerDenied(_) => StatusCode::FORBIDDEN,
             Self::Unsupported { .. } | Self::Log(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Hydrating { .. } | Self::Mailbox { .. } | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Hydrating { .. } | Self::Mailbox { .. } | Self::Replaced(_) | Self::Busy { .. } | Self::Stopping => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::DryRunQueue | Self::RateLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::ProcessTag { .. }
             | Self::Module { .. }

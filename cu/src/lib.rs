@@ -25,6 +25,7 @@ mod cron;
 mod drive;
 mod dry_run;
 mod error;
+mod given_up;
 mod hydrate;
 mod json;
 mod log;

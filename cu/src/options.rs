@@ -16,6 +16,17 @@ pub const DEFAULT_COMPUTE_LIMIT: u64 = 9_000_000_000_000;
 /// Default memory that live processes may take together, in bytes.
 pub const DEFAULT_LIVE_MEMORY_BYTES: u64 = 4 << 30;
 
+/// Default longest evaluation of a message.
+pub const DEFAULT_MESSAGE_WALL_CLOCK: Duration = Duration::from_secs(600);
+/// Default longest evaluation of a dry run, which anybody may ask for.
+pub const DEFAULT_DRY_RUN_WALL_CLOCK: Duration = Duration::from_secs(10);
+/// Default pause before a message that took too long is tried again.
+pub const DEFAULT_WALL_CLOCK_PAUSE: Duration = Duration::from_secs(1800);
+/// Default longest wait for a header that a process opens through WeaveDrive.
+pub const DEFAULT_WEAVEDRIVE_PATIENCE: Duration = Duration::from_secs(10);
+/// Fewest threads of each kind by default: one endless loop must not stop everything.
+const MIN_WORKERS: usize = 2;
+
 /// Command line and environment. The names of the reference work where the meaning is the same.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
@@ -55,7 +66,7 @@ pub struct Arguments {
     /// Extensions that modules may name, comma separated.
     #[arg(long, env = "PROCESS_WASM_SUPPORTED_EXTENSIONS", value_delimiter = ',', default_value = "WeaveDrive")]
     pub extensions: Vec<String>,
-    /// Threads that evaluate messages; 0 takes one for each CPU but one.
+    /// Threads that evaluate messages; 0 takes one for each CPU but one, and at least two.
     #[arg(long, env = "WASM_EVALUATION_MAX_WORKERS", default_value_t = 0)]
     pub workers: usize,
     /// Threads for dry runs; 0 takes as many as evaluate messages.
@@ -98,6 +109,20 @@ pub struct Arguments {
     /// How long the result of a dry run is kept, in milliseconds.
     #[arg(long, env = "DRY_RUN_RESULT_MAX_AGE", default_value_t = 60_000)]
     pub dry_run_result_ttl_ms: u64,
+    /// Longest time one message may be evaluated, in milliseconds; then it is given up without a result.
+    #[arg(long, env = "CU_MESSAGE_WALL_CLOCK", default_value_t = DEFAULT_MESSAGE_WALL_CLOCK.as_millis() as u64)]
+    pub message_wall_clock_ms: u64,
+    /// Longest time one dry run may be evaluated, in milliseconds.
+    #[arg(long, env = "CU_DRY_RUN_WALL_CLOCK", default_value_t = DEFAULT_DRY_RUN_WALL_CLOCK.as_millis() as u64)]
+    pub dry_run_wall_clock_ms: u64,
+    /// Pause before a message that took too long is tried again, in milliseconds; until then requests that need it are
+    /// refused at once. 0 tries each time.
+    #[arg(long, env = "CU_WALL_CLOCK_PAUSE", default_value_t = DEFAULT_WALL_CLOCK_PAUSE.as_millis() as u64)]
+    pub wall_clock_pause_ms: u64,
+    /// How long the gateway is asked for a transaction or block that a process opens and that is not there, in
+    /// milliseconds.
+    #[arg(long, env = "CU_WEAVEDRIVE_PATIENCE", default_value_t = DEFAULT_WEAVEDRIVE_PATIENCE.as_millis() as u64)]
+    pub weavedrive_patience_ms: u64,
     /// Entries asked from a scheduler at once.
     #[arg(long, env = "LOAD_MESSAGES_PAGE_SIZE", default_value_t = 1000)]
     pub page_size: u32,
@@ -161,6 +186,14 @@ pub struct Options {
     pub dry_run_state_ttl: Duration,
     /// How long the result of a dry run is kept.
     pub dry_run_result_ttl: Duration,
+    /// Longest time one message may be evaluated.
+    pub message_wall_clock: Duration,
+    /// Longest time one dry run may be evaluated.
+    pub dry_run_wall_clock: Duration,
+    /// Pause before a message that took too long is tried again.
+    pub wall_clock_pause: Duration,
+    /// How long the gateway is asked for a header that is not there.
+    pub weavedrive_patience: Duration,
     /// Entries asked from a scheduler at once.
     pub page_size: u32,
     /// Retries of a request to a scheduler or gateway.
@@ -198,6 +231,10 @@ impl Options {
             dry_run_max_age: Duration::from_millis(100),
             dry_run_state_ttl: Duration::from_secs(2),
             dry_run_result_ttl: Duration::from_secs(60),
+            message_wall_clock: DEFAULT_MESSAGE_WALL_CLOCK,
+            dry_run_wall_clock: DEFAULT_DRY_RUN_WALL_CLOCK,
+            wall_clock_pause: DEFAULT_WALL_CLOCK_PAUSE,
+            weavedrive_patience: DEFAULT_WEAVEDRIVE_PATIENCE,
             page_size: 1000,
             retries: 5,
             backoff: Duration::from_millis(500),
@@ -206,7 +243,7 @@ impl Options {
 }
 
 fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |cpus| cpus.get().saturating_sub(1).max(1))
+    std::thread::available_parallelism().map_or(MIN_WORKERS, |cpus| (cpus.get() - 1).max(MIN_WORKERS))
 }
 
 /// The options cannot be used.
@@ -285,6 +322,10 @@ impl TryFrom<Arguments> for Options {
             dry_run_max_age: Duration::from_millis(arguments.dry_run_max_age_ms),
             dry_run_state_ttl: Duration::from_millis(arguments.dry_run_state_ttl_ms),
             dry_run_result_ttl: Duration::from_millis(arguments.dry_run_result_ttl_ms),
+            message_wall_clock: Duration::from_millis(arguments.message_wall_clock_ms.max(1)),
+            dry_run_wall_clock: Duration::from_millis(arguments.dry_run_wall_clock_ms.max(1)),
+            wall_clock_pause: Duration::from_millis(arguments.wall_clock_pause_ms),
+            weavedrive_patience: Duration::from_millis(arguments.weavedrive_patience_ms),
             page_size: arguments.page_size,
             ..Self::new(arguments.data_dir, wallet, arguments.gateway_url)
         })

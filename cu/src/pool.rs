@@ -66,12 +66,14 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Runs `job` on a thread of the pool.
+    /// Runs `job` on a thread of the pool. If the caller goes away while it waits for one, it is not run at all.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, PoolError> {
         let (sender, receiver) = oneshot::channel();
         let job = Box::new(move || {
-            // Whoever asked may have gone away.
-            let _ = sender.send(job());
+            // Whoever asked may have gone away, before or meanwhile.
+            if !sender.is_closed() {
+                let _ = sender.send(job());
+            }
         });
         {
             let mut state = self.queue.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,6 +147,33 @@ mod tests {
         assert_eq!(pool.run(|| 7).await, Ok(7));
         pool.close();
         assert_eq!(pool.run(|| 7).await, Err(PoolError::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_nobody_waits_for_is_not_run() {
+        let pool = Arc::new(Pool::new("test", 1, 10).unwrap());
+        let (started, begun) = std::sync::mpsc::channel();
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::spawn({
+            let pool = pool.clone();
+            async move {
+                let job = move || {
+                    started.send(()).unwrap();
+                    gate.recv().unwrap();
+                };
+                pool.run(job).await
+            }
+        });
+        tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
+        let (ran, runs) = std::sync::mpsc::channel::<()>();
+        // Polled once, so that it waits, and dropped.
+        let abandoned = pool.run(move || ran.send(()).unwrap());
+        let deadline = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(deadline, abandoned).await.is_err());
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert_eq!(pool.run(|| 3).await, Ok(3));
+        assert!(runs.try_recv().is_err());
     }
 
     #[tokio::test]

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holon_arweave::{Gateway, LocateError, Locator, Node};
 use holon_protocol::process::{parse_compute_limit, parse_memory_limit};
 use holon_protocol::{BlockHeight, ItemId, ModuleId, ProcessId, Tags, wire};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
 
 use crate::cron::{Block, Schedule};
@@ -23,6 +23,12 @@ use crate::options::Options;
 
 /// Compiled modules kept in memory.
 const MODULES_KEPT: usize = 32;
+/// Modules fetched and compiled at the same time.
+const COMPILE_LIMIT: usize = 4;
+/// How long it is remembered that a process cannot be found.
+const MISSING_FOR: Duration = Duration::from_secs(5);
+/// Most processes that are remembered not to be found.
+const MISSING_KEPT: usize = 10_000;
 /// Longest pause between two tries.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -50,6 +56,35 @@ pub struct Process {
 }
 
 impl Process {
+    /// A process of module `wasm`, which nothing is known of but its id.
+    #[cfg(test)]
+    pub fn of_module(engine: &Engine, wasm: &[u8], id: ProcessId, owner: wire::Owner) -> Self {
+        let origin = Block { timestamp: holon_protocol::Timestamp(1000), height: BlockHeight(1) };
+        Self {
+            id,
+            record: wire::Process {
+                process_id: id,
+                block: String::new(),
+                owner,
+                tags: Tags::default(),
+                timestamp: origin.timestamp,
+                data: None,
+                anchor: None,
+                signature: None,
+                target: None,
+            },
+            owner: String::new(),
+            origin,
+            schedule: Arc::default(),
+            chained: true,
+            module_tags: Tags::default(),
+            environment: "{}".into(),
+            module: engine.compile(wasm, Format::Native).unwrap(),
+            limits: Limits { memory_bytes: 1 << 20, compute: 1 << 30 },
+            drive: Arc::new(NoDrive),
+        }
+    }
+
     /// A memory for it, as it is before its first message. Takes a while: call it on an evaluation thread.
     pub fn machine(&self) -> Result<Machine, Error> {
         Machine::new(&self.module, self.limits, self.drive.clone()).map_err(|error| Error::Host(error.to_string()))
@@ -63,6 +98,9 @@ pub struct Loader {
     scheduler: Scheduler,
     engine: Engine,
     modules: Mutex<HashMap<ModuleId, Arc<OnceCell<Code>>>>,
+    compiles: Semaphore,
+    /// Processes that could not be found, and when.
+    missing: Mutex<HashMap<ProcessId, (Instant, String)>>,
     folder: PathBuf,
     drive: Arc<GatewayDrive>,
     options: Arc<Options>,
@@ -86,12 +124,27 @@ impl Loader {
         drive: Arc<GatewayDrive>,
         options: Arc<Options>,
     ) -> Self {
-        Self { gateway, locator, scheduler, engine, modules: Mutex::default(), folder, drive, options }
+        Self {
+            gateway,
+            locator,
+            scheduler,
+            engine,
+            modules: Mutex::default(),
+            compiles: Semaphore::new(COMPILE_LIMIT),
+            missing: Mutex::default(),
+            folder,
+            drive,
+            options,
+        }
     }
 
     /// The scheduler's URL. A process that has just been scheduled may not be at the gateway yet, so one that is not known
-    /// there is asked of the configured schedulers, and then looked for again.
+    /// there is asked of the configured schedulers, and then looked for again. That it cannot be found is remembered for a
+    /// moment.
     pub async fn locate(&self, process: ProcessId) -> Result<Url, Error> {
+        if let Some(reason) = self.missing(process) {
+            return Err(Error::Locate { process, reason });
+        }
         let mut pause = self.options.backoff;
         let mut tries_left = self.options.retries;
         loop {
@@ -104,11 +157,30 @@ impl Loader {
                 return Ok(url);
             }
             if tries_left == 0 || !missing {
-                return Err(Error::Locate { process, reason: error.to_string() });
+                let reason = error.to_string();
+                if missing {
+                    self.remember_missing(process, reason.clone());
+                }
+                return Err(Error::Locate { process, reason });
             }
             tries_left -= 1;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_BACKOFF);
+        }
+    }
+
+    fn missing(&self, process: ProcessId) -> Option<String> {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.get(&process).filter(|(since, _)| since.elapsed() < MISSING_FOR).map(|(_, reason)| reason.clone())
+    }
+
+    fn remember_missing(&self, process: ProcessId, reason: String) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing.len() >= MISSING_KEPT {
+            missing.retain(|_, (since, _)| since.elapsed() < MISSING_FOR);
+        }
+        if missing.len() < MISSING_KEPT {
+            missing.insert(process, (Instant::now(), reason));
         }
     }
 
@@ -257,6 +329,7 @@ impl Loader {
 
     async fn compile(&self, id: ModuleId, node: Node, format: Format) -> Result<Code, Error> {
         let bad = |reason: String| Error::Module { module: id, reason };
+        let _permit = self.compiles.acquire().await.map_err(|_| Error::Stopping)?;
         let path = self.folder.join(format!("{id}.wasm"));
         let wasm = match tokio::fs::read(&path).await {
             Ok(wasm) => wasm.into(),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::given_up::GivenUp;
 use crate::hydrate::{Identity, assignment_as_message};
 use crate::machine::{Call, Fork, HostFailure, Machine};
 use crate::metrics::Metrics;
 use crate::process::Process;
 use crate::results::{Batch, Key, Record, Results, StoreError};
-use crate::stream::{Position, Source, Step, Stream};
+use crate::stream::{Source, Step, Stream};
 
 /// Longest turn on an evaluation thread, apart from a single message that takes longer.
 const TURN: Duration = Duration::from_millis(25);
@@ -28,6 +29,7 @@ pub struct Runner {
     machine: Machine,
     results: Arc<Results>,
     metrics: Metrics,
+    given_up: Arc<GivenUp>,
     batch: Batch,
     /// Last evaluation that was stored when the runner started: up to here results are compared, not written.
     stored: Option<Key>,
@@ -61,7 +63,12 @@ impl From<StoreError> for Interrupted {
 
 impl Runner {
     /// A runner at the start of the log. Takes a while: call it on an evaluation thread.
-    pub fn new(process: Arc<Process>, results: Arc<Results>, metrics: Metrics) -> Result<Self, Error> {
+    pub fn new(
+        process: Arc<Process>,
+        results: Arc<Results>,
+        metrics: Metrics,
+        given_up: Arc<GivenUp>,
+    ) -> Result<Self, Error> {
         let machine = process.machine()?;
         let generation = results.generation();
         let stored = results.last(process.id).map_err(|error| Error::Store(error.to_string()))?;
@@ -72,6 +79,7 @@ impl Runner {
             machine,
             results,
             metrics,
+            given_up,
             batch: Batch::default(),
             stored,
             generation,
@@ -89,12 +97,12 @@ impl Runner {
         self.machine.memory_bytes()
     }
 
-    /// The memory, and where it stands.
-    pub fn copy_memory(&self) -> (Vec<u8>, Option<Position>) {
-        (self.machine.copy_memory(), self.stream.last().cloned())
+    /// Whether the memory is lost: the runner has to be dropped.
+    pub fn is_lost(&self) -> bool {
+        self.machine.is_lost()
     }
 
-    /// A copy-on-write fork of the memory.
+    /// A copy-on-write fork of the memory. When it fails, the memory may be lost.
     pub fn fork(&mut self) -> Result<Fork, Error> {
         self.machine.fork().map_err(|error| Error::Host(error.to_string()))
     }
@@ -102,6 +110,7 @@ impl Runner {
     /// Evaluates until nothing is left or the turn is over. Runs on an evaluation thread.
     pub fn turn(&mut self) -> Result<Turn, Interrupted> {
         let result = self.evaluate();
+        self.check_current()?;
         // What was evaluated counts, whatever came after it.
         self.results.commit(&mut self.batch)?;
         result
@@ -110,10 +119,18 @@ impl Runner {
     fn evaluate(&mut self) -> Result<Turn, Interrupted> {
         let started = Instant::now();
         for _ in 0..TURN_MESSAGES {
+            self.check_current()?;
             let Some(step) = self.stream.next() else { return Ok(Turn::Idle) };
-            if self.is_duplicate(&step)? {
+            let duplicate = self.is_duplicate(&step)?;
+            // The question itself may have found the damage, and an empty store has seen nothing before.
+            self.check_current()?;
+            if duplicate {
                 self.skip(&step);
                 continue;
+            }
+            if let Some(reason) = self.given_up.reason(self.process.id, &step.key) {
+                self.stream.undo(step);
+                return Err(Interrupted { error: Error::Host(reason), lost: false });
             }
             self.text.clear();
             step.message.write(&mut self.text);
@@ -127,8 +144,11 @@ impl Runner {
             let evaluation = match self.machine.apply(&call) {
                 Ok(evaluation) => evaluation,
                 Err(failure) => {
+                    if let HostFailure::WallClock { .. } = failure {
+                        self.given_up.add(self.process.id, step.key.clone(), failure.to_string());
+                    }
                     self.stream.undo(step);
-                    let lost = matches!(failure, HostFailure::Diverged { .. } | HostFailure::Engine(_));
+                    let lost = failure.lost();
                     return Err(Interrupted { error: Error::Host(failure.to_string()), lost });
                 }
             };
@@ -146,6 +166,17 @@ impl Runner {
             }
         }
         Ok(Turn::More)
+    }
+
+    /// A store that was replaced does not know what this runner has seen: duplicates would be evaluated again. What has not
+    /// been committed is dropped with the memory.
+    fn check_current(&mut self) -> Result<(), Interrupted> {
+        if self.is_current() {
+            return Ok(());
+        }
+        self.batch = Batch::default();
+        let error = Error::Replaced(self.process.id);
+        Err(Interrupted { error, lost: true })
     }
 
     fn is_duplicate(&self, step: &Step) -> Result<bool, StoreError> {
@@ -200,5 +231,75 @@ impl Runner {
             Source::Cron => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holon_protocol::chain::HashChain;
+    use holon_protocol::{Address, AssignmentId, ItemId, Nonce, ProcessId, Timestamp, wire};
+
+    use super::*;
+    use crate::hydrate::{Message, Scheduled};
+    use crate::log::Link;
+    use crate::machine::{EVALUATION_STACK_BYTES, Engine, EngineOptions};
+
+    const PROCESS: ProcessId = ProcessId::from_bytes([1; 32]);
+    const MODULE: &str = r#"(module
+      (memory (export "memory") 1)
+      (data (i32.const 16) "{\"ok\":true,\"response\":{\"Output\":1}}")
+      (func (export "holon_alloc") (param i32) (result i32) (i32.const 1024))
+      (func (export "holon_handle") (param i32 i32 i32 i32) (result i64)
+        (i64.or (i64.shl (i64.const 16) (i64.const 32)) (i64.const 37))))"#;
+
+    fn entry(nonce: u8) -> Scheduled {
+        let id = ItemId::from_bytes([nonce; 32]);
+        let timestamp = Timestamp(1000 + u64::from(nonce));
+        let link = Link {
+            assignment: AssignmentId::from(id),
+            hash_chain: HashChain::of([0; 32]),
+            epoch: 0,
+            nonce: Nonce(nonce.into()),
+            timestamp,
+        };
+        Scheduled {
+            message: Message { id: Some(id.to_string()), timestamp, ..Message::default() },
+            link,
+            message_id: id.into(),
+            identity: Identity::Id(id),
+            deduplicated: true,
+            is_process: nonce == 0,
+        }
+    }
+
+    fn runner(results: &Arc<Results>) -> Runner {
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let owner = wire::Owner { address: Address::from_bytes([2; 32]), key: String::new() };
+        let process = Process::of_module(&engine, &wat::parse_str(MODULE).unwrap(), PROCESS, owner);
+        let given_up = Arc::new(GivenUp::new(Duration::from_secs(60)));
+        Runner::new(Arc::new(process), results.clone(), Metrics::new(), given_up).unwrap()
+    }
+
+    #[test]
+    fn a_turn_that_finds_the_store_damaged_ends_and_writes_nothing() {
+        let test = || {
+            let dir = tempfile::tempdir().unwrap();
+            let results = Arc::new(Results::open(&dir.path().join("results")).unwrap());
+            let mut first = runner(&results);
+            first.stream.feed((0..6).map(entry).collect(), Vec::new(), None);
+            results.damage(PROCESS, ItemId::from_bytes([3; 32]));
+            let interrupted = first.turn().unwrap_err();
+            assert!(interrupted.lost && matches!(interrupted.error, Error::Replaced(PROCESS)), "{interrupted:?}");
+            assert!(!first.is_current());
+            assert_eq!(results.last(PROCESS).unwrap(), None);
+            // From the start, everything comes again, and what comes twice is recognised.
+            let mut second = runner(&results);
+            let twice = Scheduled { identity: entry(2).identity, message_id: entry(2).message_id, ..entry(6) };
+            second.stream.feed((0..6).map(entry).chain([twice]).collect(), Vec::new(), None);
+            while second.turn().unwrap() == Turn::More {}
+            assert_eq!(results.last(PROCESS).unwrap().map(|key| key.ordinate), Some(5));
+            assert_eq!(second.stream.link().map(|link| link.nonce), Some(Nonce(6)));
+        };
+        std::thread::Builder::new().stack_size(EVALUATION_STACK_BYTES).spawn(test).unwrap().join().unwrap();
     }
 }

@@ -16,6 +16,7 @@ use crate::api::{self, Api};
 use crate::compute::{Compute, RateLimit};
 use crate::drive::GatewayDrive;
 use crate::error::ServiceError;
+use crate::given_up::GivenUp;
 use crate::log::blocks::Blocks;
 use crate::log::scheduler::Scheduler;
 use crate::machine::{Engine, EngineOptions};
@@ -61,14 +62,21 @@ impl Service {
         let operator = options.scheduler_urls.iter().map(|(_, url)| url.clone()).collect();
         let scheduler = Scheduler::new(policy, operator, options.retries, options.backoff, options.page_size)
             .map_err(|error| ServiceError::Gateway(error.to_string()))?;
-        let engine = EngineOptions { cache_dir: Some(options.data_dir.join("compiled")), ..EngineOptions::default() };
+        let engine = EngineOptions {
+            cache_dir: Some(options.data_dir.join("compiled")),
+            wall_clock: options.message_wall_clock,
+            ..EngineOptions::default()
+        };
         let engine = Engine::new(engine).map_err(|error| ServiceError::Engine(error.to_string()))?;
         let path = options.data_dir.join("results");
         let results = tokio::task::spawn_blocking(move || Results::open(&path))
             .await
             .map_err(|error| ServiceError::Store(error.to_string()))?
             .map_err(|error| ServiceError::Store(error.to_string()))?;
-        let drive = Arc::new(GatewayDrive::new(gateway.clone(), tokio::runtime::Handle::current()));
+        let tasks = Tasks::new();
+        let runtime = tokio::runtime::Handle::current();
+        let drive = GatewayDrive::new(gateway.clone(), runtime, tasks.stopping(), options.weavedrive_patience);
+        let drive = Arc::new(drive);
         let metrics = Metrics::new();
         let loader = Loader::new(
             gateway.clone(),
@@ -85,10 +93,10 @@ impl Service {
             gateway,
             blocks: Blocks::default(),
             results: Arc::new(results),
+            given_up: Arc::new(GivenUp::new(options.wall_clock_pause)),
             pool: Pool::new("cu-evaluate", options.workers, EVALUATION_QUEUE)?,
             metrics: metrics.clone(),
         });
-        let tasks = Tasks::new();
         let actors = Actors::new(sources.clone(), options.clone(), tasks.clone());
         let dry_runs = Pool::new("cu-dry-run", options.dry_run_workers, options.dry_run_queue)?;
         let compute = Compute::new(actors, sources, dry_runs, options.clone());

@@ -1,6 +1,7 @@
 //! The store on disk (sled), and what happens when it is damaged.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -304,6 +305,13 @@ impl Results {
         })
     }
 
+    /// Makes what is known about a message unreadable.
+    #[cfg(test)]
+    pub fn damage(&self, process: ProcessId, id: ItemId) {
+        let open = self.open.read().unwrap();
+        open.tree.insert(index_key(MESSAGE, process, id.as_bytes()), b"rubbish").unwrap();
+    }
+
     /// Writes what is in memory to the file.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.with(|tree| Ok(tree.flush().map(|_| ())?))
@@ -344,8 +352,11 @@ fn open(path: &Path) -> Result<Open, Failure> {
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
     catch_unwind(AssertUnwindSafe(|| {
         let database = config.open().map_err(|error| match error {
-            // A locked store belongs to somebody; anything else that cannot be read is damaged.
-            sled::Error::Io(io) if io.to_string().contains("lock") => Failure::Other(io.to_string()),
+            // What the file holds is damaged; that it cannot be opened, read or written, or belongs to somebody else, says
+            // nothing about what it holds.
+            sled::Error::Io(io) if !matches!(io.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+                Failure::Other(io.to_string())
+            }
             error => Failure::Damaged(error.to_string()),
         })?;
         let tree = database.open_tree(TREE)?;

@@ -131,3 +131,19 @@ fn a_damaged_file_does_not_keep_the_store_from_opening() {
     results.commit(&mut batch).unwrap();
     assert_eq!(results.last(PROCESS).unwrap(), Some(key(7, 0, None)));
 }
+
+#[test]
+fn a_store_that_cannot_be_opened_now_is_not_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("results");
+    filled(&path).flush().unwrap();
+    // A folder where the log should be: an error of the operating system, whoever runs this.
+    let (file, aside) = (path.join("db"), path.join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert!(Results::open(&path).is_err());
+    assert!(!path.with_extension("damaged").exists());
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    assert_eq!(Results::open(&path).unwrap().last(PROCESS).unwrap(), Some(key(111, 11, None)));
+}

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use holon_protocol::ProcessId;
 use serde_json::json;
 
 use crate::network::{Network, dry};
@@ -111,5 +112,69 @@ async fn a_process_that_is_far_behind_refuses_more_requests_when_the_unit_says_s
         refused.starts_with(&format!("Nonce limit exceeded: process {process} is currently hydrating")),
         "{refused}"
     );
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_invented_processes_hold_up_no_other() {
+    let network = Network::start_with(|options| {
+        options.retries = 4;
+        options.backoff = Duration::from_secs(2);
+    })
+    .await;
+    let process = network.spawn(&[]).await;
+    assert_eq!(network.peek(process).await, "1");
+    let url = network.cu.as_ref().unwrap().url();
+    let asked: Vec<_> = (0..300u16)
+        .map(|number| {
+            let mut id = [7; 32];
+            id[..2].copy_from_slice(&number.to_le_bytes());
+            let request = network.client.get(format!("{url}/state/{}", ProcessId::from_bytes(id)));
+            tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
+        })
+        .collect();
+    let started = Instant::now();
+    for count in 2..6 {
+        let message = network.send(process, "Add").await;
+        assert_eq!(network.count(process, message).await, count.to_string());
+        let fresh = network.client.post(format!("{url}/dry-run?process-id={process}")).header("x-max-age", "0");
+        assert_eq!(fresh.json(&dry(process, "X-Get")).send().await.unwrap().status(), 200);
+    }
+    // A process that nothing is known of yet finds a place as well.
+    let new = network.spawn(&[]).await;
+    assert_eq!(network.count(new, new.into()).await, "1");
+    let waiting = asked.iter().filter(|request| !request.is_finished()).count();
+    assert!(waiting > 200, "{waiting} still wait after {:?}; the test shows nothing", started.elapsed());
+    asked.iter().for_each(tokio::task::JoinHandle::abort);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_loop_is_given_up_and_not_tried_again_for_a_while() {
+    let network = Network::start_with(|options| {
+        options.message_wall_clock = Duration::from_secs(2);
+        options.dry_run_wall_clock = Duration::from_millis(100);
+        (options.workers, options.dry_run_workers) = (1, 1);
+    })
+    .await;
+    let process = network.spawn(&[("Compute-Limit", "9000000000000")]).await;
+    let before = network.send(process, "Add").await;
+    assert_eq!(network.count(process, before).await, "2");
+    let (status, body) = network.dry_run(process, "", dry(process, "X-Spin")).await;
+    assert_eq!((status, &body["error"]), (500, &json!("evaluation abandoned: evaluation took longer than 100ms")));
+    assert_eq!(network.peek(process).await, "2");
+    let endless = network.send(process, "X-Spin").await;
+    let path = format!("/result/{endless}?process-id={process}");
+    let error = json!({ "error": "evaluation abandoned: evaluation took longer than 2s" });
+    let started = Instant::now();
+    assert_eq!(network.json(&path).await, (500, error.clone()));
+    assert!(started.elapsed() >= Duration::from_secs(2));
+    let again = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(network.json(&path).await, (500, error.clone()));
+    }
+    assert!(again.elapsed() < Duration::from_secs(10), "it was evaluated each time: {:?}", again.elapsed());
+    // What came before is still there, and nothing was recorded.
+    assert_eq!(network.outputs(process).await, ["1", "2"]);
     network.stop().await;
 }

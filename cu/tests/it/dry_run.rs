@@ -69,3 +69,20 @@ async fn too_many_dry_runs_of_one_client_are_refused() {
     assert_eq!(network.dry_run(process, "", dry(process, "a")).await.0, 200);
     network.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_in_the_past_counts_before_the_replay_it_needs() {
+    let network = Network::start_with(|options| options.rate_limit_requests = 1).await;
+    let process = network.spawn(&[]).await;
+    let mut messages = Vec::new();
+    for _ in 0..3 {
+        messages.push(network.send(process, "Add").await);
+    }
+    assert_eq!(network.count(process, messages[2]).await, "4");
+    let past = |at: usize| format!("&to={}", messages[at]);
+    assert_eq!(network.dry_run(process, &past(0), dry(process, "X-Get")).await.1["Output"], json!("2"));
+    let pages = network.proxy.count(&format!("/{process}"));
+    assert_eq!(network.dry_run(process, &past(1), dry(process, "X-Get")).await.0, 429);
+    assert_eq!(network.proxy.count(&format!("/{process}")), pages, "the log was read for it");
+    network.stop().await;
+}

@@ -24,7 +24,7 @@ async fn a_log_that_was_changed_is_refused_and_nothing_is_recorded() {
     }
     let zeros = "A".repeat(43);
     type Change = fn(&mut Value, &str);
-    let cases: [(&str, Change); 6] = [
+    let cases: [(&str, Change); 7] = [
         ("HashChain invalid on message", |page, zeros| {
             set(&mut page["edges"][2]["node"]["assignment"]["tags"], "Hash-Chain", zeros);
         }),
@@ -37,6 +37,9 @@ async fn a_log_that_was_changed_is_refused_and_nothing_is_recorded() {
         }),
         ("timestamp 1 of assignment", |page, _| {
             set(&mut page["edges"][2]["node"]["assignment"]["tags"], "Timestamp", "1");
+        }),
+        ("timestamp 4000000000000 of assignment", |page, _| {
+            set(&mut page["edges"][2]["node"]["assignment"]["tags"], "Timestamp", "4000000000000");
         }),
         ("id of item", |page, _| {
             let signature = page["edges"][1]["node"]["message"]["signature"].clone();
