@@ -48,6 +48,21 @@ impl Refusal {
         Self::text(StatusCode::NOT_FOUND, "Not Found.")
     }
 
+    /// 503 because the service ends.
+    pub fn stopping() -> Self {
+        Self::text(StatusCode::SERVICE_UNAVAILABLE, "The service is stopping.")
+    }
+
+    /// 503 because others use the memory for bodies.
+    pub fn busy() -> Self {
+        Self::text(StatusCode::SERVICE_UNAVAILABLE, "Too many uploads at once; try again.")
+    }
+
+    /// 408 because the sender is too slow.
+    pub fn late() -> Self {
+        Self::text(StatusCode::REQUEST_TIMEOUT, "The body did not come in time.")
+    }
+
     /// 413 with the limit.
     pub fn too_large(limit: usize) -> Self {
         Self::text(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))

@@ -18,12 +18,15 @@ use crate::weave::Weave;
 
 /// Entries of a page when a query does not say.
 const DEFAULT_PAGE: i32 = 10;
-/// Most entries of a page; larger wishes are cut.
-const MAX_PAGE: usize = 1000;
+/// Most entries of a page; larger wishes are cut (spec 03 §3.4).
+const MAX_PAGE: usize = 100;
 /// Most values in one list of a filter.
 const MAX_VALUES: usize = 1000;
-/// Most fields of a query, counting aliases.
-const MAX_COMPLEXITY: usize = 1000;
+/// Most fields of an answer, counting aliases, and the fields of an entry once for each entry of the page: some two full
+/// pages with every field.
+const MAX_COMPLEXITY: usize = 8_000;
+/// What the tags of an entry count: they are a list too, of up to 128.
+const TAGS_COMPLEXITY: usize = 10;
 /// Deepest query; introspection needs some 15.
 const MAX_DEPTH: usize = 24;
 
@@ -168,6 +171,8 @@ impl Query {
         Ok(record.map(|record| Node { weave: self.0.clone(), record }))
     }
 
+    /// An empty list of `ids` finds nothing; other lists restrict nothing when they are empty.
+    #[graphql(complexity = "page_complexity(first, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the arguments of the field")]
     async fn transactions(
         &self,
@@ -202,11 +207,11 @@ impl Query {
             }
         }
         let ids = match ids {
-            Some(ids) if !ids.is_empty() => {
+            Some(ids) => {
                 check_length(ids.len())?;
                 Some(ids.iter().filter_map(|id| id.parse().ok()).collect())
             }
-            _ => None,
+            None => None,
         };
         let search = Search {
             ids,
@@ -234,6 +239,8 @@ impl Query {
         Ok(block.map(BlockNode::from))
     }
 
+    /// An empty list of `ids` finds nothing.
+    #[graphql(complexity = "page_complexity(first, child_complexity)")]
     async fn blocks(
         &self,
         ids: Option<Vec<ID>>,
@@ -254,7 +261,7 @@ impl Query {
                 false => high = high.min(after - 1),
             }
         }
-        let mut blocks = match ids.filter(|ids| !ids.is_empty()) {
+        let mut blocks = match ids {
             Some(ids) => {
                 check_length(ids.len())?;
                 let mut blocks = self.blocks_by_id(&ids)?;
@@ -318,6 +325,7 @@ impl Node {
         MetaData { size: self.record.place.size.to_string(), kind }
     }
 
+    #[graphql(complexity = "TAGS_COMPLEXITY + child_complexity")]
     async fn tags(&self) -> Vec<Tag> {
         self.record.header.tags().0.into_iter().map(|tag| Tag { name: tag.name, value: tag.value }).collect()
     }
@@ -372,6 +380,12 @@ fn heights(filter: Option<BlockFilter>) -> Option<(u64, u64)> {
 fn page_size(first: Option<i32>) -> Result<usize> {
     let first = usize::try_from(first.unwrap_or(DEFAULT_PAGE)).map_err(|_| "`first` must not be negative")?;
     Ok(first.min(MAX_PAGE))
+}
+
+/// A page counts as what it may hold at most.
+fn page_complexity(first: Option<i32>, child_complexity: usize) -> usize {
+    let entries = page_size(first).unwrap_or(MAX_PAGE).max(1);
+    entries.saturating_mul(child_complexity).saturating_add(1)
 }
 
 fn position(cursor: &str) -> Result<Position> {

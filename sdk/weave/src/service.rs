@@ -53,6 +53,7 @@ impl Service {
         let state = routes::State {
             weave: weave.clone(),
             schema: graphql::schema(weave.clone()),
+            query_turns: tokio::sync::Semaphore::new(routes::MAX_QUERIES),
             budget: Budget::default(),
             metrics,
         };

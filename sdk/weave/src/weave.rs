@@ -20,6 +20,10 @@ use crate::store::blocks::Block;
 use crate::store::pieces::Root;
 use crate::unbundle;
 
+/// Most bytes that a transaction may say it has. Until all chunks are here this is a mere claim, but the places of all later
+/// transactions in the weave come after it: 2^24 such claims have room.
+pub const MAX_DATA_BYTES: u64 = 1 << 40;
+
 /// Handle of a local Arweave. Cheap to clone.
 #[derive(Clone)]
 pub struct Weave(Arc<Inner>);
@@ -171,6 +175,10 @@ impl Weave {
 
     fn take_transaction(&self, json: &[u8]) -> Result<(ItemId, Accepted), SubmitError> {
         let transaction = Transaction::from_json(json)?;
+        if transaction.data_size > MAX_DATA_BYTES {
+            let reason = "at most 1 TiB is allowed";
+            return Err(TransactionError::Field { field: "data_size", reason }.into());
+        }
         transaction.verify()?;
         let id = transaction.id;
         let inside = unbundle::open(id, &transaction.text_tags(), &transaction.data);

@@ -8,9 +8,13 @@ use serde_json::json;
 
 use super::{Shared, get, network};
 use crate::answer::Refusal;
+use crate::query_text;
 
 /// Largest query with its variables, in bytes.
 pub const MAX_QUERY_BYTES: usize = 1024 * 1024;
+
+/// Most queries executed at once; more wait.
+pub const MAX_QUERIES: usize = 8;
 
 pub fn configure(config: &mut ServiceConfig) {
     config
@@ -20,8 +24,10 @@ pub fn configure(config: &mut ServiceConfig) {
 
 async fn post(state: Shared, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
     let body = state.budget.read(&request, payload, MAX_QUERY_BYTES).await?;
-    let request = serde_json::from_slice(&body.bytes).map_err(|error| not_a_request(&error.to_string()))?;
-    Ok(answer(&state, request).await)
+    // Variables are JSON, whose nesting serde_json limits (128).
+    let request: async_graphql::Request =
+        serde_json::from_slice(&body.bytes).map_err(|error| not_a_request(&error.to_string()))?;
+    answer(&state, request).await
 }
 
 #[derive(Deserialize)]
@@ -43,14 +49,17 @@ async fn ask(state: Shared, asked: Query<Asked>) -> Result<HttpResponse, Refusal
     if let Some(name) = operation_name {
         request = request.operation_name(name);
     }
-    Ok(answer(&state, request).await)
+    answer(&state, request).await
 }
 
-async fn answer(state: &Shared, request: async_graphql::Request) -> HttpResponse {
+async fn answer(state: &Shared, request: async_graphql::Request) -> Result<HttpResponse, Refusal> {
+    query_text::check(&request.query).map_err(|excess| not_a_request(&excess.to_string()))?;
+    // Held until the answer is written out as JSON.
+    let _turn = state.query_turns.acquire().await.map_err(|_| Refusal::stopping())?;
     let response = state.schema.execute(request).await;
     let failed = response.is_err() && response.data == async_graphql::Value::Null;
     let status = if failed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    HttpResponse::build(status).json(response)
+    Ok(HttpResponse::build(status).json(response))
 }
 
 fn not_a_request(reason: &str) -> Refusal {

@@ -16,7 +16,8 @@ pub fn configure(config: &mut ServiceConfig) {
         web::resource("/tx/{id}")
             // The same place is a payment token for bundlers and an id for nodes.
             .route(web::post().to(upload))
-            .route(super::get().to(transactions::transaction)),
+            .route(super::get().to(transactions::transaction))
+            .default_service(web::to(super::unknown)),
     );
 }
 

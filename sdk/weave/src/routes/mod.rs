@@ -24,11 +24,14 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Route, guard};
 use holon_protocol::ItemId;
 use holon_unit::metrics::Metrics;
+use tokio::sync::Semaphore;
 
 use crate::answer::Refusal;
 use crate::body::Budget;
 use crate::graphql::Graph;
 use crate::weave::Weave;
+
+pub use self::graphql::MAX_QUERIES;
 
 /// What handlers share.
 pub struct State {
@@ -36,6 +39,8 @@ pub struct State {
     pub weave: Weave,
     /// GraphQL over it.
     pub schema: Graph,
+    /// Turns of GraphQL queries, each of which may need much memory for its answer.
+    pub query_turns: Semaphore,
     /// Memory for bodies.
     pub budget: Budget,
     /// Metrics.

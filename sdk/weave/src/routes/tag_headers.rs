@@ -7,7 +7,7 @@ use holon_protocol::Tags;
 const MAX_VALUE_BYTES: usize = 4096;
 
 /// Names that would change what the answer itself means.
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 30] = [
     "content-type",
     "content-length",
     "content-encoding",
@@ -28,7 +28,20 @@ const RESERVED: [&str; 20] = [
     "accept-ranges",
     "content-range",
     "etag",
+    "www-authenticate",
+    "refresh",
+    "content-md5",
+    "content-disposition",
+    "last-modified",
+    "expires",
+    "age",
+    "clear-site-data",
+    "strict-transport-security",
+    "alt-svc",
 ];
+
+/// Beginnings of names that are reserved as a whole.
+const RESERVED_BEGINNINGS: [&str; 3] = ["access-control-", "proxy-", "x-"];
 
 /// One header for each tag that can be one; nothing for items that are no processes.
 pub fn of(tags: &Tags) -> Vec<(HeaderName, HeaderValue)> {
@@ -40,7 +53,7 @@ pub fn of(tags: &Tags) -> Vec<(HeaderName, HeaderValue)> {
 
 fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     let name = name.to_ascii_lowercase();
-    let reserved = RESERVED.contains(&name.as_str()) || name.starts_with("access-control-") || name.starts_with("x-");
+    let reserved = RESERVED.contains(&name.as_str()) || RESERVED_BEGINNINGS.iter().any(|start| name.starts_with(start));
     if reserved || value.len() > MAX_VALUE_BYTES {
         return None;
     }
@@ -73,6 +86,18 @@ mod tests {
             ("Content-Length", "5"),
             ("X-Custom", "x"),
             ("Access-Control-Allow-Origin", "x"),
+            ("Proxy-Authenticate", "x"),
+            ("Proxy-Anything", "x"),
+            ("WWW-Authenticate", "x"),
+            ("Refresh", "0; url=http://x"),
+            ("Content-MD5", "x"),
+            ("Content-Disposition", "attachment"),
+            ("Last-Modified", "x"),
+            ("Expires", "x"),
+            ("Age", "1"),
+            ("Clear-Site-Data", "x"),
+            ("Strict-Transport-Security", "x"),
+            ("Alt-Svc", "x"),
             ("Long", &long),
         ]
         .into_iter()

@@ -59,7 +59,6 @@ impl Store {
     /// Stores a verified transaction. Inline data is complete at once; `inside` is what its data bundles.
     pub fn accept_transaction(&self, transaction: &Transaction, inside: &[Inner]) -> Result<Accepted, Error> {
         let id = transaction.id;
-        // A format 1 transaction may leave the root out; its data is always inline.
         let tree = Tree::of(&transaction.data);
         let root = match (&tree, transaction.data_root) {
             (Some(tree), _) => Root::new(tree.root(), transaction.data.len() as u64),

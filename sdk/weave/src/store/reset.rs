@@ -8,8 +8,9 @@ use super::record::Record;
 use super::{Store, Writer, blocks, keys};
 use crate::Error;
 
-/// Types of items that a network cannot do without, and that therefore survive.
-const SEED_TYPES: [&str; 2] = ["Scheduler-Location", "Module"];
+/// Types of items that a network cannot do without, and that therefore survive. Units keep their own logs over a reset;
+/// without its process item, a process in them would be taken for a wallet.
+const SEED_TYPES: [&str; 3] = ["Scheduler-Location", "Module", "Process"];
 
 impl Store {
     /// Forgets everything but seeds, in one step.

@@ -79,6 +79,8 @@ fn transactions() -> Vec<Case> {
         post("/tx", with(&good, "reward", "-1"), 400, failed),
         post("/tx", with(&good, "data", base64url::encode("other")), 400, "data_root"),
         post("/tx", with(&good, "data_size", "5"), 400, "data_root"),
+        post("/tx", claim(1 << 40 | 1), 400, "data_size"),
+        post("/tx", claim(u64::MAX), 400, "data_size"),
         post("/tx", with(&good, "data_root", ""), 400, "data_size"),
         post("/tx", with(&good, "owner", base64url::encode([3; 512])), 400, "signature"),
         post("/tx", with(&good, "owner", base64url::encode([3; 511])), 400, "owner"),
@@ -87,6 +89,12 @@ fn transactions() -> Vec<Case> {
         post("/tx", with(&good, "denomination", "1"), 400, "denomination"),
         post("/tx", vec![b' '; 17 * 1024 * 1024], 413, "larger than"),
     ]
+}
+
+/// A signed transaction whose data is said to have this many bytes and to follow as chunks.
+fn claim(bytes: u64) -> String {
+    let claim = json!({ "data_size": bytes.to_string(), "data": "" });
+    crate::transactions::signed_with(&rsa(), &claim).to_string()
 }
 
 fn chunks() -> Vec<Case> {
@@ -167,6 +175,12 @@ fn queries() -> Vec<Case> {
     cases
 }
 
+fn other_methods() -> Vec<Case> {
+    let path = format!("/tx/{}", ItemId::from_bytes([1; 32]));
+    let case = |method| Case { method, ..get(path.clone(), 404, "Not Found.") };
+    [Method::PUT, Method::PATCH, Method::DELETE].map(case).into()
+}
+
 fn the_rest() -> Vec<Case> {
     let unknown = ItemId::from_bytes([1; 32]);
     let address = ed25519().address();
@@ -227,7 +241,7 @@ async fn bad_input_gets_its_answer_and_changes_nothing() {
         (weave.json("/info").await, weave.find("first: 100").await, weave.json("/tx/pending").await, metrics)
     };
     let before = state().await;
-    let cases = [items(), transactions(), chunks(), queries(), the_rest()].into_iter().flatten();
+    let cases = [items(), transactions(), chunks(), queries(), other_methods(), the_rest()].into_iter().flatten();
     for case in cases {
         let mut request = weave.client.request(case.method.clone(), format!("{}{}", weave.url, case.path));
         if let Some(kind) = case.kind {

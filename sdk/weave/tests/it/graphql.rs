@@ -264,7 +264,9 @@ async fn filters_are_exact_and_combine_as_the_rules_say() {
         (format!(r#"ids: ["{}", "{}", "nonsense"]"#, a.id(), c.id()), "ca"),
         (format!(r#"ids: ["{}"], owners: ["{two}"]"#, a.id()), ""),
         (r#"ids: ["nonsense"]"#.into(), ""),
-        ("ids: []".into(), "cba"),
+        ("ids: []".into(), ""),
+        (format!(r#"ids: [], owners: ["{one}"]"#), ""),
+        ("owners: [], recipients: [], bundledIn: [], tags: []".into(), "cba"),
         ("block: {min: 0}".into(), "cba"),
         ("block: {min: 1500002}".into(), "cb"),
         ("block: {max: 1500002}".into(), "ba"),
@@ -301,7 +303,7 @@ async fn rare_and_common_tags_meet_in_long_lists() {
     let count = async |arguments: &str| weave.find(arguments).await.len();
     let all = r#"{name: "Protocol", values: ["ao"]}"#;
     for sort in ["HEIGHT_ASC", "HEIGHT_DESC"] {
-        assert_eq!(count(&format!("first: 200, sort: {sort}, tags: [{all}]")).await, 120);
+        assert_eq!(count(&format!("first: 200, sort: {sort}, tags: [{all}]")).await, 100, "a page is cut");
         let rare = format!(r#"first: 200, sort: {sort}, tags: [{all}, {{name: "Kind", values: ["rare"]}}]"#);
         assert_eq!(count(&rare).await, 3);
         let both = format!(
@@ -320,6 +322,29 @@ async fn the_root_answers_queries_too_and_so_does_get() {
     assert_eq!(edges(&serde_json::from_str::<Value>(&body).unwrap()["data"]).len(), 5);
     let found = weave.text("/graphql?query=%7Btransactions%7Bedges%7Bcursor%7D%7D%7D").await;
     assert!(found.contains("cursor"));
+}
+
+#[tokio::test]
+async fn a_full_page_with_every_field_is_allowed_but_not_many_of_them() {
+    let World { weave, .. } = world().await;
+    let node = "{ id anchor signature recipient owner { address key } fee { winston ar } quantity { winston ar }
+        data { size type } tags { name value } block { id timestamp height previous } parent { id } bundledIn { id }
+        block { height } }";
+    let page = format!("transactions(first: 100) {{ pageInfo {{ hasNextPage }} edges {{ cursor node {node} }} }}");
+    let found = weave.graphql(&format!("query {{ {page} }}"), json!({})).await;
+    assert_eq!(edges(&found).len(), 5);
+    let blocks =
+        "{ blocks(first: 100) { pageInfo { hasNextPage } edges { cursor node { id timestamp height previous } } } }";
+    weave.graphql(blocks, json!({})).await;
+    // Also when the number hides in a variable, and with pages larger than what a page holds.
+    for (first, variables) in [("100", json!({})), ("$n", json!({ "n": 100 })), ("2147483647", json!({}))] {
+        let small = format!("transactions(first: {first}) {{ edges {{ node {{ tags {{ name value }} }} }} }}");
+        let aliases: String = (0..190).map(|n| format!("a{n}: {small} ")).collect();
+        let body = json!({ "query": format!("query ($n: Int) {{ {aliases} }}"), "variables": variables });
+        let (status, answer) = weave.post_json("/graphql", &body).await;
+        assert_eq!(status, 400);
+        assert!(answer.contains("complex"), "{answer}");
+    }
 }
 
 #[tokio::test]

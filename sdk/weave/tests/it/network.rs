@@ -48,8 +48,9 @@ async fn a_reset_keeps_what_a_network_cannot_do_without() {
     let signer = ed25519();
     let location = item(&signer, &[("Type", "Scheduler-Location"), ("Url", "http://x")], "l");
     let module = item(&signer, &[("Type", "Module")], vec![7; 600_000]);
+    let process = item(&signer, &[("Type", "Process"), ("Module", &module.id().to_string())], "p");
     let message = item(&signer, &[("Type", "Message")], "m");
-    for each in [&location, &module, &message] {
+    for each in [&location, &module, &process, &message] {
         weave.upload(each).await;
     }
     weave.text(&format!("/mint/{}/5", signer.address())).await;
@@ -61,7 +62,11 @@ async fn a_reset_keeps_what_a_network_cannot_do_without() {
         weave.find(r#"tags: [{name: "Type", values: ["Scheduler-Location"]}]"#).await,
         [location.id().to_string()]
     );
-    assert_eq!(weave.find("first: 10").await.len(), 2);
+    assert_eq!(weave.text(&format!("/raw/{}", process.id())).await, "p");
+    assert_eq!(
+        weave.find("first: 10, sort: HEIGHT_ASC").await,
+        [&location, &module, &process].map(|item| item.id().to_string())
+    );
     weave.upload(&message).await;
     assert_eq!(weave.text(&format!("/{}", message.id())).await, "m");
 }

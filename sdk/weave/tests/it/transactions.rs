@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use holon_arweave::Transaction;
 use holon_arweave::merkle::{self, Tree};
-use holon_protocol::{Tags, base64url};
+use holon_protocol::{Signer, Tags, base64url};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::harness::{Weave, generated, rsa, vectors};
 
@@ -69,6 +70,52 @@ async fn the_published_transactions_are_taken_and_the_negatives_are_not() {
         assert_eq!(weave.post_json("/tx", &json).await.0, 400, "{}", case["name"]);
     }
     assert_eq!(weave.height().await, height);
+}
+
+/// The JSON of a transaction with these fields, signed anew.
+pub fn signed_with(signer: &Signer, fields: &Value) -> Value {
+    let mut json = Transaction::data("data", &Tags::default(), &[], 0).sign(signer).unwrap().to_json(true);
+    for (name, value) in fields.as_object().unwrap() {
+        json[name] = value.clone();
+    }
+    let unsigned = Transaction::from_json(json.to_string().as_bytes()).unwrap();
+    let signature = signer.sign_rsa_pss(&unsigned.signing_message()).unwrap();
+    json["id"] = base64url::encode(Sha256::digest(&signature)).into();
+    json["signature"] = base64url::encode(&signature).into();
+    json
+}
+
+#[tokio::test]
+async fn a_large_claim_leaves_room_for_the_offsets_of_others() {
+    let weave = Weave::start().await;
+    let claim = signed_with(&rsa(), &json!({ "data": "", "data_size": (1_u64 << 40).to_string() }));
+    assert_eq!(weave.post_json("/tx", &claim).await.0, 200);
+    let transaction = Transaction::data("x", &tags(&[]), &[], 0).sign(&rsa()).unwrap();
+    assert_eq!(weave.post_json("/tx", &transaction.to_json(true)).await.0, 200);
+    let place = weave.json(&format!("/tx/{}/offset", transaction.id)).await;
+    let offset = (1_u64 << 40) + 1;
+    assert_eq!(place["offset"], offset.to_string());
+    assert_eq!(weave.json(&format!("/chunk/{offset}")).await["chunk"], base64url::encode("x"));
+}
+
+#[tokio::test]
+async fn in_format_1_size_and_root_are_those_of_the_data_whatever_is_said() {
+    let weave = Weave::start().await;
+    let said = [
+        json!({ "format": 1, "data_size": "18446744073709551615", "data_root": base64url::encode([7; 32]) }),
+        json!({ "format": 1, "data_size": "0", "data_root": "" , "reward": "1"}),
+        json!({ "format": 1, "data": "", "data_size": "9", "data_root": base64url::encode([7; 32]) }),
+    ];
+    for fields in said {
+        let data = if fields["data"] == "" { &b""[..] } else { b"data" };
+        let json = signed_with(&rsa(), &fields);
+        let (status, answer) = weave.post_json("/tx", &json).await;
+        assert_eq!(status, 200, "{answer}");
+        let stored = weave.json(&format!("/tx/{}", json["id"].as_str().unwrap())).await;
+        assert_eq!(stored["data_size"], data.len().to_string());
+        let root = merkle::data_root(data).map(base64url::encode).unwrap_or_default();
+        assert_eq!(stored["data_root"], root);
+    }
 }
 
 #[tokio::test]
