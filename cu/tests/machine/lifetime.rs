@@ -17,7 +17,9 @@ const CHANGES_ITS_TABLE: &str = r#"
   (elem (i32.const 0) $one)
   (elem $passive func $two)
   (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":[0,0]}}")
-  (func (export "holon_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "holon_alloc") (param $len i32) (result i32)
+    ;; Apart for texts of different lengths, which message and environment are.
+    (i32.add (i32.const 1024) (i32.mul (i32.const 16) (local.get $len))))
   (func (export "holon_handle") (param $m i32) (param i32 i32 i32) (result i64)
     (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))
     (i32.store8 (i32.const 133) (i32.add (i32.const 48) (call_indirect (type $digit) (i32.const 0))))
