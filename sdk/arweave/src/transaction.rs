@@ -84,7 +84,7 @@ pub struct Transaction {
     pub data: Bytes,
     /// Bytes of data.
     pub data_size: u64,
-    /// Root of the data's tree; `None` without data, and in format 1 until a node fills it in.
+    /// Root of the data's tree; `None` without data.
     pub data_root: Option<Hash>,
     /// Winston paid.
     pub reward: u128,
@@ -148,8 +148,20 @@ fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error>
 }
 
 impl Transaction {
-    /// Reads the JSON form. Unknown fields and `data_tree` are ignored.
+    /// Reads the JSON form. Unknown fields and `data_tree` are ignored; in format 1 also `data_size` and `data_root`: they
+    /// are not signed and the data is always inline, so they are made from it.
     pub fn from_json(json: &[u8]) -> Result<Self, TransactionError> {
+        let mut transaction = Self::header_from_json(json)?;
+        if transaction.format == 1 {
+            transaction.data_size = transaction.data.len() as u64;
+            transaction.data_root = merkle::data_root(&transaction.data);
+        }
+        Ok(transaction)
+    }
+
+    /// Reads the JSON form of a transaction verified before, whose data may have been left out: `data_size` and `data_root`
+    /// are what it says in both formats.
+    pub fn header_from_json(json: &[u8]) -> Result<Self, TransactionError> {
         let json: Json = serde_json::from_slice(json).map_err(|error| TransactionError::Json(error.to_string()))?;
         if json.denomination > 0 {
             return Err(TransactionError::Denomination);
@@ -276,7 +288,7 @@ impl Transaction {
         if <[u8; 32]>::from(Sha256::digest(&self.signature)) != *self.id.as_bytes() {
             return Err(TransactionError::Id);
         }
-        if self.format == 2 && !self.data.is_empty() {
+        if self.format == 1 || !self.data.is_empty() {
             let bound = self.data.len() as u64 == self.data_size && merkle::data_root(&self.data) == self.data_root;
             if !bound {
                 return Err(TransactionError::DataRoot);
@@ -295,7 +307,7 @@ impl Transaction {
             (self.quantity == 0 || self.target.is_some(), "quantity", "it needs a target"),
             (self.target != Some(*self.owner_address().as_bytes()), "target", "it is the sender"),
             (
-                self.format == 1 || (self.data_size == 0) == self.data_root.is_none(),
+                (self.data_size == 0) == self.data_root.is_none(),
                 "data_size",
                 "it must be 0 exactly when data_root is empty",
             ),

@@ -205,12 +205,19 @@ fn our_transactions_verify_and_break_when_changed() {
     assert!(matches!(changed.verify(), Err(TransactionError::Signature)));
 
     // Format 1: fields instead of a deep hash.
-    let mut legacy = Transaction { format: 1, data_root: None, data_size: 0, ..signed };
+    let mut legacy = Transaction { format: 1, ..signed };
     legacy.signature = signer.sign_rsa_pss(&legacy.signing_message()).unwrap();
     legacy.id = holon_protocol::ItemId::from_bytes(sha256(&legacy.signature));
     legacy.verify().unwrap();
-    legacy.data = "other data".into();
-    assert!(matches!(legacy.verify(), Err(TransactionError::Signature)));
+    // Size and root are not signed: what they are said to be does not matter.
+    let mut said = legacy.to_json(true);
+    said["data_size"] = "7".into();
+    said["data_root"] = "".into();
+    assert_eq!(Transaction::from_json(said.to_string().as_bytes()).unwrap(), legacy);
+    assert!(matches!(Transaction { data_size: 7, ..legacy.clone() }.verify(), Err(TransactionError::DataRoot)));
+    said["data"] = base64url::encode("other data").into();
+    let other = Transaction::from_json(said.to_string().as_bytes()).unwrap();
+    assert!(matches!(other.verify(), Err(TransactionError::Signature)));
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

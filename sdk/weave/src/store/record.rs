@@ -164,7 +164,7 @@ impl Record {
         let header = match line.kind {
             Kind::Item => parse_item(Bytes::copy_from_slice(header))?,
             Kind::Transaction => Header::Transaction(Box::new(
-                Transaction::from_json(header).map_err(|error| damaged(error.to_string()))?,
+                Transaction::header_from_json(header).map_err(|error| damaged(error.to_string()))?,
             )),
         };
         Ok(Self { id, place: line.place, header })
