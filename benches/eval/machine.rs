@@ -22,8 +22,8 @@ impl Evaluator {
     /// Compiles and sets up the module.
     pub fn new(wasm: &[u8]) -> Result<Self> {
         let engine = Engine::new(EngineOptions::default())?;
-        let module = engine.compile(wasm, FORMAT.parse()?)?;
         let limits = Limits { memory_bytes: 1 << 30, compute: 9_000_000_000_000 };
+        let module = engine.compile_for(wasm, FORMAT.parse()?, limits.compute)?;
         Ok(Self { machine: Machine::new(&module, limits, Arc::new(NoDrive))?, _engine: engine })
     }
 

@@ -378,14 +378,15 @@ mod tests {
                 let block = queue.pop_front().unwrap();
                 current = block.height.0;
                 for (index, cron) in schedule.blocks.iter().enumerate() {
-                    if cron.every.is_some_and(|n| current > origin.height.0 && (current - origin.height.0) % n == 0) {
+                    let since = current.saturating_sub(origin.height.0);
+                    if cron.every.is_some_and(|n| since > 0 && since.is_multiple_of(n)) {
                         out.push((format!("{index}-{}", cron.interval), block.timestamp.0, current));
                     }
                 }
             }
             let (now, start) = (sec(t), sec(origin.timestamp.0));
             for (index, cron) in schedule.times.iter().enumerate() {
-                if cron.every.is_some_and(|n| now > start && (now - start) % n == 0) {
+                if cron.every.is_some_and(|n| now > start && (now - start).is_multiple_of(n)) {
                     out.push((format!("{index}-{}", cron.interval), t, current));
                 }
             }

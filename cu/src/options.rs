@@ -9,6 +9,8 @@ use std::time::Duration;
 use holon_protocol::{Address, ProcessId, Signer};
 use url::Url;
 
+use crate::machine::MAX_WALL_CLOCK;
+
 /// Default bound of a process's `Memory-Limit`, in bytes.
 pub const DEFAULT_MEMORY_LIMIT_BYTES: u64 = 1 << 30;
 /// Default bound of a process's `Compute-Limit`, in units of gas.
@@ -17,7 +19,7 @@ pub const DEFAULT_COMPUTE_LIMIT: u64 = 9_000_000_000_000;
 pub const DEFAULT_LIVE_MEMORY_BYTES: u64 = 4 << 30;
 
 /// Default longest evaluation of a message.
-pub const DEFAULT_MESSAGE_WALL_CLOCK: Duration = Duration::from_secs(600);
+pub const DEFAULT_MESSAGE_WALL_CLOCK: Duration = MAX_WALL_CLOCK;
 /// Default longest evaluation of a dry run, which anybody may ask for.
 pub const DEFAULT_DRY_RUN_WALL_CLOCK: Duration = Duration::from_secs(10);
 /// Default pause before a message that took too long is tried again.
@@ -110,7 +112,12 @@ pub struct Arguments {
     #[arg(long, env = "DRY_RUN_RESULT_MAX_AGE", default_value_t = 60_000)]
     pub dry_run_result_ttl_ms: u64,
     /// Longest time one message may be evaluated, in milliseconds; then it is given up without a result.
-    #[arg(long, env = "CU_MESSAGE_WALL_CLOCK", default_value_t = DEFAULT_MESSAGE_WALL_CLOCK.as_millis() as u64)]
+    #[arg(
+        long,
+        env = "CU_MESSAGE_WALL_CLOCK",
+        default_value_t = DEFAULT_MESSAGE_WALL_CLOCK.as_millis() as u64,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_WALL_CLOCK.as_millis() as u64)
+    )]
     pub message_wall_clock_ms: u64,
     /// Longest time one dry run may be evaluated, in milliseconds.
     #[arg(long, env = "CU_DRY_RUN_WALL_CLOCK", default_value_t = DEFAULT_DRY_RUN_WALL_CLOCK.as_millis() as u64)]

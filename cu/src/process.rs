@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::hydrate;
 use crate::log::scheduler::Scheduler;
 use crate::log::verify;
-use crate::machine::{Drive, Engine, Format, Limits, MAX_MODULE_BYTES, Machine, Module, NoDrive};
+use crate::machine::{Drive, Engine, Format, Limits, MAX_MODULE_BYTES, Machine, Module, NoDrive, counts_fuel};
 use crate::options::Options;
 
 /// Compiled modules kept in memory.
@@ -97,7 +97,7 @@ pub struct Loader {
     locator: Locator,
     scheduler: Scheduler,
     engine: Engine,
-    modules: Mutex<HashMap<ModuleId, Arc<OnceCell<Code>>>>,
+    modules: Mutex<HashMap<(ModuleId, bool), Arc<OnceCell<Code>>>>,
     compiles: Semaphore,
     /// Processes that could not be found, and when.
     missing: Mutex<HashMap<ProcessId, (Instant, String)>>,
@@ -228,20 +228,14 @@ impl Loader {
         let schedule = Arc::new(Schedule::from_tags(&record.tags)?);
         let module_id = record.tags.get("Module").and_then(|module| module.parse::<ModuleId>().ok());
         let module_id = module_id.ok_or(Error::ProcessTag { name: "Module", reason: "is not an id" })?;
-        let cell = self.cell(module_id);
         // The tags are checked first: a module that is not supported is not even fetched.
-        let code = match cell.get() {
-            Some(code) => {
-                self.allowed(id, module_id, &record.tags, &code.node.tags)?;
-                code.clone()
-            }
-            None => {
-                let node = self.node(module_id).await?;
-                let (format, _) = self.allowed(id, module_id, &record.tags, &node.tags)?;
-                cell.get_or_try_init(|| self.compile(module_id, node, format)).await?.clone()
-            }
+        let node = match self.known(module_id) {
+            Some(node) => node,
+            None => Arc::new(self.node(module_id).await?),
         };
-        let (format, limits) = self.allowed(id, module_id, &record.tags, &code.node.tags)?;
+        let (format, limits) = self.allowed(id, module_id, &record.tags, &node.tags)?;
+        let cell = self.cell(module_id, counts_fuel(format, limits.compute));
+        let code = cell.get_or_try_init(|| self.compile(module_id, node, format, limits.compute)).await?.clone();
         let owner = hydrate::ao_owner(&record.owner);
         let module_tags = code.node.tags.clone();
         let environment = hydrate::environment(
@@ -298,13 +292,20 @@ impl Loader {
         Ok((format, Limits { memory_bytes, compute }))
     }
 
-    fn cell(&self, id: ModuleId) -> Arc<OnceCell<Code>> {
+    /// The module as it is compiled for processes that count fuel, or do not.
+    fn cell(&self, id: ModuleId, metered: bool) -> Arc<OnceCell<Code>> {
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if modules.len() >= MODULES_KEPT && !modules.contains_key(&id) {
+        if modules.len() >= MODULES_KEPT && !modules.contains_key(&(id, metered)) {
             // Those in use live on in their processes.
             modules.retain(|_, cell| Arc::strong_count(cell) > 1);
         }
-        modules.entry(id).or_default().clone()
+        modules.entry((id, metered)).or_default().clone()
+    }
+
+    /// Metadata of a module that has been loaded before.
+    fn known(&self, id: ModuleId) -> Option<Arc<Node>> {
+        let modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        [true, false].into_iter().find_map(|metered| Some(modules.get(&(id, metered))?.get()?.node.clone()))
     }
 
     async fn node(&self, id: ModuleId) -> Result<Node, Error> {
@@ -327,7 +328,7 @@ impl Loader {
         Ok(None)
     }
 
-    async fn compile(&self, id: ModuleId, node: Node, format: Format) -> Result<Code, Error> {
+    async fn compile(&self, id: ModuleId, node: Arc<Node>, format: Format, compute: u64) -> Result<Code, Error> {
         let bad = |reason: String| Error::Module { module: id, reason };
         let _permit = self.compiles.acquire().await.map_err(|_| Error::Stopping)?;
         let path = self.folder.join(format!("{id}.wasm"));
@@ -343,11 +344,11 @@ impl Loader {
             }
         };
         let engine = self.engine.clone();
-        let module = tokio::task::spawn_blocking(move || engine.compile(&wasm, format))
+        let module = tokio::task::spawn_blocking(move || engine.compile_for(&wasm, format, compute))
             .await
             .map_err(|error| bad(error.to_string()))?;
         match module {
-            Ok(module) => Ok(Code { module, node: Arc::new(node) }),
+            Ok(module) => Ok(Code { module, node }),
             Err(error) => {
                 // Perhaps the file was cut; the next try fetches it again.
                 let _ = tokio::fs::remove_file(&path).await;

@@ -19,7 +19,7 @@ use crate::error::ServiceError;
 use crate::given_up::GivenUp;
 use crate::log::blocks::Blocks;
 use crate::log::scheduler::Scheduler;
-use crate::machine::{Engine, EngineOptions};
+use crate::machine::{Engine, EngineOptions, MAX_WALL_CLOCK};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pool::Pool;
@@ -64,7 +64,7 @@ impl Service {
             .map_err(|error| ServiceError::Gateway(error.to_string()))?;
         let engine = EngineOptions {
             cache_dir: Some(options.data_dir.join("compiled")),
-            wall_clock: options.message_wall_clock,
+            wall_clock: options.message_wall_clock.min(MAX_WALL_CLOCK),
             ..EngineOptions::default()
         };
         let engine = Engine::new(engine).map_err(|error| ServiceError::Engine(error.to_string()))?;

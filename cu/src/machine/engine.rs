@@ -30,6 +30,10 @@ const NATIVE_RESERVATION_BYTES: u64 = 4 << 30;
 /// How often running evaluations look at the wall clock.
 const CLOCK_TICK: Duration = Duration::from_millis(100);
 
+/// Fuel that no message can use up within [`MAX_WALL_CLOCK`](super::MAX_WALL_CLOCK): it would take 30 instructions in every
+/// nanosecond. It is also the largest `Compute-Limit` units accept by default, and the one nearly every process has.
+pub const UNREACHABLE_FUEL: u64 = 9_000_000_000_000;
+
 /// The shared engine. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
@@ -40,6 +44,8 @@ pub(super) struct Shared {
     pub options: EngineOptions,
     /// For the official formats: NaNs as the processor makes them, which is what deployed hosts do (spec 06 §8).
     official: wasmtime::Engine,
+    /// The same without fuel, for limits of [`UNREACHABLE_FUEL`] and more.
+    unmetered: wasmtime::Engine,
     /// For our own format: canonical NaNs.
     native: wasmtime::Engine,
     cache: Option<Cache>,
@@ -56,6 +62,8 @@ pub struct Module {
 pub(super) struct Compiled {
     pub engine: Engine,
     pub format: Format,
+    /// Whether it counts fuel.
+    pub metered: bool,
     pub lifetime: Lifetime,
     pub instance: InstancePre<Host>,
     /// Memory and globals after set-up, once somebody needed them.
@@ -65,24 +73,38 @@ pub(super) struct Compiled {
 impl Engine {
     /// Sets the engine up.
     pub fn new(options: EngineOptions) -> Result<Self, Error> {
-        let engine = |format| wasmtime::Engine::new(&config(format)).map_err(|error| Error::Engine(error.to_string()));
-        let official = engine(Format::Emscripten64Draft0215)?;
-        let native = engine(Format::Native)?;
+        let engine = |format, metered| {
+            wasmtime::Engine::new(&config(format, metered)).map_err(|error| Error::Engine(error.to_string()))
+        };
+        let official = engine(Format::Emscripten64Draft0215, true)?;
+        let unmetered = engine(Format::Emscripten64Draft0215, false)?;
+        let native = engine(Format::Native, true)?;
         if !cfg!(target_arch = "x86_64") {
             tracing::warn!(
                 "official modules print NaN with another sign on this processor than on x86-64, where the network runs"
             );
         }
         let cache = options.cache_dir.as_deref().map(Cache::open).transpose()?;
-        let clock = Clock::start(vec![official.clone(), native.clone()]).map_err(Error::Clock)?;
-        Ok(Self { inner: Arc::new(Shared { options, official, native, cache, _clock: clock }) })
+        let clock = Clock::start(vec![official.clone(), unmetered.clone(), native.clone()]).map_err(Error::Clock)?;
+        Ok(Self { inner: Arc::new(Shared { options, official, unmetered, native, cache, _clock: clock }) })
     }
 
     /// Compiles a module, or loads it from the cache. Blocks for as long as that takes (seconds for an official module).
     pub fn compile(&self, wasm: &[u8], format: Format) -> Result<Module, CompileError> {
-        let engine = match format {
-            Format::Native => &self.inner.native,
-            Format::Emscripten4 | Format::Emscripten64Draft0215 => &self.inner.official,
+        self.compile_metered(wasm, format, true)
+    }
+
+    /// The same for processes whose `Compute-Limit` is `compute`: an official module does not count fuel when
+    /// [`counts_fuel`] says that it need not.
+    pub fn compile_for(&self, wasm: &[u8], format: Format, compute: u64) -> Result<Module, CompileError> {
+        self.compile_metered(wasm, format, counts_fuel(format, compute))
+    }
+
+    fn compile_metered(&self, wasm: &[u8], format: Format, metered: bool) -> Result<Module, CompileError> {
+        let engine = match (format, metered) {
+            (Format::Native, _) => &self.inner.native,
+            (Format::Emscripten4 | Format::Emscripten64Draft0215, true) => &self.inner.official,
+            (Format::Emscripten4 | Format::Emscripten64Draft0215, false) => &self.inner.unmetered,
         };
         if wasm.len() > super::MAX_MODULE_BYTES {
             return Err(CompileError::TooLarge { bytes: wasm.len(), limit: super::MAX_MODULE_BYTES });
@@ -116,7 +138,7 @@ impl Engine {
         }
         .map_err(wrong)?;
         let instance = linker.instantiate_pre(&module).map_err(|error| wrong(format!("{error:#}")))?;
-        let compiled = Compiled { engine: self.clone(), format, lifetime, instance, initial: OnceLock::new() };
+        let compiled = Compiled { engine: self.clone(), format, metered, lifetime, instance, initial: OnceLock::new() };
         Ok(Module { inner: Arc::new(compiled) })
     }
 
@@ -157,15 +179,23 @@ impl Module {
     }
 }
 
+/// Whether modules of `format` count fuel under a `Compute-Limit` of `compute`. Native ones always do, because their gas is
+/// reported. Official ones do below [`UNREACHABLE_FUEL`]; from there on the wall clock stops a message before its instructions
+/// could reach the limit, and counting them would cost a sixth of the guest's time. (Bytes that imports move are then not
+/// charged either, only bounded call by call.) Depends on tags alone, so that every compute unit runs the same code.
+pub fn counts_fuel(format: Format, compute: u64) -> bool {
+    format == Format::Native || compute < UNREACHABLE_FUEL
+}
+
 /// The one configuration of every engine in this program.
-fn config(format: Format) -> Config {
+fn config(format: Format, metered: bool) -> Config {
     let native = format == Format::Native;
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(native)
-        .consume_fuel(true)
+        .consume_fuel(metered)
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES)
         .wasm_backtrace_max_frames(None)

@@ -33,6 +33,8 @@ enum Guest {
 /// An instance.
 pub(super) struct Live {
     engine: Engine,
+    /// Whether the module counts fuel.
+    metered: bool,
     store: Store<Host>,
     memory: Memory,
     region: Region,
@@ -96,7 +98,9 @@ impl Live {
             Err(error) => MachineError::SetUp(format!("{error:#}")),
         };
         // Instantiating runs no code (no start function), but copying segments is charged.
-        store.set_fuel(SET_UP_FUEL).map_err(failed)?;
+        if compiled.metered {
+            store.set_fuel(SET_UP_FUEL).map_err(failed)?;
+        }
         store.set_epoch_deadline(engine.wall_clock_ticks());
         let instance = match compiled.instance.instantiate(&mut store) {
             Ok(instance) => instance,
@@ -137,7 +141,7 @@ impl Live {
                 globals.push((global, value));
             }
         }
-        Ok(Self { engine, store, memory, region, guest, globals })
+        Ok(Self { engine, metered: compiled.metered, store, memory, region, guest, globals })
     }
 
     /// What the module's loader does before the first message (spec 06 §2).
@@ -185,7 +189,9 @@ impl Live {
         }
         self.store.data_mut().begin(entry.clone());
         let fuel = fuel.min(i64::MAX as u64);
-        self.store.set_fuel(fuel).map_err(engine_failure)?;
+        if self.metered {
+            self.store.set_fuel(fuel).map_err(engine_failure)?;
+        }
         self.store.set_epoch_deadline(Engine::ticks(limit));
         let ended = match &self.guest {
             Guest::Narrow(handle) => handle.call(&mut self.store, entry),

@@ -47,7 +47,7 @@ use std::{path::PathBuf, time::Duration};
 
 pub use call::{Call, Evaluation, Outcome, Response};
 pub use drive::{Drive, DriveContext, DriveFile, Halt, NoDrive};
-pub use engine::{Engine, Module};
+pub use engine::{Engine, Module, UNREACHABLE_FUEL, counts_fuel};
 pub use error::{CompileError, Error, HostFailure, MachineError};
 pub use format::{Format, UnknownFormat};
 pub use live::{Fork, Machine};
@@ -58,6 +58,8 @@ pub const MAX_MODULE_BYTES: usize = 32 << 20;
 pub const MAX_FUNCTION_BYTES: usize = 1 << 20;
 /// Largest text a module may return, in bytes.
 pub const MAX_RESULT_BYTES: usize = 64 << 20;
+/// Longest time an operator may let one message run. Bounded, so that [`UNREACHABLE_FUEL`] is.
+pub const MAX_WALL_CLOCK: Duration = Duration::from_secs(300);
 /// Stack that a thread needs to evaluate on, in bytes: the guest's own limit, and room for the host around it.
 pub const EVALUATION_STACK_BYTES: usize = 8 << 20;
 
@@ -74,7 +76,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_dir: None, wall_clock: Duration::from_secs(600), memory_ceiling_bytes: 4 << 30 }
+        Self { cache_dir: None, wall_clock: MAX_WALL_CLOCK, memory_ceiling_bytes: 4 << 30 }
     }
 }
 
