@@ -97,7 +97,7 @@ pub struct Loader {
     locator: Locator,
     scheduler: Scheduler,
     engine: Engine,
-    modules: Mutex<HashMap<(ModuleId, bool), Arc<OnceCell<Code>>>>,
+    modules: Mutex<Modules>,
     compiles: Semaphore,
     /// Processes that could not be found, and when.
     missing: Mutex<HashMap<ProcessId, (Instant, String)>>,
@@ -105,6 +105,9 @@ pub struct Loader {
     drive: Arc<GatewayDrive>,
     options: Arc<Options>,
 }
+
+/// Modules by id and by whether they count fuel, each compiled once.
+type Modules = HashMap<(ModuleId, bool), Arc<OnceCell<Code>>>;
 
 /// A compiled module and its metadata.
 #[derive(Clone)]
