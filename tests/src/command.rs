@@ -1,19 +1,8 @@
 //! The `holon` command under test.
 
-use std::{
-    env,
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result};
-
-/// Folder of the repository the tests were compiled in.
-pub fn repository() -> PathBuf {
-    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    path.pop();
-    path
-}
 
 /// Path of the `holon` command: `HOLON_BIN` if set, else the program of the package whose test or benchmark is running.
 /// Such a package has a binary target that is the command itself, so cargo has built it, from the same sources and with
@@ -34,10 +23,3 @@ pub fn holon() -> Result<PathBuf> {
 
 /// The binary targets of this package and of the benchmarks that are the `holon` command.
 const PROGRAMS: [&str; 2] = ["holon-under-test", "holon-measured"];
-
-/// Takes a lock that other test binaries honour too, for work that must happen once. Held until the file is dropped.
-pub(crate) fn lock(path: &Path) -> Result<File> {
-    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-    Ok(file)
-}

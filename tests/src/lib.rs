@@ -2,12 +2,13 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`command`] | where the `holon` command is, built when it is not |
+//! | [`command`] | where the `holon` command is |
 //! | [`network`] | a whole network that ends with the test |
 //! | [`peers`] | the npm packages of `tests/node`, installed when they are not |
 //! | [`wait`] | waiting for a condition with a deadline |
 
 pub mod command;
 pub mod network;
-pub mod peers;
 pub mod wait;
+
+pub use holon_peers as peers;

