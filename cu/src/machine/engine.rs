@@ -9,7 +9,7 @@ use std::{
 use wasmtime::{Config, InstancePre, Linker, OptLevel, Strategy};
 
 use super::{
-    CompileError, EngineOptions, Error, Format, MachineError,
+    CompileError, EngineOptions, Error, Format, MachineError, PageTree,
     cache::Cache,
     emscripten,
     host::Host,
@@ -65,6 +65,8 @@ pub(super) struct Compiled {
     /// Whether it counts fuel.
     pub metered: bool,
     pub lifetime: Lifetime,
+    /// BLAKE3 hash of the module as it was given.
+    pub digest: [u8; 32],
     pub instance: InstancePre<Host>,
     /// Memory and globals after set-up, once somebody needed them.
     pub initial: OnceLock<Initial>,
@@ -138,7 +140,9 @@ impl Engine {
         }
         .map_err(wrong)?;
         let instance = linker.instantiate_pre(&module).map_err(|error| wrong(format!("{error:#}")))?;
-        let compiled = Compiled { engine: self.clone(), format, metered, lifetime, instance, initial: OnceLock::new() };
+        let digest = blake3::hash(wasm).into();
+        let initial = OnceLock::new();
+        let compiled = Compiled { engine: self.clone(), format, metered, lifetime, digest, instance, initial };
         Ok(Module { inner: Arc::new(compiled) })
     }
 
@@ -167,6 +171,11 @@ impl Module {
     /// Bytes of linear memory after set-up.
     pub fn initial_memory_bytes(&self) -> Result<u64, MachineError> {
         Ok(self.initial()?.image.len() as u64)
+    }
+
+    /// Hashes of the pages that every process of this module starts from, which checkpoints need not store.
+    pub fn initial_tree(&self) -> Result<PageTree, MachineError> {
+        Ok(self.initial()?.image.tree()?)
     }
 
     pub(super) fn initial(&self) -> Result<&Initial, MachineError> {

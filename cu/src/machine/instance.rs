@@ -20,7 +20,8 @@ const SET_UP_FUEL: u64 = 20_000_000_000;
 /// What every instance of a module starts from: memory and mutable globals after set-up.
 pub(super) struct Initial {
     pub image: Arc<Image>,
-    globals: Vec<Val>,
+    /// The mutable globals with their indices.
+    pub globals: Vec<(u32, Val)>,
 }
 
 /// How the guest is entered.
@@ -40,7 +41,7 @@ pub(super) struct Live {
     region: Region,
     guest: Guest,
     /// The mutable globals, with their values after set-up.
-    globals: Vec<(Global, Val)>,
+    globals: Vec<(u32, Global, Val)>,
 }
 
 /// Why a call gave no text.
@@ -67,7 +68,7 @@ impl Initial {
         let bytes = live.memory.data(&live.store);
         let mut image = Image::zeroed(bytes.len())?;
         image.write_sparse(0, bytes)?;
-        let globals = live.globals.iter().map(|(global, _)| global.get(&mut live.store)).collect();
+        let globals = live.globals.iter().map(|(index, global, _)| (*index, global.get(&mut live.store))).collect();
         Ok(Self { image: Arc::new(image), globals })
     }
 }
@@ -81,7 +82,7 @@ impl Live {
             // Tables and unexported globals get what set-up gives them; what it writes to memory is covered by the image.
             live.set_up()?;
         }
-        for ((_, value), initial) in live.globals.iter_mut().zip(&initial.globals) {
+        for ((_, _, value), (_, initial)) in live.globals.iter_mut().zip(&initial.globals) {
             *value = *initial;
         }
         live.show(image)?;
@@ -124,21 +125,14 @@ impl Live {
             }
             Format::Native => Guest::Native(native::Handle::new(&mut store, &instance).map_err(failed)?),
         };
-        let names: Vec<String> = compiled
-            .instance
-            .module()
-            .exports()
-            .filter(|export| {
-                export.name().starts_with(GLOBAL_PREFIX)
-                    && export.ty().global().is_some_and(|ty| ty.mutability() == Mutability::Var)
-            })
-            .map(|export| export.name().to_owned())
-            .collect();
-        let mut globals = Vec::with_capacity(names.len());
-        for name in names {
-            if let Some(global) = instance.get_global(&mut store, &name) {
+        let mut globals = Vec::new();
+        for export in compiled.instance.module().exports() {
+            if let Some(index) = export.name().strip_prefix(GLOBAL_PREFIX).and_then(|index| index.parse().ok())
+                && export.ty().global().is_some_and(|ty| ty.mutability() == Mutability::Var)
+                && let Some(global) = instance.get_global(&mut store, export.name())
+            {
                 let value = global.get(&mut store);
-                globals.push((global, value));
+                globals.push((index, global, value));
             }
         }
         Ok(Self { engine, metered: compiled.metered, store, memory, region, guest, globals })
@@ -184,7 +178,7 @@ impl Live {
 
     /// The same in at most this time.
     pub fn run_within(&mut self, entry: &Entry, fuel: u64, limit: Duration) -> Result<Returned, HostFailure> {
-        for (global, value) in &self.globals {
+        for (_, global, value) in &self.globals {
             global.set(&mut self.store, *value).map_err(engine_failure)?;
         }
         self.store.data_mut().begin(entry.clone());

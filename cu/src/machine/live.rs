@@ -10,18 +10,24 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{
-    Call, Drive, Evaluation, Format, HostFailure, Limits, MachineError, Module, Outcome, answer,
+    Call, Drive, Evaluation, Format, HostFailure, Limits, MachineError, Module, Outcome, PAGE_BYTES, PageTree,
+    StateRoot, answer,
     host::{Entry, Growth},
     inspect::Lifetime,
     instance::{Live, Returned},
     memory::Image,
+    root::State,
 };
 
+/// What an instance takes beside its memory, about.
+const INSTANCE_BYTES: u64 = 64 << 10;
+const WASM_PAGE_BYTES: u64 = 1 << 16;
 /// Instances kept for the next fork of the same process.
 const MAX_IDLE_INSTANCES: usize = 4;
 
@@ -93,7 +99,9 @@ impl Machine {
     /// A machine in the state after the module's set-up.
     pub fn new(module: &Module, limits: Limits, drive: Arc<dyn Drive>) -> Result<Self, MachineError> {
         let image = Arc::clone(&module.initial()?.image);
-        Self::with_image(module, limits, drive, image)
+        let seat = Seat::new(module, limits, drive);
+        seat.check_length(image.len() as u64, image.len())?;
+        Self::seated(seat, image)
     }
 
     /// A machine with the given memory, for example a checkpoint's. `memory` is a whole number of 64 KiB pages, at least as
@@ -104,31 +112,40 @@ impl Machine {
         drive: Arc<dyn Drive>,
         memory: &[u8],
     ) -> Result<Self, MachineError> {
-        const WASM_PAGE_BYTES: usize = 1 << 16;
-        let initial = module.initial()?.image.len();
-        if memory.len() < initial || !memory.len().is_multiple_of(WASM_PAGE_BYTES) {
-            return Err(MachineError::SetUp(format!(
-                "a memory of {} bytes is not a whole number of pages or less than the module's first {initial}",
-                memory.len()
-            )));
-        }
+        let seat = Seat::new(module, limits, drive);
+        seat.check_length(memory.len() as u64, module.initial()?.image.len())?;
         let mut image = Image::zeroed(memory.len())?;
         image.write_sparse(0, memory)?;
-        Self::with_image(module, limits, drive, Arc::new(image))
+        Self::seated(seat, Arc::new(image))
     }
 
-    fn with_image(
+    /// A machine with a memory given as what it does not have in common with the module's initial one, for example by a
+    /// checkpoint. It starts from that, filled up with zeros to `memory_bytes`, a whole number of 64 KiB pages; `pages`, each a
+    /// page's number and contents, replace its pages. Where the initial memory has a page that became zero, that page is given too.
+    pub fn restore_pages(
         module: &Module,
         limits: Limits,
         drive: Arc<dyn Drive>,
-        image: Arc<Image>,
+        memory_bytes: u64,
+        pages: impl Iterator<Item = io::Result<(u32, Box<[u8; PAGE_BYTES]>)>>,
     ) -> Result<Self, MachineError> {
-        let seat = Seat { module: module.clone(), limits, drive, idle: Mutex::new(Vec::new()) };
-        let growth = seat.growth();
-        let limit = growth.limit_bytes.unwrap_or(u64::MAX).min(growth.ceiling_bytes);
-        if image.len() as u64 > limit {
-            return Err(MachineError::Memory { bytes: image.len() as u64, limit });
+        let initial = &module.initial()?.image;
+        let seat = Seat::new(module, limits, drive);
+        let bytes = seat.check_length(memory_bytes, initial.len())?;
+        let mut image = initial.duplicate()?;
+        image.extend(bytes)?;
+        for page in pages {
+            let (index, page) = page?;
+            let at = index as usize * PAGE_BYTES;
+            if at >= bytes {
+                return Err(MachineError::SetUp(format!("page {index} is beyond a memory of {bytes} bytes")));
+            }
+            image.write(at, &page[..])?;
         }
+        Self::seated(seat, Arc::new(image))
+    }
+
+    fn seated(seat: Seat, image: Arc<Image>) -> Result<Self, MachineError> {
         let live = seat.instance(&image)?;
         Ok(Self {
             seat: Arc::new(seat),
@@ -186,6 +203,26 @@ impl Machine {
             self.commit()?;
         }
         Ok(Fork { seat: Arc::clone(&self.seat), image: Arc::clone(&self.image) })
+    }
+
+    /// Commits, and lets go of everything but the memory: an idle process is its image. The next message makes a new instance.
+    pub fn rest(&mut self) -> Result<(), HostFailure> {
+        self.recover()?;
+        if !self.since.is_empty() {
+            self.commit()?;
+        }
+        self.live = None;
+        self.last = None;
+        self.seat.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    /// Bytes that this machine alone holds: its pages, and what an instance takes. Pages of the module's initial memory are
+    /// everybody's as long as the process has not written any.
+    pub fn resident_bytes(&self) -> u64 {
+        let initial = self.seat.module.initial().is_ok_and(|initial| Arc::ptr_eq(&initial.image, &self.image));
+        let pages = if initial { 0 } else { self.image.resident_bytes().unwrap_or(0) };
+        pages + if self.live.is_some() { INSTANCE_BYTES } else { 0 }
     }
 
     /// Whether no call will succeed any more: the machine has to be dropped ([`HostFailure::lost`]).
@@ -338,6 +375,25 @@ impl Fork {
         self.image.read(position, into)
     }
 
+    /// Hashes of the pages. Takes time for what changed since the last tree of this process, and does not hold up the machine.
+    pub fn tree(&self) -> io::Result<PageTree> {
+        self.image.tree()
+    }
+
+    /// Reads a page, which must be there.
+    pub fn read_page(&self, index: u32, into: &mut [u8; PAGE_BYTES]) -> io::Result<()> {
+        self.image.read(index as usize * PAGE_BYTES, into)
+    }
+
+    /// The state root (`docs/state-root.md`) of this state, given which log entries led to it.
+    pub fn state_root(&self, history: &[u8; 32]) -> io::Result<StateRoot> {
+        let compiled = &self.seat.module.inner;
+        let initial = self.seat.module.initial().map_err(io::Error::other)?;
+        let memory = self.tree()?;
+        let state = State { module: &compiled.digest, globals: &initial.globals, memory: &memory, history };
+        Ok(state.root())
+    }
+
     /// A copy of linear memory.
     pub fn copy_memory(&self) -> std::io::Result<Vec<u8>> {
         let mut memory = vec![0; self.image.len()];
@@ -347,6 +403,25 @@ impl Fork {
 }
 
 impl Seat {
+    fn new(module: &Module, limits: Limits, drive: Arc<dyn Drive>) -> Self {
+        Self { module: module.clone(), limits, drive, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Whether a memory may have this length, in bytes.
+    fn check_length(&self, bytes: u64, initial: usize) -> Result<usize, MachineError> {
+        if bytes < initial as u64 || !bytes.is_multiple_of(WASM_PAGE_BYTES) {
+            return Err(MachineError::SetUp(format!(
+                "a memory of {bytes} bytes is not a whole number of pages or less than the module's first {initial}"
+            )));
+        }
+        let growth = self.growth();
+        let limit = growth.limit_bytes.unwrap_or(u64::MAX).min(growth.ceiling_bytes);
+        if bytes > limit {
+            return Err(MachineError::Memory { bytes, limit });
+        }
+        usize::try_from(bytes).map_err(|_| MachineError::Memory { bytes, limit: usize::MAX as u64 })
+    }
+
     fn growth(&self) -> Growth {
         let limit_bytes = match self.module.inner.format {
             Format::Native => Some(self.limits.memory_bytes),

@@ -21,7 +21,8 @@
 //! |---|---|
 //! | `engine`, `inspect`, `cache` | from bytes to compiled code |
 //! | `instance`, `host` | one instance: run a message, say how it ended |
-//! | `live` | commit, rollback, forks |
+//! | `live` | commit, rollback, forks, rest |
+//! | `pages`, `root` | the Merkle tree over pages, the state root |
 //! | `memory` | mappings, dirty pages; the crate's `unsafe` |
 //! | `emscripten`, `native` | the module formats |
 //! | `answer`, `json` | from the returned text to an outcome |
@@ -42,6 +43,8 @@ mod live;
 pub mod measure;
 mod memory;
 mod native;
+mod pages;
+mod root;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -51,6 +54,8 @@ pub use engine::{Engine, Module, UNREACHABLE_FUEL, counts_fuel};
 pub use error::{CompileError, Error, HostFailure, MachineError};
 pub use format::{Format, UnknownFormat};
 pub use live::{Fork, Machine};
+pub use pages::{PAGE_BYTES, PageHash, PageTree};
+pub use root::{NotARoot, StateRoot};
 
 /// Largest module that is compiled, in bytes.
 pub const MAX_MODULE_BYTES: usize = 32 << 20;

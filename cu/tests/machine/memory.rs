@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use holon_cu::machine::{Fork, Machine, NoDrive, Outcome};
+use holon_cu::machine::{Fork, Limits, Machine, MachineError, NoDrive, Outcome, PAGE_BYTES, PageHash};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::{LIMITS, call, machine, native, on_evaluation_thread};
@@ -52,6 +52,12 @@ enum Step {
     Fork,
     /// Start again from a copy of memory.
     Restart,
+    /// Start again from the pages that the module does not begin with.
+    RestartFromPages,
+    /// Let go of the instance.
+    Rest,
+    /// Compute the root.
+    Root,
     /// Many small messages, so that the machine commits on its own account.
     Burst { letter: char, count: usize },
 }
@@ -68,6 +74,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => place.prop_map(dry_run),
         2 => Just(Step::Fork),
         1 => Just(Step::Restart),
+        1 => Just(Step::RestartFromPages),
+        1 => Just(Step::Rest),
+        2 => Just(Step::Root),
         1 => (prop_oneof![Just('w'), Just('e')], 1..300_usize).prop_map(|(letter, count)| Step::Burst { letter, count }),
     ]
 }
@@ -93,6 +102,30 @@ fn agrees(letter: char, outcome: &Outcome) -> bool {
         'e' | 'h' => matches!(outcome, Outcome::Error(_)),
         _ => matches!(outcome, Outcome::Thrown(_)),
     }
+}
+
+/// The page tree's root as `docs/state-root.md` defines it, over all of memory.
+fn naive_root(memory: &[u8]) -> [u8; 32] {
+    let key: [u8; 32] = blake3::hash(b"holon page tree v1").into();
+    let mut level: Vec<[u8; 32]> = memory.chunks(PAGE_BYTES).map(|page| blake3::hash(page).into()).collect();
+    level.resize(level.len().max(1).next_power_of_two(), blake3::hash(&[0; PAGE_BYTES]).into());
+    while level.len() > 1 {
+        level = level.chunks(2).map(|pair| blake3::keyed_hash(&key, &pair.concat()).into()).collect();
+    }
+    level[0]
+}
+
+fn assert_root(fork: &Fork, memory: &[u8]) {
+    let tree = fork.tree().unwrap();
+    assert_eq!(tree.memory_bytes() as usize, memory.len());
+    assert_eq!(tree.root(), naive_root(memory));
+    let nonzero: Vec<u32> = tree.nonzero().map(|(index, _)| index).collect();
+    let expected: Vec<u32> = (0..)
+        .zip(memory.chunks(PAGE_BYTES))
+        .filter(|(_, page)| page.iter().any(|byte| *byte != 0))
+        .map(|(index, _)| index)
+        .collect();
+    assert_eq!(nonzero, expected);
 }
 
 fn run(steps: &[Step]) {
@@ -132,12 +165,31 @@ fn run(steps: &[Step]) {
                 }
             }
             Step::Restart => machine = Machine::restore(&module, LIMITS, Arc::new(NoDrive), &model).unwrap(),
+            Step::RestartFromPages => {
+                let fork = machine.fork().unwrap();
+                let own = fork.tree().unwrap().changed_since(&module.initial_tree().unwrap());
+                let pages = own.into_iter().map(|(index, hash)| {
+                    let mut page = Box::new([0; PAGE_BYTES]);
+                    fork.read_page(index, &mut page)?;
+                    assert_eq!(PageHash::of(&page), hash);
+                    Ok((index, page))
+                });
+                let memory_bytes = fork.memory_bytes();
+                machine = Machine::restore_pages(&module, LIMITS, Arc::new(NoDrive), memory_bytes, pages).unwrap();
+            }
+            Step::Rest => machine.rest().unwrap(),
+            Step::Root => assert_root(&machine.fork().unwrap(), &model),
         }
         assert!(machine.copy_memory() == model, "memory differs after {step:?}");
         assert_eq!(machine.memory_bytes() as usize, model.len());
         for (fork, memory) in &forks {
             assert!(fork.copy_memory().unwrap() == *memory, "a fork changed after {step:?}");
+            assert!(fork.memory_bytes() as usize == memory.len());
         }
+    }
+    assert_root(&machine.fork().unwrap(), &model);
+    for (fork, memory) in &forks {
+        assert_root(fork, memory);
     }
     // A fork still runs on its own moment when everything else is gone.
     drop(machine);
@@ -158,4 +210,30 @@ fn memory_equals_that_of_an_engine_that_copies() {
             })
             .unwrap();
     });
+}
+
+#[test]
+fn a_memory_that_cannot_be_the_modules_is_refused() {
+    let module = native(GUEST);
+    let limits = Limits { memory_bytes: (8 * PAGE) as u64, ..LIMITS };
+    for bytes in [0, 2 * PAGE, 3 * PAGE + 1, 3 * PAGE + PAGE_BYTES] {
+        let restored = Machine::restore(&module, limits, Arc::new(NoDrive), &vec![1; bytes]);
+        assert!(matches!(restored, Err(MachineError::SetUp(_))), "{bytes}");
+        let restored = Machine::restore_pages(&module, limits, Arc::new(NoDrive), bytes as u64, std::iter::empty());
+        assert!(matches!(restored, Err(MachineError::SetUp(_))), "{bytes}");
+    }
+    for bytes in [(9 * PAGE) as u64, 1 << 40, u64::MAX & !0xffff] {
+        let restored = Machine::restore_pages(&module, limits, Arc::new(NoDrive), bytes, std::iter::empty());
+        assert!(matches!(restored, Err(MachineError::Memory { .. })), "{bytes}");
+    }
+    let restored = Machine::restore(&module, limits, Arc::new(NoDrive), &vec![1; 9 * PAGE]);
+    assert!(matches!(restored, Err(MachineError::Memory { .. })));
+    let beyond = |index| std::iter::once(Ok((index, Box::new([1; PAGE_BYTES]))));
+    for index in [3 * 16, u32::MAX] {
+        let restored = Machine::restore_pages(&module, limits, Arc::new(NoDrive), (3 * PAGE) as u64, beyond(index));
+        assert!(matches!(restored, Err(MachineError::SetUp(_))), "{index}");
+    }
+    let broken = std::iter::once(Err(std::io::Error::other("the disk is gone")));
+    let restored = Machine::restore_pages(&module, limits, Arc::new(NoDrive), (3 * PAGE) as u64, broken);
+    assert!(matches!(restored, Err(MachineError::System(_))));
 }

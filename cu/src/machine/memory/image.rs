@@ -4,11 +4,13 @@ use std::{
     fs::File,
     io,
     os::{fd::AsFd, unix::fs::FileExt},
+    sync::OnceLock,
 };
 
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 
 use super::PAGE_BYTES;
+use crate::machine::{PageHash, PageTree};
 
 /// How much is moved at once when an image is duplicated, in bytes.
 const COPY_BYTES: usize = 1 << 20;
@@ -19,6 +21,8 @@ const COPY_BYTES: usize = 1 << 20;
 pub(in crate::machine) struct Image {
     file: File,
     bytes: usize,
+    /// Hashes of its pages, once somebody asked.
+    tree: OnceLock<PageTree>,
 }
 
 impl Image {
@@ -29,7 +33,7 @@ impl Image {
         // Nobody may cut the file under a mapping: the guest would die of SIGBUS, and we with it.
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
         file.set_len(bytes as u64)?;
-        Ok(Self { file, bytes })
+        Ok(Self { file, bytes, tree: OnceLock::new() })
     }
 
     /// Length in bytes.
@@ -45,6 +49,7 @@ impl Image {
     /// Makes it at least this long; what is new is zero.
     pub fn extend(&mut self, bytes: usize) -> io::Result<()> {
         if bytes > self.bytes {
+            self.tree.take();
             self.file.set_len(bytes as u64)?;
             self.bytes = bytes;
         }
@@ -54,6 +59,7 @@ impl Image {
     /// Replaces bytes; the range must lie inside.
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
         debug_assert!(at + bytes.len() <= self.bytes);
+        self.tree.take();
         self.file.write_all_at(bytes, at as u64)
     }
 
@@ -85,6 +91,33 @@ impl Image {
     /// A second image with the same contents.
     pub fn duplicate(&self) -> io::Result<Self> {
         let mut copy = Self::zeroed(self.bytes)?;
+        self.each_chunk(|at, bytes| copy.write_sparse(at, bytes))?;
+        Ok(copy)
+    }
+
+    /// Hashes of all pages.
+    pub fn tree(&self) -> io::Result<PageTree> {
+        if let Some(tree) = self.tree.get() {
+            return Ok(tree.clone());
+        }
+        let mut hashes = Vec::new();
+        self.each_chunk(|at, bytes| {
+            for (index, page) in bytes.as_chunks::<PAGE_BYTES>().0.iter().enumerate() {
+                hashes.push(((at / PAGE_BYTES + index) as u32, PageHash::of(page)));
+            }
+            Ok(())
+        })?;
+        let tree = PageTree::zeroed(self.bytes as u64).updated(self.bytes as u64, &hashes);
+        Ok(self.tree.get_or_init(|| tree).clone())
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(&self.file)?.st_blocks as u64 * 512)
+    }
+
+    /// Goes through everything that is not a hole, in whole pages.
+    fn each_chunk(&self, mut see: impl FnMut(usize, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut buffer = vec![0; COPY_BYTES.min(self.bytes)];
         let mut position = 0;
         while position < self.bytes {
@@ -98,12 +131,12 @@ impl Image {
             while at < hole {
                 let count = (hole - at).min(buffer.len());
                 self.read(at, &mut buffer[..count])?;
-                copy.write_sparse(at, &buffer[..count])?;
+                see(at, &buffer[..count])?;
                 at += count;
             }
             position = hole;
         }
-        Ok(copy)
+        Ok(())
     }
 }
 

@@ -28,4 +28,4 @@ pub(in crate::machine) use image::Image;
 pub(in crate::machine) use region::{Creator, Region};
 
 /// The kernel's page: what becomes private, and is written back, as a whole.
-pub(in crate::machine) const PAGE_BYTES: usize = 4096;
+pub(in crate::machine) const PAGE_BYTES: usize = super::PAGE_BYTES;
