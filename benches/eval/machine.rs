@@ -10,7 +10,7 @@ use holon_cu::machine::{Call, Engine, EngineOptions, Limits, Machine, NoDrive};
 use holon_protocol::Tags;
 use serde_json::Value;
 
-use crate::{FORMAT, log::output};
+use crate::{log::output, subject::Subject};
 
 /// A machine, and what keeps it alive.
 pub struct Evaluator {
@@ -20,10 +20,10 @@ pub struct Evaluator {
 
 impl Evaluator {
     /// Compiles and sets up the module.
-    pub fn new(wasm: &[u8]) -> Result<Self> {
+    pub fn new(subject: Subject, wasm: &[u8]) -> Result<Self> {
         let engine = Engine::new(EngineOptions::default())?;
         let limits = Limits { memory_bytes: 1 << 30, compute: 9_000_000_000_000 };
-        let module = engine.compile_for(wasm, FORMAT.parse()?, limits.compute)?;
+        let module = engine.compile_for(wasm, subject.format, limits.compute)?;
         Ok(Self { machine: Machine::new(&module, limits, Arc::new(NoDrive))?, _engine: engine })
     }
 

@@ -1,3 +1,11 @@
 //! Measured comparisons. The measurements are `benches` targets; what they have in common is here.
 //!
-//! `cargo xtask bench eval` measures one `Eval` message in the bare guest, in the compute unit and in the published loader.
+//! | command | measures |
+//! |---|---|
+//! | `cargo xtask bench eval` | one message: in the bare guest, the compute unit, the published loader |
+//! | `cargo xtask bench capacity` | 1 to 10 000 processes: spawning, messages, memory of those that rest |
+//! | `cargo xtask bench dry-run` | dry runs beside a stream of messages |
+
+pub mod driver;
+pub mod memory;
+pub mod unit;

@@ -11,11 +11,13 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 const HELP: &str = "\
-cargo xtask test          run every test
-cargo xtask wasm          build the processes in wasm-processes and put the modules next to their sources
-cargo xtask wasm --check  build them and show that they behave like the modules that lie there
-cargo xtask bench eval    measure the compute unit against its guest and against the published ao-loader
-                          [--release] [--messages N] [--loader-messages N] [--json FILE]";
+cargo xtask test            run every test
+cargo xtask wasm            build the processes in wasm-processes and put the modules next to their sources
+cargo xtask wasm --check    build them and show that they behave like the modules that lie there
+cargo xtask bench eval      measure the compute unit against its guest and against the published ao-loader
+cargo xtask bench capacity  measure spawning, serving and holding up to 10 000 processes
+cargo xtask bench dry-run   measure dry runs beside a stream of messages
+                            each takes [--release] [--json FILE] and what it shows for --help";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -23,7 +25,7 @@ fn main() -> Result<()> {
         ["test", rest @ ..] => test::all(rest),
         ["wasm"] => wasm::build(),
         ["wasm", "--check"] => wasm::check(),
-        ["bench", "eval", rest @ ..] => bench::eval(rest),
+        ["bench", name, rest @ ..] => bench::run(name, rest),
         ["help" | "--help" | "-h"] | [] => {
             println!("{HELP}");
             Ok(())

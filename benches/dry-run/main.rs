@@ -1,0 +1,203 @@
+//! Dry runs beside a stream of messages: how many a second a warm process answers, and what they cost the stream.
+//!
+//! The stream is live: clients schedule a message, ask for its result, and go on with the next. Blocks of messages with and
+//! without dry runs take turns, so that what else the computer does falls on both. Every dry run differs from every other,
+//! so none is answered from memory.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use holon_benches::{
+    driver::Driver,
+    unit::{self, Unit},
+};
+use holon_cu::machine::Format;
+use holon_protocol::ItemId;
+use serde_json::json;
+
+/// Clients that send dry runs.
+const CLIENTS: usize = 8;
+/// Clients that send messages.
+const STREAM_CLIENTS: usize = 8;
+
+/// Measures dry runs beside a stream.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Dry runs a second that are sent
+    #[arg(long, default_value_t = 1_000)]
+    rate: usize,
+    /// Pairs of blocks, one with and one without dry runs
+    #[arg(long, default_value_t = 6)]
+    blocks: usize,
+    /// Messages of a block
+    #[arg(long, default_value_t = 2_000)]
+    messages: usize,
+    /// Where to write the numbers
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    ensure!(arguments.blocks > 0 && arguments.messages > 0 && arguments.rate > 0, "numbers must be positive");
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(&arguments))
+}
+
+struct Load {
+    driver: Arc<Driver>,
+    url: Arc<str>,
+    process: ItemId,
+    number: AtomicUsize,
+    answered: AtomicUsize,
+    stop: AtomicBool,
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    let driver = Arc::new(Driver::start()?);
+    let unit = Unit::start(&driver).await?;
+    let url: Arc<str> = unit.url().into();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("wasm-processes");
+    let module = driver.publish(std::fs::read(folder.join("counter/counter.wasm"))?, Format::Native).await?.id();
+    let process = driver.process(module, 0)?;
+    driver.schedule(&process).await?;
+    let id = process.id();
+    unit::result(&driver.client, &url, &id.to_string(), &id.to_string()).await?;
+
+    let load = Arc::new(Load {
+        driver: driver.clone(),
+        url: url.clone(),
+        process: id,
+        number: AtomicUsize::new(0),
+        answered: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+    });
+    let alone = peak(&load).await?;
+    println!("dry runs alone, {CLIENTS} clients: {alone:.0} a second");
+
+    let (mut with, mut without, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sent = 0;
+    for _ in 0..arguments.blocks {
+        for dry_runs in [false, true] {
+            load.stop.store(false, Ordering::Relaxed);
+            load.answered.store(0, Ordering::Relaxed);
+            let clients = if dry_runs { spawn_paced(&load, arguments.rate) } else { Vec::new() };
+            let begun = Instant::now();
+            stream::iter(sent..sent + arguments.messages)
+                .map(|number| load.message(number))
+                .buffer_unordered(STREAM_CLIENTS)
+                .try_collect::<()>()
+                .await?;
+            sent += arguments.messages;
+            let took = begun.elapsed();
+            let answered = load.answered.load(Ordering::Relaxed);
+            load.stop.store(true, Ordering::Relaxed);
+            for client in clients {
+                client.await??;
+            }
+            let per_second = arguments.messages as f64 / took.as_secs_f64();
+            if dry_runs {
+                rates.push(answered as f64 / took.as_secs_f64());
+                with.push(per_second);
+            } else {
+                without.push(per_second);
+            }
+        }
+    }
+    let slower: Vec<f64> = with.iter().zip(&without).map(|(with, without)| 1.0 - with / without).collect();
+    let (stream, beside, rate, slower) = (median(&without), median(&with), median(&rates), median(&slower));
+    println!("stream alone:                  {stream:.0} messages a second");
+    println!(
+        "stream beside {rate:.0} dry runs a second: {beside:.0} messages a second, {:.1} % slower",
+        slower * 100.0
+    );
+    println!("aims: 1000 dry runs a second, less than 5 % slower (medians over {} pairs of blocks)", arguments.blocks);
+    if let Some(path) = &arguments.json {
+        let report = json!({
+            "dry_runs_alone_per_second": alone, "stream_per_second": stream, "stream_beside_per_second": beside,
+            "dry_runs_beside_per_second": rate, "slower": slower,
+        });
+        std::fs::write(path, format!("{report:#}\n"))?;
+    }
+    unit.stop().await
+}
+
+/// Dry runs a second when nothing else happens.
+async fn peak(load: &Arc<Load>) -> Result<f64> {
+    const FOR: Duration = Duration::from_secs(3);
+    let begun = Instant::now();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let load = load.clone();
+            tokio::spawn(async move {
+                while begun.elapsed() < FOR {
+                    load.dry_run().await?;
+                }
+                Ok::<_, anyhow::Error>(())
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await??;
+    }
+    Ok(load.answered.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// Clients that together send `rate` dry runs a second until they are told to stop.
+fn spawn_paced(load: &Arc<Load>, rate: usize) -> Vec<tokio::task::JoinHandle<Result<()>>> {
+    (0..CLIENTS)
+        .map(|_| {
+            let load = load.clone();
+            let mut ticks = tokio::time::interval(Duration::from_secs(1) * CLIENTS as u32 / rate as u32);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+            tokio::spawn(async move {
+                while !load.stop.load(Ordering::Relaxed) {
+                    ticks.tick().await;
+                    load.dry_run().await?;
+                }
+                Ok(())
+            })
+        })
+        .collect()
+}
+
+impl Load {
+    /// Schedules a message and waits for its result.
+    async fn message(&self, number: usize) -> Result<()> {
+        let item = self.driver.message(self.process, "Increment", "1", number)?;
+        self.driver.schedule(&item).await?;
+        let (process, message) = (self.process.to_string(), item.id().to_string());
+        unit::result(&self.driver.client, &self.url, &process, &message).await.map(drop)
+    }
+
+    async fn dry_run(&self) -> Result<()> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let body = json!({
+            "Id": format!("{number:043}"), "Owner": self.driver.wallet.address(), "Target": self.process, "Data": "",
+            "Tags": [{"name": "Action", "value": "Get"}],
+        });
+        let url = format!("{}/dry-run?process-id={}", self.url, self.process);
+        let answer = self.driver.client.post(url).json(&body).send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success(), "a dry run was answered {status}: {text}");
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
