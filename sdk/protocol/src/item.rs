@@ -43,6 +43,14 @@ pub enum ItemError {
     /// The tags take more bytes than allowed.
     #[error("tags take {0} bytes; at most {MAX_TAG_BYTES} are allowed")]
     TagBytes(u64),
+    /// No signature type has an owner and a signature of these lengths.
+    #[error("an owner of {owner} and a signature of {signature} bytes belong to no signature type")]
+    Lengths {
+        /// Length of the owner in bytes.
+        owner: usize,
+        /// Length of the signature in bytes.
+        signature: usize,
+    },
     /// A tag name or value is too long.
     #[error("tag {part} of {length} bytes; at most {limit} are allowed")]
     TagLength {
@@ -97,6 +105,30 @@ impl DataItem {
         check_lengths(&tags)?;
         let data_start = reader.at;
         Ok(Self { signature_type, target, anchor, tags_start, data_start, tags, raw })
+    }
+
+    /// Puts an item together from fields that lie apart, as a gateway gives them, and verifies it.
+    ///
+    /// Two things are not among the fields. The signature type follows from the lengths, and where two types have the
+    /// same lengths, from which of them verifies. The tags are encoded as [`Tags::encode`] does; a signer who encoded
+    /// them in another way made an item that only its own bytes can verify.
+    ///
+    /// # Errors
+    /// [`ItemError::Lengths`] when no signature type has such an owner and signature, else as [`Self::parse_verified`].
+    pub fn assemble(parts: &Parts<'_>) -> Result<Self, ItemError> {
+        let (owner, signature) = (parts.owner.len(), parts.signature.len());
+        let mut last = ItemError::Lengths { owner, signature };
+        for number in 1..=4 {
+            let Some(kind) = SignatureType::from_number(number) else { continue };
+            if kind.owner_len() != owner || kind.signature_len() != signature {
+                continue;
+            }
+            match Self::parse_verified(parts.encode(kind)) {
+                Ok(item) => return Ok(item),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// Parses and verifies: what a unit must do with an item from outside.
@@ -191,6 +223,44 @@ impl DataItem {
     }
 }
 
+/// Fields of a signed item that lie apart: see [`DataItem::assemble`].
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// Signature.
+    pub signature: &'a [u8],
+    /// Public key.
+    pub owner: &'a [u8],
+    /// Target.
+    pub target: Option<[u8; 32]>,
+    /// Anchor.
+    pub anchor: Option<[u8; 32]>,
+    /// Tags.
+    pub tags: &'a Tags,
+    /// Data.
+    pub data: &'a [u8],
+}
+
+impl Parts<'_> {
+    fn encode(&self, kind: SignatureType) -> Vec<u8> {
+        let tags = self.tags.encode();
+        // Type, presence bytes, target, anchor and the two lengths of the tags take less than 128 bytes.
+        let length = self.signature.len() + self.owner.len() + tags.len() + self.data.len() + 128;
+        let mut raw = Vec::with_capacity(length);
+        raw.extend_from_slice(&(kind as u16).to_le_bytes());
+        raw.extend_from_slice(self.signature);
+        raw.extend_from_slice(self.owner);
+        for field in [self.target, self.anchor] {
+            raw.push(u8::from(field.is_some()));
+            raw.extend_from_slice(field.as_ref().map_or(&[], |field| field));
+        }
+        raw.extend_from_slice(&(self.tags.len() as u64).to_le_bytes());
+        raw.extend_from_slice(&(tags.len() as u64).to_le_bytes());
+        raw.extend_from_slice(&tags);
+        raw.extend_from_slice(self.data);
+        raw
+    }
+}
+
 /// An item to be signed.
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
@@ -264,27 +334,21 @@ impl Builder {
         let anchor = self.anchor.as_ref().map_or(&[] as &[u8], |anchor| anchor);
         let signature = signer.sign(&payload(signature_type, signer.owner(), target, anchor, &tags, &self.data))?;
 
-        let header =
-            2 + signature_type.signature_len() + signature_type.owner_len() + 1 + target.len() + 1 + anchor.len();
-        let mut raw = Vec::with_capacity(header + 16 + tags.len() + self.data.len());
-        raw.extend_from_slice(&(signature_type as u16).to_le_bytes());
-        raw.extend_from_slice(&signature);
-        raw.extend_from_slice(signer.owner());
-        raw.push(u8::from(self.target.is_some()));
-        raw.extend_from_slice(target);
-        raw.push(u8::from(self.anchor.is_some()));
-        raw.extend_from_slice(anchor);
-        let tags_start = raw.len();
-        raw.extend_from_slice(&(self.tags.len() as u64).to_le_bytes());
-        raw.extend_from_slice(&(tags.len() as u64).to_le_bytes());
-        raw.extend_from_slice(&tags);
-        let data_start = raw.len();
-        raw.extend_from_slice(&self.data);
+        let parts = Parts {
+            signature: &signature,
+            owner: signer.owner(),
+            target: self.target,
+            anchor: self.anchor,
+            tags: &self.tags,
+            data: &self.data,
+        };
+        let raw = parts.encode(signature_type);
+        let data_start = raw.len() - self.data.len();
         Ok(DataItem {
             signature_type,
             target: self.target,
             anchor: self.anchor,
-            tags_start,
+            tags_start: data_start - tags.len() - 16,
             data_start,
             tags: self.tags,
             raw: raw.into(),

@@ -1,6 +1,6 @@
 //! Data items: vectors, limits, round trips.
 
-use holon_protocol::item::{ItemError, MAX_TAGS};
+use holon_protocol::item::{ItemError, MAX_TAGS, Parts};
 use holon_protocol::signature::SignatureType;
 use holon_protocol::{DataItem, ItemId, Tags, base64url};
 use proptest::prelude::*;
@@ -205,4 +205,43 @@ proptest! {
         let id = |signer| -> ItemId { fields.builder().sign(signer).unwrap().id() };
         prop_assert_ne!(id(&a), id(&b));
     }
+}
+
+#[test]
+fn an_item_whose_fields_lie_apart_is_put_together_to_the_same_bytes() {
+    let mut put_together = 0;
+    for vector in list("items", 15) {
+        let Ok(item) = DataItem::parse_verified(bytes(vector, "raw")) else { continue };
+        let data = item.data();
+        let parts = Parts {
+            signature: item.signature(),
+            owner: item.owner(),
+            target: item.target(),
+            anchor: item.anchor(),
+            tags: item.tags(),
+            data: &data,
+        };
+        match DataItem::assemble(&parts) {
+            Ok(same) => {
+                assert_eq!(same.raw(), item.raw(), "{}", vector["name"]);
+                put_together += 1;
+            }
+            // Only a signer with another encoding of tags makes an item that its fields cannot give back.
+            Err(error) => assert_ne!(item.tags().encode(), item.tag_bytes(), "{}: {error}", vector["name"]),
+        }
+        // Whatever is changed, the signature says so.
+        let other = Tags::from_iter([("Action", "Forged")]);
+        let forged = [
+            Parts { data: b"forged", ..parts },
+            Parts { tags: &other, ..parts },
+            Parts { target: Some([7; 32]), ..parts },
+            Parts { anchor: Some([7; 32]), ..parts },
+        ];
+        for forged in forged {
+            assert!(matches!(DataItem::assemble(&forged), Err(ItemError::Signature(_))), "{}", vector["name"]);
+        }
+        let cut = Parts { signature: &parts.signature[1..], ..parts };
+        assert!(matches!(DataItem::assemble(&cut), Err(ItemError::Lengths { .. })));
+    }
+    assert!(put_together >= 10, "{put_together}");
 }
