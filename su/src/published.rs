@@ -113,7 +113,7 @@ impl From<holon_arweave::Error> for PublishedError {
 fn is_answer(error: &holon_arweave::Error) -> bool {
     use holon_arweave::Error;
     match error {
-        Error::NotFound(_) | Error::TooLarge { .. } => true,
+        Error::NotFound(_) | Error::TooLarge { .. } | Error::Forged { .. } => true,
         Error::Status { .. } => !error.retryable(),
         Error::Options(_) | Error::Network { .. } | Error::Malformed { .. } | Error::GraphQl { .. } => false,
     }

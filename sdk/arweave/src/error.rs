@@ -52,6 +52,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// What the gateway gives for an id does not verify.
+    #[error("{id} is not what its signature covers: {reason}")]
+    Forged {
+        /// The id.
+        id: ItemId,
+        /// What is wrong.
+        reason: String,
+    },
     /// GraphQL answered with errors instead of data.
     #[error("{url} could not run the query: {message}")]
     GraphQl {
@@ -67,7 +75,7 @@ impl Error {
     /// it to appear decides how long to wait.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Options(_) | Self::NotFound(_) | Self::TooLarge { .. } => false,
+            Self::Options(_) | Self::NotFound(_) | Self::TooLarge { .. } | Self::Forged { .. } => false,
             Self::Status { status, .. } => is_transient(*status),
             Self::Network { source, .. } => !source.is_builder() && !source.is_redirect(),
             Self::Malformed { .. } | Self::GraphQl { .. } => true,

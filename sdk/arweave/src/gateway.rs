@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::Error;
-use crate::graphql::{Block, Connection, MAX_PAGE, NODE_FIELDS, Node, NodePage, Query, Tagged};
+use crate::graphql::{Block, Connection, MAX_PAGE, NODE_FIELDS, Node, NodePage, PLACED_NODE_FIELDS, Query, Tagged};
 use crate::guard::{GuardedResolver, UrlPolicy};
 use crate::http::{self, Attempts, CONNECT_TIMEOUT};
 
@@ -263,7 +263,16 @@ impl Gateway {
 
     /// A page of metadata.
     pub async fn nodes(&self, query: &Query) -> Result<NodePage, Error> {
-        let found: Connection<Node> = self.connection(query.request(NODE_FIELDS), "transactions").await?;
+        self.node_page(query, NODE_FIELDS).await
+    }
+
+    /// A page of metadata that also says how large items are and where they are bundled.
+    pub async fn placed_nodes(&self, query: &Query) -> Result<NodePage, Error> {
+        self.node_page(query, PLACED_NODE_FIELDS).await
+    }
+
+    async fn node_page(&self, query: &Query, fields: &str) -> Result<NodePage, Error> {
+        let found: Connection<Node> = self.connection(query.request(fields), "transactions").await?;
         let end_cursor = found.edges.last().and_then(|edge| edge.cursor.clone());
         let nodes = found.edges.into_iter().map(|edge| edge.node).collect();
         Ok(NodePage { nodes, end_cursor, has_next_page: found.page_info.has_next_page })

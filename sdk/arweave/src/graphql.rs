@@ -43,6 +43,12 @@ impl Query {
         self
     }
 
+    /// Adds a tag that must be there with one of these values.
+    pub fn tag_among(mut self, name: impl Into<String>, values: impl IntoIterator<Item = String>) -> Self {
+        self.tags.push((name.into(), values.into_iter().collect()));
+        self
+    }
+
     /// Adds a signer.
     pub fn owner(mut self, address: impl ToString) -> Self {
         self.owners.push(address.to_string());
@@ -98,6 +104,10 @@ impl Query {
 pub(crate) const NODE_FIELDS: &str = "id anchor signature recipient owner { address key } tags { name value } \
                                       block { height timestamp }";
 
+/// The same and where an item is bundled, which not every server can tell.
+pub(crate) const PLACED_NODE_FIELDS: &str = "id anchor signature recipient owner { address key } tags { name value } \
+                                             data { size } block { height timestamp } bundledIn { id }";
+
 /// A block, as much as the network needs of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Block {
@@ -134,6 +144,30 @@ pub struct Node {
     /// Where it was mined; `None` until then.
     #[serde(default)]
     pub block: Option<Block>,
+    /// The item or transaction directly around it; `None` also when it was not asked for.
+    #[serde(default, rename = "bundledIn", deserialize_with = "id_of")]
+    pub bundled_in: Option<ItemId>,
+    /// Bytes of its data; `None` also when it was not asked for.
+    #[serde(default, rename = "data", deserialize_with = "size_of")]
+    pub data_bytes: Option<u64>,
+}
+
+fn id_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ItemId>, D::Error> {
+    #[derive(Deserialize)]
+    struct Holder {
+        id: ItemId,
+    }
+    Option::<Holder>::deserialize(deserializer).map(|holder| holder.map(|holder| holder.id))
+}
+
+fn size_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    struct Data {
+        #[serde(default)]
+        size: Option<String>,
+    }
+    let data = Option::<Data>::deserialize(deserializer)?;
+    Ok(data.and_then(|data| data.size).and_then(|size| size.parse().ok()))
 }
 
 fn text_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -18,6 +18,7 @@ pub mod locate;
 pub mod merkle;
 pub mod transaction;
 pub mod upload;
+pub mod verified;
 
 mod cache;
 mod http;
@@ -29,3 +30,4 @@ pub use guard::{GuardError, UrlPolicy};
 pub use locate::{LocateError, Location, Locator};
 pub use transaction::Transaction;
 pub use upload::{UploadError, Uploader};
+pub use verified::Verified;
