@@ -16,8 +16,9 @@ use holon_protocol::{BlockHeight, ProcessId, Timestamp, wire};
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::advance::{Goal, Sources};
+use crate::advance::Sources;
 use crate::error::Error;
+use crate::log::{Goal, Link};
 use crate::machine::Fork;
 use crate::options::Options;
 use crate::process::Process;
@@ -319,6 +320,12 @@ impl Inner {
             };
             match result {
                 Ok(()) => self.answer_reached(actor, live, &mut pending, goal, started).await,
+                // That a slot does not exist concerns nobody else.
+                Err(error @ Error::NoSlot { .. }) => {
+                    let (asked, rest) = pending.into_iter().partition(|request: &Request| request.goal == goal);
+                    fail(asked, &error);
+                    pending = rest;
+                }
                 Err(error) => fail(std::mem::take(&mut pending), &error),
             }
             waiting = pending;
@@ -351,8 +358,7 @@ impl Inner {
     /// Answers what needs no evaluation; requests for states that are past are replayed beside the stream.
     fn sort_out(self: &Arc<Self>, actor: &Actor, runner: &Runner, mut waiting: Vec<Request>) -> Vec<Request> {
         answer_passed(&mut waiting, runner);
-        let past =
-            |request: &Request| matches!(request.reply, Reply::State(_)) && is_past(runner.stream.last(), request.goal);
+        let past = |request: &Request| matches!(request.reply, Reply::State(_)) && is_past(runner, request.goal);
         let (past, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(past);
         for request in past {
             self.replay(actor.process, request.goal, request.reply);
@@ -394,7 +400,7 @@ impl Inner {
         started: Instant,
     ) {
         let (reached, rest) = std::mem::take(pending).into_iter().partition(|request: &Request| match &request.reply {
-            Reply::Evaluated(_) => order(&request.goal) <= order(&goal),
+            Reply::Evaluated(_) => includes(goal, request.goal),
             Reply::State(_) => request.goal == goal,
         });
         *pending = rest;
@@ -529,16 +535,40 @@ impl Replay {
     }
 }
 
-/// Whether a state at `goal` cannot be had any more from a memory that stands at `last`. A cron may fire at the very time
-/// of a message, after it.
-fn is_past(last: Option<&Position>, goal: Goal) -> bool {
-    let (Some(last), Some(end)) = (last, goal.end()) else { return false };
-    last.key.timestamp > end || last.key.timestamp == end && last.key.cron.is_some()
+/// Whether a state at `goal` cannot be had any more from the memory of `runner`. A cron may fire at the very time of a
+/// message, after it.
+fn is_past(runner: &Runner, goal: Goal) -> bool {
+    is_behind(runner.stream.last(), runner.stream.link(), goal)
 }
 
-/// A goal that includes all below it; the present is farthest.
+fn is_behind(last: Option<&Position>, link: Option<&Link>, goal: Goal) -> bool {
+    let (Some(last), Some(link)) = (last, link) else { return false };
+    match (goal, goal.end()) {
+        // Crons carry the nonce of the entry before them.
+        (Goal::Slot(slot), _) => {
+            link.nonce > slot || link.nonce == slot && last.key.cron.is_some() && last.key.ordinate == slot.0
+        }
+        (_, Some(end)) => last.key.timestamp > end || last.key.timestamp == end && last.key.cron.is_some(),
+        (_, None) => false,
+    }
+}
+
+/// Which goal is served first: slots, whose time is not known, then what comes first in time; the present is farthest.
 fn order(goal: &Goal) -> u64 {
-    goal.end().map_or(u64::MAX, |end| end.0)
+    match goal {
+        Goal::Slot(_) => 0,
+        goal => goal.end().map_or(u64::MAX, |end| end.0),
+    }
+}
+
+/// Whether reaching one goal reaches the other.
+fn includes(reached: Goal, other: Goal) -> bool {
+    match (reached, other) {
+        (Goal::Slot(reached), Goal::Slot(other)) => other <= reached,
+        // Whether the slot was on the way, the position says.
+        (_, Goal::Slot(_)) | (Goal::Slot(_), _) => false,
+        (reached, other) => order(&other) <= order(&reached),
+    }
 }
 
 fn fail(requests: Vec<Request>, error: &Error) {
@@ -550,9 +580,7 @@ fn fail(requests: Vec<Request>, error: &Error) {
 /// Answers those who only want evaluation to a point that has been passed.
 fn answer_passed(requests: &mut Vec<Request>, runner: &Runner) {
     let Some(link) = runner.stream.link() else { return };
-    let passed = |request: &mut Request| {
-        matches!(request.reply, Reply::Evaluated(_)) && request.goal.end().is_some_and(|end| end <= link.timestamp)
-    };
+    let passed = |request: &mut Request| matches!(request.reply, Reply::Evaluated(_)) && request.goal.reached(link);
     for request in requests.extract_if(.., passed) {
         if let Reply::Evaluated(reply) = request.reply {
             // Whoever asked may have gone away.
@@ -587,15 +615,32 @@ async fn sweep(inner: Weak<Inner>, tasks: Tasks) {
 
 #[cfg(test)]
 mod tests {
+    use holon_protocol::chain::HashChain;
+    use holon_protocol::{AssignmentId, Nonce};
+
     use super::*;
     use crate::results::Key;
 
-    #[test]
-    fn a_state_at_a_message_is_past_once_a_cron_of_the_same_time_has_fired() {
-        let at = |timestamp, cron: Option<&str>| Position {
+    fn at(timestamp: u64, cron: Option<&str>) -> Position {
+        Position {
             key: Key { timestamp: Timestamp(timestamp), ordinate: 1, cron: cron.map(str::to_owned) },
             block_height: BlockHeight(1),
-        };
+        }
+    }
+
+    fn link(nonce: u64) -> Link {
+        Link {
+            assignment: AssignmentId::from_bytes([1; 32]),
+            hash_chain: HashChain::of([0; 32]),
+            epoch: 0,
+            nonce: Nonce(nonce),
+            timestamp: Timestamp(9),
+        }
+    }
+
+    #[test]
+    fn a_state_at_a_message_is_past_once_a_cron_of_the_same_time_has_fired() {
+        let is_past = |last: Option<&Position>, goal| is_behind(last, Some(&link(1)), goal);
         for goal in [Goal::Entry(Timestamp(10)), Goal::Time(Timestamp(10))] {
             assert!(!is_past(None, goal) && !is_past(Some(&at(9, Some("0-1-second"))), goal));
             assert!(!is_past(Some(&at(10, None)), goal));
@@ -603,5 +648,23 @@ mod tests {
             assert!(is_past(Some(&at(11, None)), goal));
         }
         assert!(!is_past(Some(&at(11, None)), Goal::Latest));
+    }
+
+    #[test]
+    fn a_slot_is_past_once_a_later_entry_or_a_cron_after_it_is_done() {
+        let slot = Goal::Slot(Nonce(1));
+        assert!(!is_behind(None, None, slot));
+        assert!(!is_behind(Some(&at(9, None)), Some(&link(1)), slot));
+        assert!(!is_behind(Some(&at(8, Some("0-1-second"))), Some(&link(0)), slot));
+        assert!(is_behind(Some(&at(10, Some("0-1-second"))), Some(&link(1)), slot));
+        assert!(is_behind(Some(&at(9, None)), Some(&link(2)), slot), "a skipped entry counts, too");
+    }
+
+    #[test]
+    fn goals_of_different_kinds_never_stand_for_each_other() {
+        let (slot, time) = (Goal::Slot(Nonce(3)), Goal::Time(Timestamp(1)));
+        assert!(includes(slot, Goal::Slot(Nonce(2))) && !includes(slot, Goal::Slot(Nonce(4))));
+        assert!(!includes(slot, time) && !includes(Goal::Latest, slot));
+        assert!(includes(Goal::Latest, time) && !includes(time, Goal::Latest));
     }
 }

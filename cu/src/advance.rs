@@ -5,17 +5,13 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use holon_arweave::Gateway;
-use holon_protocol::{ProcessId, Timestamp, wire};
+use holon_protocol::{ProcessId, wire};
 use tokio::task::JoinHandle;
-use url::Url;
 
 use crate::error::Error;
 use crate::given_up::GivenUp;
-use crate::hydrate::{self, Checked, OnChain, Scheduled};
-use crate::log::blocks::Blocks;
-use crate::log::scheduler::Scheduler;
-use crate::log::{Link, verify};
+use crate::hydrate::{self, Checked, Scheduled};
+use crate::log::{Goal, Link, Log, Logged, Logs, Page, verify};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::process::Loader;
@@ -32,11 +28,7 @@ pub struct Sources {
     /// Processes and modules.
     pub loader: Loader,
     /// Logs.
-    pub scheduler: Scheduler,
-    /// On-chain items.
-    pub gateway: Gateway,
-    /// Block times.
-    pub blocks: Blocks,
+    pub logs: Arc<dyn Logs>,
     /// Results.
     pub results: Arc<Results>,
     /// Messages that took too long.
@@ -47,29 +39,8 @@ pub struct Sources {
     pub metrics: Metrics,
 }
 
-/// How far to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Goal {
-    /// To this log entry, which exists.
-    Entry(Timestamp),
-    /// To this time, or to the present if that comes first.
-    Time(Timestamp),
-    /// To the present.
-    Latest,
-}
-
-impl Goal {
-    /// Where it ends.
-    pub fn end(self) -> Option<Timestamp> {
-        match self {
-            Self::Entry(timestamp) | Self::Time(timestamp) => Some(timestamp),
-            Self::Latest => None,
-        }
-    }
-}
-
 /// A fetch that stops when nobody waits for it any more.
-struct Fetch(JoinHandle<Result<wire::Page, Error>>);
+struct Fetch(JoinHandle<Result<Page, Error>>);
 
 impl Drop for Fetch {
     fn drop(&mut self) {
@@ -98,22 +69,25 @@ impl Sources {
     ) -> Result<(), Error> {
         let Some(runner) = slot.as_mut() else { return Err(Error::Stopping) };
         let id = runner.process.id;
-        let scheduler = self.loader.locate(id).await?;
+        if let (Goal::Slot(slot), Some(link)) = (goal, runner.stream.link())
+            && link.nonce >= slot
+        {
+            return Ok(());
+        }
+        let log = self.logs.open(id).await?;
         let mut right = None;
         if runner.stream.has_crons() {
             right = match goal {
+                Goal::Slot(_) => None,
                 Goal::Entry(timestamp) => Some(timestamp),
-                Goal::Time(timestamp) => Some(timestamp.min(self.scheduler.now(&scheduler, id).await?.timestamp)),
-                Goal::Latest => Some(self.scheduler.now(&scheduler, id).await?.timestamp),
+                Goal::Time(timestamp) => log.now().await?.map(|now| timestamp.min(now)),
+                Goal::Latest => log.now().await?,
             };
             // Whatever a scheduler says, cron messages fire up to our time only.
             right = right.map(|right| right.min(verify::latest()));
         }
         let mut link = runner.stream.link().copied();
-        let fetch = |from: Option<Timestamp>| {
-            let (client, base, to) = (self.scheduler.clone(), scheduler.clone(), goal.end());
-            Fetch(tokio::spawn(async move { client.page(&base, id, from, to).await }))
-        };
+        let fetch = |after: Option<Link>| Fetch(tokio::spawn(log.page(after, goal)));
         let mut pending = None;
         let mut first = match known {
             Some(entry) if follows(link.as_ref(), &entry) => Some(single(entry)),
@@ -122,36 +96,38 @@ impl Sources {
         loop {
             let page = match (first.take(), pending.take()) {
                 (Some(page), _) => page,
-                (None, fetching) => {
-                    received(fetching.unwrap_or_else(|| fetch(link.map(|link| link.timestamp)))).await?
-                }
+                (None, fetching) => received(fetching.unwrap_or_else(|| fetch(link))).await?,
             };
-            let more = page.page_info.has_next_page && !page.edges.is_empty();
+            let more = page.more;
             let process = runner_of(slot)?.process.clone();
-            let entries = check(process.id, process.chained, link, page, goal.end()).await?;
+            let entries = check(process.id, process.chained, link, page, goal).await?;
             let more = more && entries.reaches_end;
             link = entries.last;
             if more {
-                pending = Some(fetch(link.map(|link| link.timestamp)));
+                pending = Some(fetch(link));
             }
-            let entries = self.complete(entries.checked).await?;
+            let entries = complete(&*log, entries.checked).await?;
             let runner = runner_of(slot)?;
             if runner.stream.needs_process(&entries) {
-                let message = self.process_message(&process).await?;
+                let data = log.process_data().await?;
+                let message = hydrate::prepended(&process.record, &process.owner, process.origin.height, Some(data));
                 runner.stream.prepend(message);
             }
             let end = if more { entries.last().map(|entry| entry.message.timestamp) } else { right };
             let end = end.max(entries.last().map(|entry| entry.message.timestamp));
             let blocks = match end {
-                Some(end) if runner.stream.has_crons() => {
-                    self.blocks.between(&self.gateway, runner.stream.block_height(), end).await?
-                }
+                Some(end) if runner.stream.has_crons() => log.blocks(runner.stream.block_height(), end).await?,
                 _ => Vec::new(),
             };
             runner.stream.feed(entries, blocks, if more { None } else { right });
             self.evaluate(slot, progress).await?;
             if !more {
-                return Ok(());
+                return match (goal, link) {
+                    (Goal::Slot(slot), link) if link.is_none_or(|link| link.nonce < slot) => {
+                        Err(Error::NoSlot { process: id, slot, last: link.map(|link| link.nonce) })
+                    }
+                    _ => Ok(()),
+                };
             }
         }
     }
@@ -189,59 +165,32 @@ impl Sources {
             }
         }
     }
+}
 
-    /// Fetches what assignments of on-chain items lack (spec 05 §5.2), several at a time, in order.
-    async fn complete(&self, checked: Vec<Checked>) -> Result<Vec<Scheduled>, Error> {
-        if checked.iter().all(|checked| matches!(checked, Checked::Ready(_))) {
-            return Ok(checked
-                .into_iter()
-                .filter_map(|checked| match checked {
-                    Checked::Ready(scheduled) => Some(scheduled),
-                    Checked::Assigned { .. } => None,
-                })
-                .collect());
+/// Fetches what assignments of on-chain items lack (spec 05 §5.2), several at a time, in order.
+async fn complete(log: &dyn Log, checked: Vec<Checked>) -> Result<Vec<Scheduled>, Error> {
+    let mut out = Vec::with_capacity(checked.len());
+    if checked.iter().all(|checked| matches!(checked, Checked::Ready(_))) {
+        out.extend(checked.into_iter().filter_map(|checked| match checked {
+            Checked::Ready(scheduled) => Some(scheduled),
+            Checked::Assigned { .. } => None,
+        }));
+        return Ok(out);
+    }
+    let mut completed =
+        stream::iter(checked.into_iter().map(|checked| complete_one(log, checked))).buffered(HYDRATIONS);
+    while let Some(scheduled) = completed.next().await {
+        out.push(scheduled?);
+    }
+    Ok(out)
+}
+
+async fn complete_one(log: &dyn Log, checked: Checked) -> Result<Scheduled, Error> {
+    match checked {
+        Checked::Ready(scheduled) => Ok(scheduled),
+        Checked::Assigned { item, assignment, link } => {
+            Ok(hydrate::hydrate(&assignment, link, log.on_chain(item).await?))
         }
-        let mut out = Vec::with_capacity(checked.len());
-        let mut completed =
-            stream::iter(checked.into_iter().map(|checked| self.complete_one(checked))).buffered(HYDRATIONS);
-        while let Some(scheduled) = completed.next().await {
-            out.push(scheduled?);
-        }
-        Ok(out)
-    }
-
-    async fn complete_one(&self, checked: Checked) -> Result<Scheduled, Error> {
-        let (item, assignment, link) = match checked {
-            Checked::Ready(scheduled) => return Ok(scheduled),
-            Checked::Assigned { item, assignment, link } => (item, assignment, link),
-        };
-        let node = self.loader.expected(item).await?;
-        let node = node.ok_or_else(|| Error::Gateway(format!("assigned item {item} is not known")))?;
-        let data =
-            self.gateway.raw(item).await.map_err(|error| Error::Gateway(format!("assigned item {item}: {error}")))?;
-        let on_chain = OnChain {
-            id: item,
-            signature: node.signature,
-            owner: node.owner,
-            tags: node.tags,
-            recipient: node.recipient,
-            anchor: node.anchor,
-            data: String::from_utf8_lossy(&data).into_owned(),
-        };
-        Ok(hydrate::hydrate(&assignment, link, on_chain))
-    }
-
-    async fn process_message(&self, process: &crate::process::Process) -> Result<hydrate::Message, Error> {
-        let id = process.id.into();
-        let data =
-            self.gateway.raw(id).await.map_err(|error| Error::Gateway(format!("data of process {id}: {error}")))?;
-        let data = String::from_utf8_lossy(&data).into_owned();
-        Ok(hydrate::prepended(&process.record, &process.owner, process.origin.height, Some(data)))
-    }
-
-    /// The scheduler of a process.
-    pub async fn locate(&self, process: ProcessId) -> Result<Url, Error> {
-        self.loader.locate(process).await
     }
 }
 
@@ -256,7 +205,7 @@ fn runner_of(slot: &mut Option<Runner>) -> Result<&mut Runner, Error> {
     slot.as_mut().ok_or(Error::Stopping)
 }
 
-async fn received(mut fetch: Fetch) -> Result<wire::Page, Error> {
+async fn received(mut fetch: Fetch) -> Result<Page, Error> {
     match (&mut fetch.0).await {
         Ok(page) => page,
         Err(_) => Err(Error::Stopping),
@@ -272,11 +221,8 @@ fn follows(link: Option<&Link>, entry: &wire::Entry) -> bool {
     }
 }
 
-fn single(entry: wire::Entry) -> wire::Page {
-    wire::Page {
-        page_info: wire::PageInfo { has_next_page: false },
-        edges: vec![wire::Edge { node: entry, cursor: String::new() }],
-    }
+fn single(entry: wire::Entry) -> Page {
+    Page { entries: vec![entry.into()], more: false }
 }
 
 /// A page after the checks.
@@ -292,20 +238,25 @@ async fn check(
     process: ProcessId,
     chained: bool,
     mut link: Option<Link>,
-    page: wire::Page,
-    end: Option<Timestamp>,
+    page: Page,
+    goal: Goal,
 ) -> Result<CheckedPage, Error> {
-    let many = page.edges.len() > CHECK_INLINE;
+    let many = page.entries.len() > CHECK_INLINE;
     let latest = verify::latest();
     let work = move || {
-        let mut checked = Vec::with_capacity(page.edges.len());
-        for edge in page.edges {
-            let (assignment, next) = verify::follow(process, chained, latest, link.as_ref(), &edge.node)?;
+        let mut checked = Vec::with_capacity(page.entries.len());
+        for Logged { entry, on_chain } in page.entries {
+            let (assignment, next) = verify::follow(process, chained, latest, link.as_ref(), &entry)?;
             // A process's own entry comes first whatever was asked for.
-            if next.nonce.0 > 0 && end.is_some_and(|end| next.timestamp > end) {
+            if next.nonce.0 > 0 && goal.excludes(&next) {
                 return Ok(CheckedPage { checked, last: link, reaches_end: false });
             }
-            checked.push(hydrate::map(edge.node, assignment, next)?);
+            checked.push(match (hydrate::map(entry, assignment, next)?, on_chain) {
+                (Checked::Assigned { assignment, link, .. }, Some(item)) => {
+                    Checked::Ready(hydrate::hydrate(&assignment, link, *item))
+                }
+                (checked, _) => checked,
+            });
             link = Some(next);
         }
         Ok(CheckedPage { checked, last: link, reaches_end: true })

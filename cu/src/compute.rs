@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actor::{Actors, State};
-use crate::advance::{Goal, Sources};
+use crate::advance::Sources;
 use crate::dry_run::DryRun;
 use crate::error::Error;
+use crate::log::Goal;
 use crate::machine::Call;
 use crate::options::Options;
 use crate::pool::{Pool, PoolError};
@@ -252,12 +253,12 @@ impl Compute {
         process: ProcessId,
         message: MessageId,
     ) -> Result<(Goal, u64, Option<holon_protocol::wire::Entry>), Error> {
-        let scheduler = self.0.sources.locate(process).await?;
+        let log = self.0.sources.logs.open(process).await?;
         if message == MessageId::from(process) {
-            let record = self.0.sources.loader.record(&scheduler, process).await?;
+            let record = log.record().await?;
             return Ok((Goal::Entry(record.timestamp), 0, None));
         }
-        let position = self.0.sources.scheduler.position(&scheduler, process, message).await?;
+        let position = log.position(message).await?;
         if position.process != process {
             return Err(Error::NotInLog { message: message.to_string(), process });
         }

@@ -3,11 +3,12 @@
 //! An error *inside* an evaluation is none of these: it is a result with `Error`.
 
 use actix_web::http::StatusCode;
-use holon_protocol::{ModuleId, ProcessId};
+use holon_protocol::{ModuleId, Nonce, ProcessId};
 use holon_unit::ApiError;
 
 use crate::cron::CronError;
 use crate::log::LogError;
+use crate::log::arweave::SlotError;
 
 /// A request that cannot be answered. Clones go to all who wait for the same evaluation.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -88,6 +89,9 @@ pub enum Error {
     /// The log is not what a log must be.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The log on Arweave is not what a log must be.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
     /// The gateway cannot give something that is needed.
     #[error("gateway: {0}")]
     Gateway(String),
@@ -107,6 +111,16 @@ pub enum Error {
         message: String,
         /// The process.
         process: ProcessId,
+    },
+    /// The log ends before this slot.
+    #[error("slot {slot} of process {process} cannot be reached: {}", last_slot(*last))]
+    NoSlot {
+        /// The process.
+        process: ProcessId,
+        /// The slot asked for.
+        slot: Nonce,
+        /// The last slot there is.
+        last: Option<Nonce>,
     },
     /// The process is still catching up (spec 05 §7.3).
     #[error(
@@ -155,6 +169,7 @@ impl Error {
     /// Whether the same request may succeed later without anybody changing anything.
     pub fn retryable(&self) -> bool {
         match self {
+            Self::Slot(error) => error.fault.is_transient(),
             Self::Locate { .. }
             | Self::Scheduler { .. }
             | Self::SchedulerUnreadable { .. }
@@ -179,7 +194,8 @@ impl Error {
             | Self::Log(_)
             | Self::Cron(_)
             | Self::Store(_)
-            | Self::NotInLog { .. } => false,
+            | Self::NotInLog { .. }
+            | Self::NoSlot { .. } => false,
         }
     }
 
@@ -188,10 +204,11 @@ impl Error {
             Self::Parameters(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } | Self::MemoryLimit(_) | Self::ComputeLimit(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ProcessDenied(_) | Self::OwnerDenied(_) => StatusCode::FORBIDDEN,
-            Self::Unsupported { .. } | Self::Log(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unsupported { .. } | Self::Log(_) | Self::Slot(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Hydrating { .. } | Self::Mailbox { .. } | Self::Replaced(_) | Self::Busy { .. } | Self::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::NoSlot { .. } => StatusCode::NOT_FOUND,
             Self::DryRunQueue | Self::RateLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::ProcessTag { .. }
             | Self::Module { .. }
@@ -205,6 +222,10 @@ impl Error {
             | Self::NotInLog { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+}
+
+fn last_slot(last: Option<Nonce>) -> String {
+    last.map_or_else(|| "its log is empty".into(), |last| format!("its log ends with slot {last}"))
 }
 
 impl From<Error> for ApiError {

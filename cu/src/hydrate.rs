@@ -6,6 +6,8 @@ use holon_protocol::{
     AssignmentId, BlockHeight, ItemId, MessageId, Nonce, ProcessId, Tags, Timestamp, address, base64url, dedupe, wire,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::cron::CronMessage;
 use crate::json;
 use crate::log::{Link, LogError};
@@ -196,7 +198,7 @@ pub struct Scheduled {
 }
 
 /// What an assignment of an on-chain item lacks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnChain {
     /// Item id.
     pub id: ItemId,

@@ -4,20 +4,17 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use holon_arweave::{Gateway, LocateError, Locator, Node};
+use holon_arweave::{Gateway, Node};
 use holon_protocol::process::{parse_compute_limit, parse_memory_limit};
-use holon_protocol::{BlockHeight, ItemId, ModuleId, ProcessId, Tags, wire};
+use holon_protocol::{BlockHeight, ModuleId, ProcessId, Tags, wire};
 use tokio::sync::{OnceCell, Semaphore};
-use url::Url;
 
 use crate::cron::{Block, Schedule};
 use crate::drive::GatewayDrive;
 use crate::error::Error;
 use crate::hydrate;
-use crate::log::scheduler::Scheduler;
-use crate::log::verify;
+use crate::log::{Logs, expected, verify};
 use crate::machine::{Drive, Engine, Format, Limits, MAX_MODULE_BYTES, Machine, Module, NoDrive, counts_fuel};
 use crate::options::Options;
 
@@ -25,12 +22,6 @@ use crate::options::Options;
 const MODULES_KEPT: usize = 32;
 /// Modules fetched and compiled at the same time.
 const COMPILE_LIMIT: usize = 4;
-/// How long it is remembered that a process cannot be found.
-const MISSING_FOR: Duration = Duration::from_secs(5);
-/// Most processes that are remembered not to be found.
-const MISSING_KEPT: usize = 10_000;
-/// Longest pause between two tries.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// A process that can be evaluated.
 pub struct Process {
@@ -94,13 +85,10 @@ impl Process {
 /// Where processes and modules come from.
 pub struct Loader {
     gateway: Gateway,
-    locator: Locator,
-    scheduler: Scheduler,
+    logs: Arc<dyn Logs>,
     engine: Engine,
     modules: Mutex<Modules>,
     compiles: Semaphore,
-    /// Processes that could not be found, and when.
-    missing: Mutex<HashMap<ProcessId, (Instant, String)>>,
     folder: PathBuf,
     drive: Arc<GatewayDrive>,
     options: Arc<Options>,
@@ -120,8 +108,7 @@ impl Loader {
     /// A loader that keeps module bytes in `folder`.
     pub fn new(
         gateway: Gateway,
-        locator: Locator,
-        scheduler: Scheduler,
+        logs: Arc<dyn Logs>,
         engine: Engine,
         folder: PathBuf,
         drive: Arc<GatewayDrive>,
@@ -129,77 +116,18 @@ impl Loader {
     ) -> Self {
         Self {
             gateway,
-            locator,
-            scheduler,
+            logs,
             engine,
             modules: Mutex::default(),
             compiles: Semaphore::new(COMPILE_LIMIT),
-            missing: Mutex::default(),
             folder,
             drive,
             options,
         }
     }
 
-    /// The scheduler's URL. A process that has just been scheduled may not be at the gateway yet, so one that is not known
-    /// there is asked of the configured schedulers, and then looked for again. That it cannot be found is remembered for a
-    /// moment.
-    pub async fn locate(&self, process: ProcessId) -> Result<Url, Error> {
-        if let Some(reason) = self.missing(process) {
-            return Err(Error::Locate { process, reason });
-        }
-        let mut pause = self.options.backoff;
-        let mut tries_left = self.options.retries;
-        loop {
-            let error = match self.locator.by_process(process, None).await {
-                Ok(location) => return Ok(location.url),
-                Err(error) => error,
-            };
-            let missing = matches!(error, LocateError::ProcessNotFound(_) | LocateError::LocationNotFound(_));
-            if missing && let Some(url) = self.scheduler.keeper(process).await {
-                return Ok(url);
-            }
-            if tries_left == 0 || !missing {
-                let reason = error.to_string();
-                if missing {
-                    self.remember_missing(process, reason.clone());
-                }
-                return Err(Error::Locate { process, reason });
-            }
-            tries_left -= 1;
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MAX_BACKOFF);
-        }
-    }
-
-    fn missing(&self, process: ProcessId) -> Option<String> {
-        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        missing.get(&process).filter(|(since, _)| since.elapsed() < MISSING_FOR).map(|(_, reason)| reason.clone())
-    }
-
-    fn remember_missing(&self, process: ProcessId, reason: String) {
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        if missing.len() >= MISSING_KEPT {
-            missing.retain(|_, (since, _)| since.elapsed() < MISSING_FOR);
-        }
-        if missing.len() < MISSING_KEPT {
-            missing.insert(process, (Instant::now(), reason));
-        }
-    }
-
-    /// The record of a process, checked.
-    pub async fn record(&self, scheduler: &Url, process: ProcessId) -> Result<wire::Process, Error> {
-        let record = self.scheduler.process(scheduler, process).await?;
-        if record.process_id != process {
-            return Err(Error::SchedulerUnreadable {
-                what: "process",
-                reason: format!("the answer is about {}", record.process_id),
-            });
-        }
-        // Very old records have no signature.
-        if let Some(signature) = &record.signature {
-            verify::signed(process.into(), signature, &record.owner)?;
-        }
+    /// Checks what every process has, and whether its owner is served.
+    fn check(&self, record: &wire::Process) -> Result<(), Error> {
         let tags = &record.tags;
         let tag = |name, reason| Err(Error::ProcessTag { name, reason });
         if !tags.contains("Data-Protocol", "ao") {
@@ -216,13 +144,13 @@ impl Loader {
         if !allowed.is_empty() && !allowed.contains(&owner) {
             return Err(Error::OwnerDenied(owner));
         }
-        Ok(record)
+        Ok(())
     }
 
     /// Loads a process and its module.
     pub async fn load(&self, id: ProcessId) -> Result<Process, Error> {
-        let scheduler = self.locate(id).await?;
-        let mut record = self.record(&scheduler, id).await?;
+        let mut record = self.logs.open(id).await?.record().await?;
+        self.check(&record)?;
         record.data = None;
         let height = record.block.parse::<BlockHeight>().map_err(|_| Error::SchedulerUnreadable {
             what: "process",
@@ -312,23 +240,9 @@ impl Loader {
     }
 
     async fn node(&self, id: ModuleId) -> Result<Node, Error> {
-        self.expected(id.into()).await?.ok_or_else(|| Error::Module { module: id, reason: "not found".into() })
-    }
-
-    /// Metadata of an item that must exist, but may not have been indexed yet.
-    pub async fn expected(&self, id: ItemId) -> Result<Option<Node>, Error> {
-        let mut pause = self.options.backoff;
-        for tries_left in (0..=self.options.retries).rev() {
-            let found = self.gateway.node(id).await.map_err(|error| Error::Gateway(format!("item {id}: {error}")))?;
-            if found.is_some() {
-                return Ok(found);
-            }
-            if tries_left > 0 {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_BACKOFF);
-            }
-        }
-        Ok(None)
+        let Options { retries, backoff, .. } = &*self.options;
+        let node = expected(&self.gateway, id.into(), *retries, *backoff).await?;
+        node.ok_or_else(|| Error::Module { module: id, reason: "not found".into() })
     }
 
     async fn compile(&self, id: ModuleId, node: Arc<Node>, format: Format, compute: u64) -> Result<Code, Error> {

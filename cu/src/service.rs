@@ -17,8 +17,9 @@ use crate::compute::{Compute, RateLimit};
 use crate::drive::GatewayDrive;
 use crate::error::ServiceError;
 use crate::given_up::GivenUp;
-use crate::log::blocks::Blocks;
+use crate::log::Logs;
 use crate::log::scheduler::Scheduler;
+use crate::log::served::ServedLogs;
 use crate::machine::{Engine, EngineOptions, MAX_WALL_CLOCK};
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -78,20 +79,13 @@ impl Service {
         let drive = GatewayDrive::new(gateway.clone(), runtime, tasks.stopping(), options.weavedrive_patience);
         let drive = Arc::new(drive);
         let metrics = Metrics::new();
-        let loader = Loader::new(
-            gateway.clone(),
-            locator,
-            scheduler.clone(),
-            engine,
-            options.data_dir.join("modules"),
-            drive,
-            options.clone(),
-        );
+        let logs: Arc<dyn Logs> =
+            Arc::new(ServedLogs::new(gateway.clone(), locator, scheduler, options.retries, options.backoff));
+        let loader =
+            Loader::new(gateway, logs.clone(), engine, options.data_dir.join("modules"), drive, options.clone());
         let sources = Arc::new(Sources {
             loader,
-            scheduler,
-            gateway,
-            blocks: Blocks::default(),
+            logs,
             results: Arc::new(results),
             given_up: Arc::new(GivenUp::new(options.wall_clock_pause)),
             pool: Pool::new("cu-evaluate", options.workers, EVALUATION_QUEUE)?,

@@ -1,7 +1,149 @@
-//! A process's log as its scheduler serves it: reading it in pages, and checking what can be checked.
+//! A process's log: where it can be read from, and what can be checked of it.
+//!
+//! Evaluation asks one [`Log`] per process and does not know what stands behind it: a scheduler ([`served`]), Arweave alone
+//! ([`arweave`]), one after the other ([`fallback`]) or, in tests, a script. Whatever it is, [`verify`] checks what comes.
 
+pub mod arweave;
 pub mod blocks;
+pub mod fallback;
 pub mod scheduler;
+pub mod served;
 pub mod verify;
 
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use holon_arweave::{Gateway, Node};
+use holon_protocol::{BlockHeight, ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
+
+use crate::cron::Block;
+use crate::error::Error;
+use crate::hydrate::OnChain;
+
+pub use scheduler::Position;
 pub use verify::{Link, LogError};
+
+/// Longest pause between two looks for an item.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Metadata of an item that must exist, but may not have been indexed yet.
+pub async fn expected(gateway: &Gateway, id: ItemId, retries: u32, backoff: Duration) -> Result<Option<Node>, Error> {
+    let mut pause = backoff;
+    for tries_left in (0..=retries).rev() {
+        let found = gateway.node(id).await.map_err(|error| Error::Gateway(format!("item {id}: {error}")))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        if tries_left > 0 {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_BACKOFF);
+        }
+    }
+    Ok(None)
+}
+
+/// Finds logs.
+pub trait Logs: Send + Sync {
+    /// The log of a process.
+    fn open(&self, process: ProcessId) -> BoxFuture<'_, Result<Box<dyn Log>, Error>>;
+}
+
+/// The log of one process. Cheap to open; it lasts for one evaluation or question.
+pub trait Log: Send + Sync {
+    /// What the scheduler says about the process; about this one, and with a signature that gives its id.
+    fn record(&self) -> BoxFuture<'_, Result<wire::Process, Error>>;
+
+    /// The process's data as text.
+    fn process_data(&self) -> BoxFuture<'_, Result<String, Error>>;
+
+    /// Entries after `after` (from the start without it), ascending. Entries beyond `goal` may be among them; that there
+    /// are more is said only if the goal may lie beyond the page. Independent of `self`, so that it can be read ahead.
+    fn page(&self, after: Option<Link>, goal: Goal) -> BoxFuture<'static, Result<Page, Error>>;
+
+    /// Where a message, or an assignment, stands.
+    fn position(&self, message: MessageId) -> BoxFuture<'_, Result<Position, Error>>;
+
+    /// The time up to which the log is known to be complete: cron messages after the last entry fire until then. `None`
+    /// when nobody can tell.
+    fn now(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>>;
+
+    /// What an assignment of an on-chain item lacks.
+    fn on_chain(&self, item: ItemId) -> BoxFuture<'_, Result<OnChain, Error>>;
+
+    /// The blocks above height `left` up to the first that is not before `right`, ascending in time.
+    fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>>;
+}
+
+/// How far to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Goal {
+    /// To right after the log entry with this nonce, before the cron messages that follow it.
+    Slot(Nonce),
+    /// To this log entry, which exists.
+    Entry(Timestamp),
+    /// To this time, or to the present if that comes first.
+    Time(Timestamp),
+    /// To the present.
+    Latest,
+}
+
+impl Goal {
+    /// Where it ends, if that is a time.
+    pub fn end(self) -> Option<Timestamp> {
+        match self {
+            Self::Entry(timestamp) | Self::Time(timestamp) => Some(timestamp),
+            Self::Slot(_) | Self::Latest => None,
+        }
+    }
+
+    /// Whether an entry lies beyond it.
+    pub fn excludes(self, entry: &Link) -> bool {
+        match self {
+            Self::Slot(nonce) => entry.nonce > nonce,
+            Self::Entry(end) | Self::Time(end) => entry.timestamp > end,
+            Self::Latest => false,
+        }
+    }
+
+    /// Whether it has been reached by somebody who is done with `entry` and everything before it.
+    pub fn reached(self, entry: &Link) -> bool {
+        match self {
+            Self::Slot(nonce) => entry.nonce >= nonce,
+            Self::Entry(end) | Self::Time(end) => entry.timestamp >= end,
+            Self::Latest => false,
+        }
+    }
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Entries in order.
+    pub entries: Vec<Logged>,
+    /// Whether there are more after them.
+    pub more: bool,
+}
+
+/// An entry as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// The entry.
+    pub entry: wire::Entry,
+    /// The item that it assigns, if that has been fetched already.
+    pub on_chain: Option<Box<OnChain>>,
+}
+
+impl From<wire::Entry> for Logged {
+    fn from(entry: wire::Entry) -> Self {
+        Self { entry, on_chain: None }
+    }
+}
+
+impl From<wire::Page> for Page {
+    fn from(page: wire::Page) -> Self {
+        Self {
+            more: page.page_info.has_next_page && !page.edges.is_empty(),
+            entries: page.edges.into_iter().map(|edge| edge.node.into()).collect(),
+        }
+    }
+}

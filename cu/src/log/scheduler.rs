@@ -50,6 +50,26 @@ pub struct Position {
     pub entry: Option<wire::Entry>,
 }
 
+/// A part of a log: without the lower bound from the very beginning, the process's own entry included; the upper bound
+/// belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// By time.
+    Times {
+        /// After this.
+        from: Option<Timestamp>,
+        /// To this.
+        to: Option<Timestamp>,
+    },
+    /// By nonce.
+    Nonces {
+        /// After this.
+        from: Option<Nonce>,
+        /// To this.
+        to: Nonce,
+    },
+}
+
 /// A scheduler's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
@@ -160,22 +180,22 @@ impl Scheduler {
         }
     }
 
-    /// A page of the log: entries after `from` (all, the process's own too, without it) up to and including `to`.
-    pub async fn page(
-        &self,
-        base: &Url,
-        process: ProcessId,
-        from: Option<Timestamp>,
-        to: Option<Timestamp>,
-    ) -> Result<wire::Page, Error> {
+    /// A page of the log: the first entries of `span`.
+    pub async fn page(&self, base: &Url, process: ProcessId, span: Span) -> Result<wire::Page, Error> {
         let process = process.to_string();
-        let (from, to) = (from.map(|from| from.to_string()), to.map(|to| to.to_string()));
+        let bounds = match span {
+            Span::Times { from, to } => {
+                [from.map(|from| ("from", from.to_string())), to.map(|to| ("to", to.to_string()))]
+            }
+            Span::Nonces { from, to } => {
+                [from.map(|from| ("from-nonce", from.to_string())), Some(("to-nonce", to.to_string()))]
+            }
+        };
         let mut limit = self.page_size;
         loop {
             let limit_text = limit.to_string();
             let mut query = vec![("process-id", process.as_str())];
-            query.extend(from.as_deref().map(|from| ("from", from)));
-            query.extend(to.as_deref().map(|to| ("to", to)));
+            query.extend(bounds.iter().flatten().map(|(name, value)| (*name, value.as_str())));
             query.push(("limit", &limit_text));
             match self.get("messages", base, &[&process], &query).await {
                 Err(Error::SchedulerUnreadable { reason, .. }) if reason == TOO_LARGE && limit > 1 => limit /= 8,

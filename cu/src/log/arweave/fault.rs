@@ -1,0 +1,68 @@
+//! What can be wrong with a slot of a log on Arweave.
+
+use holon_protocol::{AssignmentId, ItemId, Nonce, ProcessId};
+
+use crate::log::LogError;
+
+/// A slot cannot be used; nothing from it on is evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("slot {slot} of process {process}: {fault}")]
+pub struct SlotError {
+    /// The process.
+    pub process: ProcessId,
+    /// The slot.
+    pub slot: Nonce,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with a slot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Nobody knows it, but it must exist.
+    #[error("no assignment is on Arweave, but there is one for slot {later}")]
+    Missing {
+        /// A later slot that is known.
+        later: Nonce,
+    },
+    /// The scheduler gave the place twice.
+    #[error("the scheduler signed two assignments, {first} and {second}")]
+    Equivocation {
+        /// One of them.
+        first: AssignmentId,
+        /// The other.
+        second: AssignmentId,
+    },
+    /// The assignment is not what its signature covers, or another wallet's.
+    #[error("assignment {assignment} is forged: {reason}")]
+    Assignment {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// How that shows.
+        reason: String,
+    },
+    /// The message, or assigned item, is not what its signature covers.
+    #[error("message {message} is forged: {reason}")]
+    Message {
+        /// The message.
+        message: ItemId,
+        /// How that shows.
+        reason: String,
+    },
+    /// The message, or assigned item, is not to be found.
+    #[error("message {message} is not on Arweave")]
+    Absent {
+        /// The message.
+        message: ItemId,
+    },
+    /// It does not follow the slot before.
+    #[error(transparent)]
+    Log(LogError),
+}
+
+impl Fault {
+    /// Whether it may be gone later: gateways index what was uploaded in any order.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Absent { .. })
+    }
+}

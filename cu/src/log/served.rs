@@ -1,0 +1,187 @@
+//! Logs that schedulers serve: finding the scheduler of a process, and asking it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use holon_arweave::{Gateway, LocateError, Locator};
+use holon_protocol::{BlockHeight, ItemId, MessageId, ProcessId, Timestamp, wire};
+use url::Url;
+
+use super::blocks::Blocks;
+use super::scheduler::{Scheduler, Span};
+use super::verify;
+use super::{Goal, Link, Log, Logs, Page, Position};
+use crate::cron::Block;
+use crate::error::Error;
+use crate::hydrate::OnChain;
+
+/// How long it is remembered that a process cannot be found.
+const MISSING_FOR: Duration = Duration::from_secs(5);
+/// Most processes that are remembered not to be found.
+const MISSING_KEPT: usize = 10_000;
+/// Longest pause between two tries.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Finds the schedulers of processes. Cheap to clone.
+#[derive(Clone)]
+pub struct ServedLogs(Arc<Inner>);
+
+struct Inner {
+    gateway: Gateway,
+    locator: Locator,
+    scheduler: Scheduler,
+    blocks: Blocks,
+    retries: u32,
+    backoff: Duration,
+    /// Processes that could not be found, and when.
+    missing: Mutex<HashMap<ProcessId, (Instant, String)>>,
+}
+
+/// A log at its scheduler.
+struct Served {
+    logs: ServedLogs,
+    process: ProcessId,
+    base: Url,
+}
+
+impl ServedLogs {
+    /// Logs at the schedulers that `locator` finds. What is expected to exist is looked for again up to `retries` times,
+    /// first after `backoff`, which doubles.
+    pub fn new(gateway: Gateway, locator: Locator, scheduler: Scheduler, retries: u32, backoff: Duration) -> Self {
+        let (blocks, missing) = (Blocks::default(), Mutex::default());
+        Self(Arc::new(Inner { gateway, locator, scheduler, blocks, retries, backoff, missing }))
+    }
+
+    /// The scheduler's URL. A process that has just been scheduled may not be at the gateway yet, so one that is not known
+    /// there is asked of the configured schedulers, and then looked for again. That it cannot be found is remembered for a
+    /// moment.
+    async fn locate(&self, process: ProcessId) -> Result<Url, Error> {
+        if let Some(reason) = self.missing(process) {
+            return Err(Error::Locate { process, reason });
+        }
+        let mut pause = self.0.backoff;
+        let mut tries_left = self.0.retries;
+        loop {
+            let error = match self.0.locator.by_process(process, None).await {
+                Ok(location) => return Ok(location.url),
+                Err(error) => error,
+            };
+            let missing = matches!(error, LocateError::ProcessNotFound(_) | LocateError::LocationNotFound(_));
+            if missing && let Some(url) = self.0.scheduler.keeper(process).await {
+                return Ok(url);
+            }
+            if tries_left == 0 || !missing {
+                let reason = error.to_string();
+                if missing {
+                    self.remember_missing(process, reason.clone());
+                }
+                return Err(Error::Locate { process, reason });
+            }
+            tries_left -= 1;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_BACKOFF);
+        }
+    }
+
+    fn missing(&self, process: ProcessId) -> Option<String> {
+        let missing = self.0.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.get(&process).filter(|(since, _)| since.elapsed() < MISSING_FOR).map(|(_, reason)| reason.clone())
+    }
+
+    fn remember_missing(&self, process: ProcessId, reason: String) {
+        let mut missing = self.0.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing.len() >= MISSING_KEPT {
+            missing.retain(|_, (since, _)| since.elapsed() < MISSING_FOR);
+        }
+        if missing.len() < MISSING_KEPT {
+            missing.insert(process, (Instant::now(), reason));
+        }
+    }
+}
+
+impl Logs for ServedLogs {
+    fn open(&self, process: ProcessId) -> BoxFuture<'_, Result<Box<dyn Log>, Error>> {
+        async move {
+            let base = self.locate(process).await?;
+            let log: Box<dyn Log> = Box::new(Served { logs: self.clone(), process, base });
+            Ok(log)
+        }
+        .boxed()
+    }
+}
+
+impl Log for Served {
+    fn record(&self) -> BoxFuture<'_, Result<wire::Process, Error>> {
+        async move {
+            let process = self.process;
+            let record = self.logs.0.scheduler.process(&self.base, process).await?;
+            if record.process_id != process {
+                return Err(Error::SchedulerUnreadable {
+                    what: "process",
+                    reason: format!("the answer is about {}", record.process_id),
+                });
+            }
+            // Very old records have no signature.
+            if let Some(signature) = &record.signature {
+                verify::signed(process.into(), signature, &record.owner)?;
+            }
+            Ok(record)
+        }
+        .boxed()
+    }
+
+    fn process_data(&self) -> BoxFuture<'_, Result<String, Error>> {
+        async move {
+            let id = self.process;
+            let data = self.logs.0.gateway.raw(id.into()).await;
+            let data = data.map_err(|error| Error::Gateway(format!("data of process {id}: {error}")))?;
+            Ok(String::from_utf8_lossy(&data).into_owned())
+        }
+        .boxed()
+    }
+
+    fn page(&self, after: Option<Link>, goal: Goal) -> BoxFuture<'static, Result<Page, Error>> {
+        let (logs, base, process) = (self.logs.clone(), self.base.clone(), self.process);
+        let span = match goal {
+            Goal::Slot(to) => Span::Nonces { from: after.map(|link| link.nonce), to },
+            Goal::Entry(to) | Goal::Time(to) => Span::Times { from: after.map(|link| link.timestamp), to: Some(to) },
+            Goal::Latest => Span::Times { from: after.map(|link| link.timestamp), to: None },
+        };
+        async move { logs.0.scheduler.page(&base, process, span).await.map(Page::from) }.boxed()
+    }
+
+    fn position(&self, message: MessageId) -> BoxFuture<'_, Result<Position, Error>> {
+        self.logs.0.scheduler.position(&self.base, self.process, message).boxed()
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        async move { Ok(Some(self.logs.0.scheduler.now(&self.base, self.process).await?.timestamp)) }.boxed()
+    }
+
+    fn on_chain(&self, item: ItemId) -> BoxFuture<'_, Result<OnChain, Error>> {
+        async move {
+            let Inner { gateway, retries, backoff, .. } = &*self.logs.0;
+            let node = super::expected(gateway, item, *retries, *backoff).await?;
+            let node = node.ok_or_else(|| Error::Gateway(format!("assigned item {item} is not known")))?;
+            let data = gateway.raw(item).await;
+            let data = data.map_err(|error| Error::Gateway(format!("assigned item {item}: {error}")))?;
+            Ok(OnChain {
+                id: item,
+                signature: node.signature,
+                owner: node.owner,
+                tags: node.tags,
+                recipient: node.recipient,
+                anchor: node.anchor,
+                data: String::from_utf8_lossy(&data).into_owned(),
+            })
+        }
+        .boxed()
+    }
+
+    fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
+        self.logs.0.blocks.between(&self.logs.0.gateway, left, right).boxed()
+    }
+}
