@@ -173,10 +173,10 @@ impl Loader {
             (&id.to_string(), &owner, &record.tags),
             (&module_id.to_string(), &hydrate::ao_owner(&code.node.owner), &module_tags),
         );
-        let drive: Arc<dyn Drive> = match format {
-            Format::Emscripten64Draft0215 => self.drive.clone(),
-            Format::Emscripten4 if module_tags.contains("Extension", "WeaveDrive") => self.drive.clone(),
-            Format::Emscripten4 | Format::Native => Arc::new(NoDrive),
+        let drive: Arc<dyn Drive> = if format.has_weavedrive(module_tags.contains("Extension", "WeaveDrive")) {
+            self.drive.clone()
+        } else {
+            Arc::new(NoDrive)
         };
         Ok(Process {
             id,

@@ -12,6 +12,8 @@ use super::{
     CompileError, EngineOptions, Error, Format, MachineError, PageTree,
     cache::Cache,
     emscripten,
+    format::HostKind,
+    gas::{self, Meter},
     host::Host,
     inspect::{self, Lifetime},
     instance::Initial,
@@ -64,6 +66,8 @@ pub(super) struct Compiled {
     pub format: Format,
     /// Whether it counts fuel.
     pub metered: bool,
+    /// Who counts its gas.
+    pub meter: Meter,
     pub lifetime: Lifetime,
     /// BLAKE3 hash of the module as it was given.
     pub digest: [u8; 32],
@@ -103,11 +107,14 @@ impl Engine {
     }
 
     fn compile_metered(&self, wasm: &[u8], format: Format, metered: bool) -> Result<Module, CompileError> {
-        let engine = match (format, metered) {
-            (Format::Native, _) => &self.inner.native,
-            (Format::Emscripten4 | Format::Emscripten64Draft0215, true) => &self.inner.official,
-            (Format::Emscripten4 | Format::Emscripten64Draft0215, false) => &self.inner.unmetered,
+        let profile = format.profile();
+        let engine = match profile.host {
+            HostKind::Native => &self.inner.native,
+            // These count gas themselves.
+            HostKind::Emscripten if profile.instrumented || !metered => &self.inner.unmetered,
+            HostKind::Emscripten => &self.inner.official,
         };
+        let metered = metered && !profile.instrumented;
         if wasm.len() > super::MAX_MODULE_BYTES {
             return Err(CompileError::TooLarge { bytes: wasm.len(), limit: super::MAX_MODULE_BYTES });
         }
@@ -127,22 +134,24 @@ impl Engine {
         };
         let wrong = |reason: String| CompileError::Format { format: format.as_str(), reason };
         let mut linker = Linker::new(engine);
-        match format {
-            Format::Emscripten4 => emscripten::link::<i32>(&mut linker),
-            Format::Emscripten64Draft0215 => emscripten::link::<i64>(&mut linker),
-            Format::Native => Ok(()),
+        match (profile.host, profile.wide) {
+            (HostKind::Emscripten, false) => emscripten::link::<i32>(&mut linker),
+            (HostKind::Emscripten, true) => emscripten::link::<i64>(&mut linker),
+            (HostKind::Native, _) => Ok(()),
         }
+        .and_then(|()| if profile.host == HostKind::Native { Ok(()) } else { gas::link(&mut linker, &module) })
         .map_err(|error| wrong(format!("{error:#}")))?;
-        match format {
-            Format::Emscripten4 => emscripten::check_exports::<i32>(&module),
-            Format::Emscripten64Draft0215 => emscripten::check_exports::<i64>(&module),
-            Format::Native => native::check_exports(&module),
+        match (profile.host, profile.wide) {
+            (HostKind::Emscripten, false) => emscripten::check_exports::<i32>(&module),
+            (HostKind::Emscripten, true) => emscripten::check_exports::<i64>(&module),
+            (HostKind::Native, _) => native::check_exports(&module),
         }
         .map_err(wrong)?;
+        let meter = Meter::of(profile, &module);
         let instance = linker.instantiate_pre(&module).map_err(|error| wrong(format!("{error:#}")))?;
         let digest = blake3::hash(wasm).into();
         let initial = OnceLock::new();
-        let compiled = Compiled { engine: self.clone(), format, metered, lifetime, digest, instance, initial };
+        let compiled = Compiled { engine: self.clone(), format, metered, meter, lifetime, digest, instance, initial };
         Ok(Module { inner: Arc::new(compiled) })
     }
 
@@ -189,11 +198,15 @@ impl Module {
 }
 
 /// Whether modules of `format` count fuel under a `Compute-Limit` of `compute`. Native ones always do, because their gas is
-/// reported. Official ones do below [`UNREACHABLE_FUEL`]; from there on the wall clock stops a message before its instructions
+/// reported. Those of the metered formats never do: they count the reference's gas. The other official ones do below [`UNREACHABLE_FUEL`]; from there on the wall clock stops a message before its instructions
 /// could reach the limit, and counting them would cost a sixth of the guest's time. (Bytes that imports move are then not
 /// charged either, only bounded call by call.) Depends on tags alone, so that every compute unit runs the same code.
 pub fn counts_fuel(format: Format, compute: u64) -> bool {
-    format == Format::Native || compute < UNREACHABLE_FUEL
+    let profile = format.profile();
+    match profile.host {
+        HostKind::Native => true,
+        HostKind::Emscripten => !profile.instrumented && compute < UNREACHABLE_FUEL,
+    }
 }
 
 /// The one configuration of every engine in this program.

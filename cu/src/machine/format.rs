@@ -1,4 +1,4 @@
-//! Which host a module expects: the values of the tag `Module-Format` (spec 06 §1.1).
+//! Which host a module expects: the values of the tag `Module-Format` (spec 06 §1.1), and what each of them means.
 
 use std::{fmt, str::FromStr};
 
@@ -7,8 +7,12 @@ use std::{fmt, str::FromStr};
 pub enum Format {
     /// `wasm32-unknown-emscripten4`: 32-bit pointers, asyncify, no call of `main` (F4).
     Emscripten4,
+    /// `wasm32-unknown-emscripten-metering`: F4 with the reference's gas (F4m).
+    Emscripten4Metering,
     /// `wasm64-unknown-emscripten-draft_2024_02_15`: as F4 with 64-bit pointers (F64).
     Emscripten64Draft0215,
+    /// `wasm64-unknown-emscripten-draft_2024_10_16-metering`: F64 with the reference's gas (F64m).
+    Emscripten64Draft1016Metering,
     /// `wasm32-unknown-unknown-holon1`: our own, without imports, for guests built with `sdk/process`.
     Native,
 }
@@ -21,16 +25,64 @@ pub struct UnknownFormat {
     pub given: String,
 }
 
+/// What a format asks of its host. Everything else in the machine looks at this, not at the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Profile {
+    /// Whether pointers have 64 bits.
+    pub wide: bool,
+    pub host: HostKind,
+    /// Whether gas is counted by code that is added to the module (spec 06 §6).
+    pub instrumented: bool,
+}
+
+/// The family of imports, exports and calling conventions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostKind {
+    /// The official loader.
+    Emscripten,
+    /// Our own.
+    Native,
+}
+
 impl Format {
     /// Every format, in the order errors list them.
-    pub const ALL: [Format; 3] = [Format::Emscripten4, Format::Emscripten64Draft0215, Format::Native];
+    pub const ALL: [Format; 5] = [
+        Format::Emscripten4,
+        Format::Emscripten4Metering,
+        Format::Emscripten64Draft0215,
+        Format::Emscripten64Draft1016Metering,
+        Format::Native,
+    ];
 
     /// The tag's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Format::Emscripten4 => "wasm32-unknown-emscripten4",
+            Format::Emscripten4Metering => "wasm32-unknown-emscripten-metering",
             Format::Emscripten64Draft0215 => "wasm64-unknown-emscripten-draft_2024_02_15",
+            Format::Emscripten64Draft1016Metering => "wasm64-unknown-emscripten-draft_2024_10_16-metering",
             Format::Native => "wasm32-unknown-unknown-holon1",
+        }
+    }
+
+    pub(super) const fn profile(self) -> Profile {
+        let official = Profile { wide: false, host: HostKind::Emscripten, instrumented: false };
+        match self {
+            Format::Emscripten4 => official,
+            Format::Emscripten4Metering => Profile { instrumented: true, ..official },
+            Format::Emscripten64Draft0215 => Profile { wide: true, ..official },
+            Format::Emscripten64Draft1016Metering => Profile { wide: true, instrumented: true, ..official },
+            Format::Native => Profile { wide: false, host: HostKind::Native, instrumented: false },
+        }
+    }
+
+    /// Whether a process of this format has WeaveDrive (spec 05 §4.3, spec 06 §9). `extension` says whether its module names the
+    /// extension.
+    pub fn has_weavedrive(self, extension: bool) -> bool {
+        match self {
+            Format::Emscripten64Draft0215 => true,
+            Format::Emscripten4 | Format::Emscripten4Metering | Format::Emscripten64Draft1016Metering => extension,
+            Format::Native => false,
         }
     }
 }

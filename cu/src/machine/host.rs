@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holon_protocol::Tags;
 use wasmtime::{Memory, ResourceLimiter};
 
-use super::{Call, Drive, DriveContext, HostFailure, emscripten};
+use super::{Call, Drive, DriveContext, HostFailure, emscripten, gas::Counter};
 
 /// Most elements of a module's tables together; the largest examined module has about a thousand.
 const MAX_TABLE_ELEMENTS: usize = 1 << 17;
@@ -62,6 +62,9 @@ pub(super) struct Host {
     /// Exports of a 64-bit official module.
     pub wide: Option<emscripten::Exports<i64>>,
     pub growth: Growth,
+    pub gas: Counter,
+    /// Whether the guest is left and entered again around calls of WeaveDrive (spec 06 §5.2).
+    pub unwinds: bool,
     pub emscripten: emscripten::State,
     pub drive: Arc<dyn Drive>,
     /// The message being evaluated; none during set-up.
@@ -69,12 +72,14 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub fn new(growth: Growth, drive: Arc<dyn Drive>) -> Self {
+    pub fn new(growth: Growth, unwinds: bool, drive: Arc<dyn Drive>) -> Self {
         Self {
             memory: None,
             narrow: None,
             wide: None,
             growth,
+            gas: Counter::default(),
+            unwinds,
             emscripten: emscripten::State::default(),
             drive,
             entry: None,

@@ -1,22 +1,28 @@
-//! What must be known about a module before it is compiled, and the one change made to it.
+//! What must be known about a module before it is compiled, and the changes made to it.
 //!
 //! A process's state must not depend on how long an instance lives: memory can be rolled back and moved, everything
 //! else of an instance cannot. So mutable globals get exported here, to be set back to their values after set-up before
 //! each message, and a module that changes tables or drops segments gets a fresh instance for every message
 //! ([`Lifetime::OneMessage`]).
 
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
+use wasm_encoder::Encode;
 use wasmparser::{ElementKind, ExternalKind, GlobalType, Operator, Parser, Payload, TypeRef, ValType, WasmFeatures};
 
-use super::{CompileError, Format, MAX_FUNCTION_BYTES, MAX_MODULE_BYTES};
+use super::{
+    CompileError, Format, MAX_FUNCTION_BYTES, MAX_MODULE_BYTES, metering,
+    sections::{self, Sections},
+};
 
+/// Prefix of the exports that are added to modules, here and in `metering`.
+const RESERVED_PREFIX: &str = "holon:";
 /// Prefix of the exports added here; the rest is the global's index.
 pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
 /// More mutable globals than this are not reset one by one.
 const MAX_RESET_GLOBALS: usize = 64;
-/// Changes whenever this file changes what it produces, so that no old compiled module is used.
-pub(super) const REWRITE_VERSION: u32 = 1;
+/// Changes whenever this file or `metering` changes what it produces, so that no old compiled module is used.
+pub(super) const REWRITE_VERSION: u32 = 2;
 
 /// How long an instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +35,7 @@ pub(super) enum Lifetime {
 
 /// A module ready to be compiled.
 pub(super) struct Inspected<'a> {
-    /// The module, with its mutable globals exported.
+    /// The module, with its mutable globals exported, and counting its gas where its format says so.
     pub wasm: Cow<'a, [u8]>,
     pub lifetime: Lifetime,
 }
@@ -47,7 +53,7 @@ pub(super) fn inspect(wasm: &[u8], format: Format) -> Result<Inspected<'_>, Comp
     // Everything this scan has to understand; the engine's own validation decides what is allowed.
     parser.set_features(WasmFeatures::all());
     for payload in parser.parse_all(wasm) {
-        module.see(payload.map_err(invalid)?, wasm).map_err(|refusal| match refusal {
+        module.see(payload.map_err(invalid)?).map_err(|refusal| match refusal {
             Refusal::Parse(error) => invalid(error),
             Refusal::Module(error) => error,
         })?;
@@ -58,7 +64,8 @@ pub(super) fn inspect(wasm: &[u8], format: Format) -> Result<Inspected<'_>, Comp
     if module.memories.len() != 1 {
         return Err(wrong(format!("it defines {} memories instead of one", module.memories.len())));
     }
-    let wide = format == Format::Emscripten64Draft0215;
+    let profile = format.profile();
+    let wide = profile.wide;
     if module.memories[0] != wide {
         return Err(wrong(format!("its memory is not {}-bit", if wide { 64 } else { 32 })));
     }
@@ -73,17 +80,15 @@ pub(super) fn inspect(wasm: &[u8], format: Format) -> Result<Inspected<'_>, Comp
         && module.mutable.iter().all(|(_, ty)| {
             matches!(ty.content_type, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64 | ValType::V128)
         });
-    if !resettable || module.beyond_memory {
-        return Ok(Inspected { wasm: Cow::Borrowed(wasm), lifetime: Lifetime::OneMessage });
+    let lifetime = if resettable && !module.beyond_memory { Lifetime::ManyMessages } else { Lifetime::OneMessage };
+    let mut changed = Cow::Borrowed(wasm);
+    if lifetime == Lifetime::ManyMessages && !module.mutable.is_empty() {
+        changed = Cow::Owned(export_globals(wasm, module.mutable.iter().map(|(index, _)| *index)).map_err(invalid)?);
     }
-    let indices: Vec<u32> = module.mutable.iter().map(|(index, _)| *index).collect();
-    let wasm = match &module.exports {
-        Some(section) if !indices.is_empty() => {
-            Cow::Owned(export_globals(wasm, section, module.export_count, &indices))
-        }
-        _ => Cow::Borrowed(wasm),
-    };
-    Ok(Inspected { wasm, lifetime: Lifetime::ManyMessages })
+    if profile.instrumented {
+        changed = Cow::Owned(metering::instrument(&changed, format)?);
+    }
+    Ok(Inspected { wasm: changed, lifetime })
 }
 
 enum Refusal {
@@ -109,21 +114,10 @@ struct Summary {
     start: bool,
     /// State outside memory and globals is changed: tables, dropped segments.
     beyond_memory: bool,
-    /// Contents of the export section, after the count.
-    exports: Option<Section>,
-    export_count: u32,
-}
-
-/// Where a section lies in the file.
-struct Section {
-    /// From the section's id byte to its end.
-    whole: Range<usize>,
-    /// Its entries, without their count.
-    entries: Range<usize>,
 }
 
 impl Summary {
-    fn see(&mut self, payload: Payload<'_>, wasm: &[u8]) -> Result<(), Refusal> {
+    fn see(&mut self, payload: Payload<'_>) -> Result<(), Refusal> {
         match payload {
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
@@ -146,7 +140,7 @@ impl Summary {
                     self.globals += 1;
                 }
             }
-            Payload::ExportSection(exports) => self.see_exports(exports, wasm)?,
+            Payload::ExportSection(exports) => self.see_exports(exports)?,
             Payload::StartSection { .. } => self.start = true,
             Payload::ElementSection(elements) => {
                 for element in elements {
@@ -176,17 +170,11 @@ impl Summary {
         Ok(())
     }
 
-    fn see_exports(&mut self, exports: wasmparser::ExportSectionReader<'_>, wasm: &[u8]) -> Result<(), Refusal> {
-        let contents = exports.range();
-        self.export_count = exports.count();
-        // The section is its id, the length of its contents, and the contents, which begin with the count.
-        let id_at = section_start(wasm, &contents);
-        let entries = contents.start + leb_len(&wasm[contents.clone()])..contents.end;
-        self.exports = id_at.map(|start| Section { whole: start..contents.end, entries });
+    fn see_exports(&mut self, exports: wasmparser::ExportSectionReader<'_>) -> Result<(), Refusal> {
         for export in exports {
             let export = export?;
             self.memory_exported |= export.name == "memory" && export.kind == ExternalKind::Memory;
-            if export.name.starts_with(GLOBAL_PREFIX) {
+            if export.name.starts_with(RESERVED_PREFIX) {
                 self.reserved_name = Some(export.name.to_owned());
             }
         }
@@ -194,51 +182,19 @@ impl Summary {
     }
 }
 
-/// Where the section begins whose contents are given: the length field may be padded, so go back over it.
-fn section_start(wasm: &[u8], contents: &Range<usize>) -> Option<usize> {
-    const EXPORT_SECTION: u8 = 7;
-    (1..=5).find_map(|length| {
-        let id_at = contents.start.checked_sub(length + 1)?;
-        let field = wasm.get(id_at + 1..contents.start)?;
-        (wasm[id_at] == EXPORT_SECTION && leb_len(field) == length && leb_value(field) == contents.len() as u64)
-            .then_some(id_at)
-    })
-}
-
-fn leb_len(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| byte & 0x80 == 0).map_or(bytes.len(), |last| last + 1)
-}
-
-fn leb_value(bytes: &[u8]) -> u64 {
-    bytes.iter().enumerate().fold(0, |value, (index, byte)| value | u64::from(byte & 0x7f) << (7 * index))
-}
-
-fn put_leb(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn export_globals(wasm: &[u8], section: &Section, count: u32, globals: &[u32]) -> Vec<u8> {
+fn export_globals(wasm: &[u8], globals: impl Iterator<Item = u32>) -> Result<Vec<u8>, wasmparser::BinaryReaderError> {
     const GLOBAL_KIND: u8 = 3;
-    let mut contents = Vec::with_capacity(section.entries.len() + globals.len() * 24);
-    put_leb(&mut contents, count + globals.len() as u32);
-    contents.extend_from_slice(&wasm[section.entries.clone()]);
+    let mut sections = Sections::parse(wasm)?;
+    let mut entries = Vec::new();
+    let mut count = 0;
     for index in globals {
-        let name = format!("{GLOBAL_PREFIX}{index}");
-        put_leb(&mut contents, name.len() as u32);
-        contents.extend_from_slice(name.as_bytes());
-        contents.push(GLOBAL_KIND);
-        put_leb(&mut contents, *index);
+        format!("{GLOBAL_PREFIX}{index}").as_str().encode(&mut entries);
+        entries.push(GLOBAL_KIND);
+        index.encode(&mut entries);
+        count += 1;
     }
-    let mut out = Vec::with_capacity(wasm.len() + contents.len());
-    out.extend_from_slice(&wasm[..section.whole.start + 1]);
-    put_leb(&mut out, contents.len() as u32);
-    out.extend_from_slice(&contents);
-    out.extend_from_slice(&wasm[section.whole.end..]);
-    out
+    sections.append(sections::EXPORT, count, &entries);
+    Ok(sections.encode())
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use serde_json::Value;
 use wasmtime::{Global, Memory, Mutability, Store, Trap, Val};
 
 use super::{
-    Drive, Format, HostFailure, MachineError, Module, NoDrive, emscripten,
+    Drive, HostFailure, MachineError, Module, NoDrive, emscripten,
     engine::Engine,
+    format::HostKind,
+    gas::{self, Counter, Meter},
     host::{Entry, Growth, Host},
     inspect::{GLOBAL_PREFIX, Lifetime},
     memory::{Image, Region},
@@ -36,6 +38,7 @@ pub(super) struct Live {
     engine: Engine,
     /// Whether the module counts fuel.
     metered: bool,
+    meter: Meter,
     store: Store<Host>,
     memory: Memory,
     region: Region,
@@ -92,7 +95,9 @@ impl Live {
     fn instantiate(module: &Module, growth: Growth, drive: Arc<dyn Drive>) -> Result<Self, MachineError> {
         let compiled = &module.inner;
         let engine = compiled.engine.clone();
-        let mut store = Store::new(compiled.instance.module().engine(), Host::new(growth, drive));
+        let profile = compiled.format.profile();
+        let unwinds = profile.instrumented || engine.options().reference_memory;
+        let mut store = Store::new(compiled.instance.module().engine(), Host::new(growth, unwinds, drive));
         store.limiter(|host| &mut host.growth);
         let failed = |error: wasmtime::Error| match error.downcast::<HostFailure>() {
             Ok(failure) => MachineError::Host(failure),
@@ -112,18 +117,21 @@ impl Live {
             .ok_or_else(|| MachineError::SetUp("no memory is exported".to_owned()))?;
         let region = Region::created(&mut store, &memory)?;
         store.data_mut().memory = Some(memory);
-        let guest = match compiled.format {
-            Format::Emscripten4 => {
+        store.data_mut().gas = Counter::of(&mut store, &instance);
+        // Set-up is not billed.
+        gas::begin(&mut store, u64::MAX).map_err(failed)?;
+        let guest = match (profile.host, profile.wide) {
+            (HostKind::Emscripten, false) => {
                 let (handle, exports) = emscripten::Handle::<i32>::new(&mut store, &instance).map_err(failed)?;
                 store.data_mut().narrow = Some(exports);
                 Guest::Narrow(handle)
             }
-            Format::Emscripten64Draft0215 => {
+            (HostKind::Emscripten, true) => {
                 let (handle, exports) = emscripten::Handle::<i64>::new(&mut store, &instance).map_err(failed)?;
                 store.data_mut().wide = Some(exports);
                 Guest::Wide(handle)
             }
-            Format::Native => Guest::Native(native::Handle::new(&mut store, &instance).map_err(failed)?),
+            (HostKind::Native, _) => Guest::Native(native::Handle::new(&mut store, &instance).map_err(failed)?),
         };
         let mut globals = Vec::new();
         for export in compiled.instance.module().exports() {
@@ -135,7 +143,7 @@ impl Live {
                 globals.push((index, global, value));
             }
         }
-        Ok(Self { engine, metered: compiled.metered, store, memory, region, guest, globals })
+        Ok(Self { engine, metered: compiled.metered, meter: compiled.meter, store, memory, region, guest, globals })
     }
 
     /// What the module's loader does before the first message (spec 06 §2).
@@ -171,20 +179,23 @@ impl Live {
         Ok(())
     }
 
-    /// Evaluates a message with at most `fuel` instructions.
-    pub fn run(&mut self, entry: &Entry, fuel: u64) -> Result<Returned, HostFailure> {
-        self.run_within(entry, fuel, self.engine.options().wall_clock)
+    /// Evaluates a message with at most `compute` gas.
+    pub fn run(&mut self, entry: &Entry, compute: u64) -> Result<Returned, HostFailure> {
+        self.run_within(entry, compute, self.engine.options().wall_clock)
     }
 
     /// The same in at most this time.
-    pub fn run_within(&mut self, entry: &Entry, fuel: u64, limit: Duration) -> Result<Returned, HostFailure> {
+    pub fn run_within(&mut self, entry: &Entry, compute: u64, limit: Duration) -> Result<Returned, HostFailure> {
         for (_, global, value) in &self.globals {
             global.set(&mut self.store, *value).map_err(engine_failure)?;
         }
         self.store.data_mut().begin(entry.clone());
-        let fuel = fuel.min(i64::MAX as u64);
+        let fuel = if self.meter == Meter::Fuel { compute.min(i64::MAX as u64) } else { i64::MAX as u64 };
         if self.metered {
             self.store.set_fuel(fuel).map_err(engine_failure)?;
+        }
+        if self.meter == Meter::Gas {
+            gas::begin(&mut self.store, compute).map_err(engine_failure)?;
         }
         self.store.set_epoch_deadline(Engine::ticks(limit));
         let ended = match &self.guest {
@@ -192,9 +203,15 @@ impl Live {
             Guest::Wide(handle) => handle.call(&mut self.store, entry),
             Guest::Native(handle) => handle.call(&mut self.store, entry),
         };
-        let gas_used = match self.guest {
-            Guest::Native(_) => fuel - self.store.get_fuel().map_err(engine_failure)?,
-            Guest::Narrow(_) | Guest::Wide(_) => 0,
+        let gas_used = match (self.meter, &self.guest) {
+            (Meter::Fuel, Guest::Native(_)) => fuel - self.store.get_fuel().map_err(engine_failure)?,
+            (Meter::Fuel, Guest::Narrow(_) | Guest::Wide(_)) => 0,
+            (Meter::Gas, _) => gas::used(&mut self.store),
+        };
+        let ended = match ended {
+            // The counter added to a module can only trap.
+            Err(_) if self.meter == Meter::Gas && gas_used > compute => Err(Trap::OutOfFuel.into()),
+            ended => ended,
         };
         match ended {
             Ok(text) => Ok(Returned { text: Ok(text), gas_used }),

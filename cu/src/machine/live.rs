@@ -16,8 +16,9 @@ use std::{
 };
 
 use super::{
-    Call, Drive, Evaluation, Format, HostFailure, Limits, MachineError, Module, Outcome, PAGE_BYTES, PageTree,
-    StateRoot, answer,
+    Call, Drive, Evaluation, HostFailure, Limits, MachineError, Module, Outcome, PAGE_BYTES, PageTree, StateRoot,
+    answer,
+    format::HostKind,
     host::{Entry, Growth},
     inspect::Lifetime,
     instance::{Live, Returned},
@@ -423,9 +424,9 @@ impl Seat {
     }
 
     fn growth(&self) -> Growth {
-        let limit_bytes = match self.module.inner.format {
-            Format::Native => Some(self.limits.memory_bytes),
-            Format::Emscripten4 | Format::Emscripten64Draft0215 => None,
+        let limit_bytes = match self.module.inner.format.profile().host {
+            HostKind::Native => Some(self.limits.memory_bytes),
+            HostKind::Emscripten => None,
         };
         Growth { limit_bytes, ceiling_bytes: self.module.inner.engine.options().memory_ceiling_bytes }
     }
@@ -487,7 +488,7 @@ fn fingerprint(text: Option<&str>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Engine, EngineOptions, NoDrive};
+    use crate::machine::{Engine, EngineOptions, Format, NoDrive};
 
     /// Counts messages in a byte of memory and answers with the digit.
     fn counter() -> Machine {

@@ -19,7 +19,8 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `engine`, `inspect`, `cache` | from bytes to compiled code |
+//! | `engine`, `inspect`, `sections`, `cache` | from bytes to compiled code |
+//! | `metering`, `gas` | the reference's gas |
 //! | `instance`, `host` | one instance: run a message, say how it ended |
 //! | `live` | commit, rollback, forks, rest |
 //! | `pages`, `root` | the Merkle tree over pages, the state root |
@@ -35,6 +36,7 @@ mod emscripten;
 mod engine;
 mod error;
 mod format;
+mod gas;
 mod host;
 mod inspect;
 mod instance;
@@ -42,9 +44,11 @@ mod json;
 mod live;
 pub mod measure;
 mod memory;
+mod metering;
 mod native;
 mod pages;
 mod root;
+mod sections;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -77,11 +81,16 @@ pub struct EngineOptions {
     pub wall_clock: Duration,
     /// Most bytes of linear memory one process may have before its evaluation is given up without a result.
     pub memory_ceiling_bytes: u64,
+    /// Whether official modules are left and entered again around every call of WeaveDrive, as by the reference (spec 06 §5.2).
+    /// Metered formats always are, because their gas depends on it. In the others results are the same either way; memory is
+    /// smaller and messages are faster without. A unit that sets this has other state roots than one that does not: it is for comparing
+    /// memory with the reference's.
+    pub reference_memory: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_dir: None, wall_clock: MAX_WALL_CLOCK, memory_ceiling_bytes: 4 << 30 }
+        Self { cache_dir: None, wall_clock: MAX_WALL_CLOCK, memory_ceiling_bytes: 4 << 30, reference_memory: false }
     }
 }
 
@@ -91,6 +100,7 @@ pub struct Limits {
     /// Most linear memory, in bytes. Bounds native modules; for the official formats the tag is compared with what the unit offers
     /// and nothing more, and the module's own maximum counts.
     pub memory_bytes: u64,
-    /// Most Wasm instructions of one message.
+    /// Most gas of one message: the reference's gas where the module counts it or its format says so, else Wasm instructions
+    /// ([`counts_fuel`]).
     pub compute: u64,
 }

@@ -161,6 +161,7 @@ fn operators_limits_give_no_result() {
             cache_dir: None,
             wall_clock: Duration::from_millis(200),
             memory_ceiling_bytes: 10 * 65_536,
+            ..EngineOptions::default()
         };
         let engine = Engine::new(options).unwrap();
         let body = "(if (i32.eqz (i32.load8_u (i32.const 1024))) (then (drop (memory.grow (i32.const 20)))))

@@ -20,9 +20,12 @@ use holon_protocol::Tags;
 
 /// One engine for all tests, with a cache in the build folder so that published modules are compiled once.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
-    let cache_dir = Some(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-modules"));
-    Engine::new(EngineOptions { cache_dir, ..EngineOptions::default() }).unwrap()
+    Engine::new(EngineOptions { cache_dir: Some(compiled_modules()), ..EngineOptions::default() }).unwrap()
 });
+
+fn compiled_modules() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-modules")
+}
 
 const LIMITS: Limits = Limits { memory_bytes: 1 << 30, compute: 9_000_000_000_000 };
 

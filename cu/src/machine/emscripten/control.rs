@@ -28,8 +28,6 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         if command.address() != 0 { NO_SHELL } else { i32::from(!P::wide()) }
     })?;
     linker.func_wrap("env", "emscripten_err", |_: P| {})?;
-    // Gas is counted in the metered formats only.
-    linker.func_wrap("env", "metering_gasUsed", || -> i32 { 0 })?;
     Ok(())
 }
 

@@ -1,8 +1,7 @@
 //! Host side of the official module formats: set-up, the call of `handle`, and the imports (spec 06 §2–§5).
 //!
 //! Everything is generic over [`pointer::Pointer`], which is `i32` for `wasm32-unknown-emscripten4` and `i64` for
-//! `wasm64-unknown-emscripten-draft_2024_02_15`. Imports whose reference is asynchronous (WeaveDrive) answer at once; results are
-//! the same (spec 06 §5.2).
+//! `wasm64-unknown-emscripten-draft_2024_02_15`.
 //!
 //! | file | imports |
 //! |---|---|
@@ -12,9 +11,10 @@
 //! | `descriptors` | `fd_*`, `dup3`, `fcntl64`, `ioctl` |
 //! | `paths` | system calls that take a path, and `stat` |
 //! | `files` | the file system behind both |
-//! | `weavedrive` | Arweave data |
+//! | `weavedrive`, `asyncify` | Arweave data, and how the guest waits for it |
 
 mod access;
+mod asyncify;
 mod calendar;
 mod control;
 mod descriptors;
@@ -29,7 +29,12 @@ mod weavedrive;
 use serde_json::{Value, json};
 use wasmtime::{ExternType, Instance, Linker, Store, TypedFunc, ValType};
 
-use self::{access::Access, files::FileSystem, pointer::Pointer};
+use self::{
+    access::Access,
+    asyncify::{Asyncify, Motion},
+    files::FileSystem,
+    pointer::Pointer,
+};
 use super::{
     MAX_RESULT_BYTES,
     host::{Entry, Host},
@@ -45,11 +50,20 @@ pub(super) struct State {
     /// Made when first needed: most messages touch no file.
     files: Option<Box<FileSystem>>,
     drive: weavedrive::Opened,
+    motion: Motion,
+    /// What the last import returned that the guest was left for.
+    last_answer: i32,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { date: FIRST_DATE, files: None, drive: weavedrive::Opened::default() }
+        Self {
+            date: FIRST_DATE,
+            files: None,
+            drive: weavedrive::Opened::default(),
+            motion: Motion::default(),
+            last_answer: 0,
+        }
     }
 }
 
@@ -102,6 +116,7 @@ pub(super) struct Exports<P: Pointer> {
     call: Option<TypedFunc<(i32, P, P), ()>>,
     /// Upper half of a 64-bit result, where pointers have 32 bits.
     set_temp: Option<TypedFunc<i32, ()>>,
+    asyncify: Option<Asyncify<P>>,
 }
 
 /// How a module is set up and called.
@@ -162,6 +177,7 @@ impl<P: Pointer> Handle<P> {
             set_threw: instance.get_typed_func(&mut *store, "setThrew")?,
             call: instance.get_typed_func(&mut *store, P::INVOKE.1).ok(),
             set_temp: instance.get_typed_func(&mut *store, "_emscripten_tempret_set").ok(),
+            asyncify: Asyncify::of(store, instance),
         };
         let handle = Self {
             stack_init: instance.get_typed_func(&mut *store, "emscripten_stack_init")?,
@@ -191,7 +207,12 @@ impl<P: Pointer> Handle<P> {
         let stack = self.exports.stack_current.call(&mut *store, ())?;
         let message = self.place(store, &entry.message)?;
         let environment = self.place(store, &entry.environment)?;
-        let result = self.handle.call(&mut *store, (message, environment)).map_err(control::outside)?;
+        let mut result = self.handle.call(&mut *store, (message, environment)).map_err(control::outside)?;
+        if let Some(asyncify) = &self.exports.asyncify {
+            while asyncify.turn(store).map_err(control::outside)? {
+                result = self.handle.call(&mut *store, (message, environment)).map_err(control::outside)?;
+            }
+        }
         self.exports.stack_restore.call(&mut *store, stack)?;
         if result.address() == 0 {
             return Ok(String::new());

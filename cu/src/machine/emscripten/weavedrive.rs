@@ -1,5 +1,4 @@
-//! WeaveDrive's three imports: paths, descriptors and positions (spec 06 §9). They answer at once instead of unwinding the
-//! guest (spec 06 §5.2).
+//! WeaveDrive's three imports: paths, descriptors and positions (spec 06 §9).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,6 +6,7 @@ use wasmtime::{Caller, Linker};
 
 use super::{
     access::{Access, charge, split},
+    asyncify,
     files::{Kind, NodeId},
     pointer::Pointer,
 };
@@ -29,16 +29,20 @@ impl Opened {
 
 pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap("env", "__asyncjs__weavedrive_open", |mut caller: Caller<'_, Host>, path: P, _mode: P| {
-        let (memory, host) = split(&mut caller)?;
-        open(host, memory.until_nul(path.address(), MAX_PATH_BYTES)?)
+        asyncify::sleep::<P>(&mut caller, |caller| {
+            let (memory, host) = split(caller)?;
+            open(host, memory.until_nul(path.address(), MAX_PATH_BYTES)?)
+        })
     })?;
     linker.func_wrap("env", "__asyncjs__weavedrive_read", |mut caller: Caller<'_, Host>, fd: i32, to: P, len: P| {
-        read(&mut caller, fd, to.address(), len.address())
+        asyncify::sleep::<P>(&mut caller, |caller| read(caller, fd, to.address(), len.address()))
     })?;
     linker.func_wrap("env", "__asyncjs__weavedrive_close", |mut caller: Caller<'_, Host>, fd: i32| {
-        // The guest ignores the answer, so an unknown descriptor is nobody's concern.
-        let _ = caller.data_mut().emscripten.files().descriptors.close(fd);
-        0_i32
+        asyncify::sleep::<P>(&mut caller, |caller| {
+            // The guest ignores the answer, so an unknown descriptor is nobody's concern.
+            let _ = caller.data_mut().emscripten.files().descriptors.close(fd);
+            Ok(0)
+        })
     })?;
     Ok(())
 }
