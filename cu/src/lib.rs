@@ -16,10 +16,12 @@
 //! rebuilt from the log, so a stop at any moment loses nothing.
 
 pub mod machine;
+pub mod replay;
 
 mod actor;
 mod advance;
 mod api;
+mod assembly;
 mod compute;
 mod cron;
 mod drive;
@@ -39,5 +41,5 @@ mod service;
 mod stream;
 
 pub use error::ServiceError as Error;
-pub use options::{Arguments, Options, OptionsError};
+pub use options::{Arguments, LogSource, Options, OptionsError};
 pub use service::{Running, Service};

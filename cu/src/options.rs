@@ -130,9 +130,24 @@ pub struct Arguments {
     /// milliseconds.
     #[arg(long, env = "CU_WEAVEDRIVE_PATIENCE", default_value_t = DEFAULT_WEAVEDRIVE_PATIENCE.as_millis() as u64)]
     pub weavedrive_patience_ms: u64,
+    /// Where logs are read: at schedulers, on Arweave, or on Arweave while a scheduler cannot be reached.
+    #[arg(long, env = "CU_LOG", value_enum, default_value = "scheduler")]
+    pub log: LogSource,
     /// Entries asked from a scheduler at once.
     #[arg(long, env = "LOAD_MESSAGES_PAGE_SIZE", default_value_t = 1000)]
     pub page_size: u32,
+}
+
+/// Where logs are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogSource {
+    /// At the scheduler of each process.
+    #[default]
+    Scheduler,
+    /// On Arweave alone, every signature checked. What has not been uploaded yet does not exist.
+    Arweave,
+    /// At the scheduler; on Arweave while that cannot be reached.
+    Auto,
 }
 
 fn scheduler_url(text: &str) -> Result<(Address, Url), String> {
@@ -201,6 +216,8 @@ pub struct Options {
     pub wall_clock_pause: Duration,
     /// How long the gateway is asked for a header that is not there.
     pub weavedrive_patience: Duration,
+    /// Where logs are read.
+    pub log: LogSource,
     /// Entries asked from a scheduler at once.
     pub page_size: u32,
     /// Retries of a request to a scheduler or gateway.
@@ -242,6 +259,7 @@ impl Options {
             dry_run_wall_clock: DEFAULT_DRY_RUN_WALL_CLOCK,
             wall_clock_pause: DEFAULT_WALL_CLOCK_PAUSE,
             weavedrive_patience: DEFAULT_WEAVEDRIVE_PATIENCE,
+            log: LogSource::default(),
             page_size: 1000,
             retries: 5,
             backoff: Duration::from_millis(500),
@@ -333,6 +351,7 @@ impl TryFrom<Arguments> for Options {
             dry_run_wall_clock: Duration::from_millis(arguments.dry_run_wall_clock_ms.max(1)),
             wall_clock_pause: Duration::from_millis(arguments.wall_clock_pause_ms),
             weavedrive_patience: Duration::from_millis(arguments.weavedrive_patience_ms),
+            log: arguments.log,
             page_size: arguments.page_size,
             ..Self::new(arguments.data_dir, wallet, arguments.gateway_url)
         })

@@ -2,12 +2,13 @@
 //! (spec 05 §4.1 – §4.3).
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holon_arweave::{Gateway, Node};
+use bytes::Bytes;
+use holon_arweave::{Gateway, Node, Query, Verified};
 use holon_protocol::process::{parse_compute_limit, parse_memory_limit};
-use holon_protocol::{BlockHeight, ModuleId, ProcessId, Tags, wire};
+use holon_protocol::{BlockHeight, ModuleId, ProcessId, Tags, base64url, wire};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::cron::{Block, Schedule};
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::hydrate;
 use crate::log::{Logs, expected, verify};
 use crate::machine::{Drive, Engine, Format, Limits, MAX_MODULE_BYTES, Machine, Module, NoDrive, counts_fuel};
-use crate::options::Options;
+use crate::options::{LogSource, Options};
 
 /// Compiled modules kept in memory.
 const MODULES_KEPT: usize = 32;
@@ -249,17 +250,13 @@ impl Loader {
         let bad = |reason: String| Error::Module { module: id, reason };
         let _permit = self.compiles.acquire().await.map_err(|_| Error::Stopping)?;
         let path = self.folder.join(format!("{id}.wasm"));
-        let wasm = match tokio::fs::read(&path).await {
-            Ok(wasm) => wasm.into(),
-            Err(_) => {
-                let wasm = self.gateway.raw(id.into()).await.map_err(|error| bad(error.to_string()))?;
-                if wasm.len() > MAX_MODULE_BYTES {
-                    return Err(bad(format!("{} bytes; at most {MAX_MODULE_BYTES} are compiled", wasm.len())));
-                }
-                self.keep(&path, &wasm).await;
-                wasm
-            }
+        let wasm = match self.options.log {
+            LogSource::Scheduler => self.believed(id, &path).await?,
+            LogSource::Arweave | LogSource::Auto => self.verified(id, &node, &path).await?,
         };
+        if wasm.len() > MAX_MODULE_BYTES {
+            return Err(bad(format!("{} bytes; at most {MAX_MODULE_BYTES} are compiled", wasm.len())));
+        }
         let engine = self.engine.clone();
         let module = tokio::task::spawn_blocking(move || engine.compile_for(&wasm, format, compute))
             .await
@@ -274,8 +271,50 @@ impl Loader {
         }
     }
 
+    /// The bytes that the gateway gives for a module.
+    async fn believed(&self, id: ModuleId, path: &Path) -> Result<Bytes, Error> {
+        if let Ok(wasm) = tokio::fs::read(path).await {
+            return Ok(wasm.into());
+        }
+        let wasm = self.gateway.raw(id.into()).await;
+        let wasm = wasm.map_err(|error| Error::Module { module: id, reason: error.to_string() })?;
+        if wasm.len() <= MAX_MODULE_BYTES {
+            self.keep(path, &wasm).await;
+        }
+        Ok(wasm)
+    }
+
+    /// The bytes of a module that its signature covers, with the tags of `node`. Those on disk may come from a time when
+    /// the gateway was believed.
+    async fn verified(&self, id: ModuleId, node: &Arc<Node>, path: &Path) -> Result<Bytes, Error> {
+        let bad = |reason: String| Error::Module { module: id, reason };
+        if let Ok(wasm) = tokio::fs::read(path).await {
+            let (wasm, node) = (Bytes::from(wasm), node.clone());
+            let kept = tokio::task::spawn_blocking(move || node.item(&wasm).map(|item| item.data())).await;
+            if let Ok(Ok(wasm)) = kept {
+                return Ok(wasm);
+            }
+        }
+        let page = self.gateway.placed_nodes(&Query::ids([id.into()])).await;
+        let placed = page.map_err(|error| bad(error.to_string()))?.nodes.into_iter().next();
+        let placed = placed.ok_or_else(|| bad("not found".into()))?;
+        let verified = self.gateway.verified(&placed, MAX_MODULE_BYTES as u64).await;
+        let (tags, owner, wasm) = match verified.map_err(|error| bad(error.to_string()))? {
+            Verified::Item(item) => (item.tags().clone(), wire::Owner::of(&item), item.data()),
+            Verified::Transaction(transaction, data) => {
+                let key = base64url::encode(&transaction.owner);
+                (transaction.text_tags(), wire::Owner { address: transaction.owner_address(), key }, data)
+            }
+        };
+        if tags != node.tags || owner != node.owner {
+            return Err(bad("the gateway's tags and owner are not what its signature covers".into()));
+        }
+        self.keep(path, &wasm).await;
+        Ok(wasm)
+    }
+
     /// Keeps module bytes for the next start. It is a cache: what cannot be written is fetched again.
-    async fn keep(&self, path: &std::path::Path, wasm: &[u8]) {
+    async fn keep(&self, path: &Path, wasm: &[u8]) {
         let partial = path.with_extension("part");
         let written = async {
             tokio::fs::create_dir_all(&self.folder).await?;

@@ -35,6 +35,8 @@ pub struct Runner {
     stored: Option<Key>,
     generation: u64,
     text: String,
+    /// Hash of what the process has seen.
+    history: [u8; 32],
 }
 
 /// How a turn ended.
@@ -84,12 +86,18 @@ impl Runner {
             stored,
             generation,
             text: String::new(),
+            history: [0; 32],
         })
     }
 
     /// Whether the result store still holds what this runner has written.
     pub fn is_current(&self) -> bool {
         self.generation == self.results.generation()
+    }
+
+    /// Hash of what the process has seen.
+    pub fn history(&self) -> [u8; 32] {
+        self.history
     }
 
     /// Bytes of the process's memory.
@@ -160,6 +168,14 @@ impl Runner {
             record.listed = step.source != Source::Prepended;
             self.metrics.evaluated(&step.source, record.failed);
             self.store(&step, &record)?;
+            if let Source::Log(entry) = &step.source {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(&self.history);
+                hasher.update(&entry.link.epoch.to_be_bytes());
+                hasher.update(&entry.link.nonce.0.to_be_bytes());
+                hasher.update(entry.identity.as_bytes());
+                self.history = hasher.finalize().into();
+            }
             self.stream.done(&step, true);
             if started.elapsed() >= TURN {
                 break;

@@ -77,7 +77,8 @@ pub trait Log: Send + Sync {
 /// How far to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Goal {
-    /// To right after the log entry with this nonce, before the cron messages that follow it.
+    /// To right after the log entry with this nonce, before the cron messages that follow it. [`Nonce`]`(u64::MAX)` is
+    /// beyond every log: whoever goes there is told where the log ends, and stands there.
     Slot(Nonce),
     /// To this log entry, which exists.
     Entry(Timestamp),

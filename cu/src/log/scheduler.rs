@@ -66,7 +66,7 @@ pub enum Span {
         /// After this.
         from: Option<Nonce>,
         /// To this.
-        to: Nonce,
+        to: Option<Nonce>,
     },
 }
 
@@ -188,7 +188,7 @@ impl Scheduler {
                 [from.map(|from| ("from", from.to_string())), to.map(|to| ("to", to.to_string()))]
             }
             Span::Nonces { from, to } => {
-                [from.map(|from| ("from-nonce", from.to_string())), Some(("to-nonce", to.to_string()))]
+                [from.map(|from| ("from-nonce", from.to_string())), to.map(|to| ("to-nonce", to.to_string()))]
             }
         };
         let mut limit = self.page_size;

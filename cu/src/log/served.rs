@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holon_arweave::{Gateway, LocateError, Locator};
-use holon_protocol::{BlockHeight, ItemId, MessageId, ProcessId, Timestamp, wire};
+use holon_protocol::{BlockHeight, ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
 use url::Url;
 
 use super::blocks::Blocks;
@@ -146,7 +146,9 @@ impl Log for Served {
     fn page(&self, after: Option<Link>, goal: Goal) -> BoxFuture<'static, Result<Page, Error>> {
         let (logs, base, process) = (self.logs.clone(), self.base.clone(), self.process);
         let span = match goal {
-            Goal::Slot(to) => Span::Nonces { from: after.map(|link| link.nonce), to },
+            Goal::Slot(to) => {
+                Span::Nonces { from: after.map(|link| link.nonce), to: (to != Nonce(u64::MAX)).then_some(to) }
+            }
             Goal::Entry(to) | Goal::Time(to) => Span::Times { from: after.map(|link| link.timestamp), to: Some(to) },
             Goal::Latest => Span::Times { from: after.map(|link| link.timestamp), to: None },
         };

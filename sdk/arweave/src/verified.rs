@@ -18,6 +18,9 @@ const HEADER_BYTES: u64 = 64;
 /// Most items of a bundle among which one is looked for.
 pub const MAX_BUNDLE_ITEMS: u64 = 1 << 20;
 
+/// Data up to this size is hashed without leaving the async thread.
+const VERIFY_INLINE_BYTES: usize = 256 * 1024;
+
 /// Something on the weave whose every byte is covered by the signature that its id is the hash of.
 #[derive(Debug, Clone)]
 pub enum Verified {
@@ -132,28 +135,43 @@ impl Gateway {
 
     /// The item from the fields of its node and its data; the inner error says why they do not make one.
     async fn assemble(&self, node: &Node, limit: u64) -> Result<Result<DataItem, String>, Error> {
-        let field = |text: &str| base64url::decode(text).unwrap_or_default();
-        let (signature, owner) = (field(&node.signature), field(&node.owner.key));
-        if signature.is_empty() || owner.is_empty() {
+        if node.signature.is_empty() || node.owner.key.is_empty() {
             return Ok(Err("the gateway gives no signature or no key".into()));
         }
-        let optional = |text: &str| match text.is_empty() {
-            true => Some(None),
-            false => base64url::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).map(Some),
-        };
-        let (Some(target), Some(anchor)) = (optional(&node.recipient), optional(&node.anchor)) else {
-            return Ok(Err("target or anchor has not 32 bytes".into()));
-        };
         let data = match node.data_bytes {
             Some(0) => Bytes::new(),
             _ => self.raw_within(node.id, limit).await?,
         };
-        let parts = Parts { signature: &signature, owner: &owner, target, anchor, tags: &node.tags, data: &data };
-        Ok(match DataItem::assemble(&parts) {
-            Ok(item) if item.id() == node.id => Ok(item),
+        if data.len() <= VERIFY_INLINE_BYTES {
+            return Ok(node.item(&data));
+        }
+        let node = node.clone();
+        let assembled = tokio::task::spawn_blocking(move || node.item(&data)).await;
+        Ok(assembled.unwrap_or_else(|error| Err(error.to_string())))
+    }
+}
+
+impl Node {
+    /// The item that these fields and `data` make, verified. Takes as long as hashing the data.
+    ///
+    /// # Errors
+    /// Why they do not make the item with this id.
+    pub fn item(&self, data: &[u8]) -> Result<DataItem, String> {
+        let field = |text: &str| base64url::decode(text).unwrap_or_default();
+        let optional = |text: &str| match text.is_empty() {
+            true => Some(None),
+            false => base64url::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).map(Some),
+        };
+        let (Some(target), Some(anchor)) = (optional(&self.recipient), optional(&self.anchor)) else {
+            return Err("target or anchor has not 32 bytes".into());
+        };
+        let (signature, owner) = (field(&self.signature), field(&self.owner.key));
+        let parts = Parts { signature: &signature, owner: &owner, target, anchor, tags: &self.tags, data };
+        match DataItem::assemble(&parts) {
+            Ok(item) if item.id() == self.id => Ok(item),
             Ok(item) => Err(format!("its signature is that of {}", item.id())),
             Err(error) => Err(error.to_string()),
-        })
+        }
     }
 }
 

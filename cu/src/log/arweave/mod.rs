@@ -208,10 +208,10 @@ impl Reading {
         let head = self.head().await?.map(|head| head.0);
         let first = after.map_or(0, |link| link.nonce.0 + 1);
         let number = first / WINDOW;
-        let last = match (goal, head) {
-            (Goal::Slot(slot), _) => slot.0,
-            (_, Some(head)) => head.max(first),
-            (_, None) => first,
+        let head_or_first = head.map_or(first, |head| head.max(first));
+        let last = match goal {
+            Goal::Slot(slot) => slot.0.min(head_or_first),
+            Goal::Entry(_) | Goal::Time(_) | Goal::Latest => head_or_first,
         };
         let mut window = self.window(number, last / WINDOW).await?;
         let mut link = after;

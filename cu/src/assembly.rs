@@ -1,0 +1,92 @@
+//! What evaluation needs, put together from the options: for the service, and for a replay without one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use holon_arweave::{Gateway, GatewayOptions, Locator, UrlPolicy};
+use holon_unit::tasks::Tasks;
+
+use crate::advance::Sources;
+use crate::drive::GatewayDrive;
+use crate::error::ServiceError;
+use crate::given_up::GivenUp;
+use crate::log::Logs;
+use crate::log::arweave::ArweaveLogs;
+use crate::log::fallback::FallbackLogs;
+use crate::log::scheduler::Scheduler;
+use crate::log::served::ServedLogs;
+use crate::machine::{Engine, EngineOptions, MAX_WALL_CLOCK};
+use crate::metrics::Metrics;
+use crate::options::{LogSource, Options};
+use crate::pool::Pool;
+use crate::process::Loader;
+use crate::results::Results;
+
+/// Turns of evaluation streams that may wait for a thread; each process has at most one.
+const EVALUATION_QUEUE: usize = 100_000;
+
+/// Everything that evaluating needs besides a process.
+pub struct Assembly {
+    /// Processes, logs, results, threads.
+    pub sources: Arc<Sources>,
+    /// The logs on Arweave, whether they are read or not: they count what they do.
+    pub arweave: ArweaveLogs,
+}
+
+/// Opens the stores, starts the evaluation threads and the clients. Call it inside a multi-threaded tokio runtime.
+pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) -> Result<Assembly, ServiceError> {
+    for folder in [options.data_dir.clone(), options.data_dir.join("compiled")] {
+        create(&folder)?;
+    }
+    let mut gateway = GatewayOptions::new(options.gateway_url.clone());
+    gateway.graphql = options.graphql_url.clone();
+    gateway.retries = options.retries;
+    gateway.backoff = options.backoff;
+    let gateway = Gateway::new(gateway).map_err(|error| ServiceError::Gateway(error.to_string()))?;
+    let engine = EngineOptions {
+        cache_dir: Some(options.data_dir.join("compiled")),
+        wall_clock: options.message_wall_clock.min(MAX_WALL_CLOCK),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(engine).map_err(|error| ServiceError::Engine(error.to_string()))?;
+    let path = options.data_dir.join("results");
+    let results = tokio::task::spawn_blocking(move || Results::open(&path))
+        .await
+        .map_err(|error| ServiceError::Store(error.to_string()))?
+        .map_err(|error| ServiceError::Store(error.to_string()))?;
+    let runtime = tokio::runtime::Handle::current();
+    let drive = GatewayDrive::new(gateway.clone(), runtime, tasks.stopping(), options.weavedrive_patience);
+    let drive = Arc::new(drive);
+    let folder = options.data_dir.join("log");
+    let arweave = ArweaveLogs::new(gateway.clone(), Some(folder), options.retries, options.backoff);
+    let logs: Arc<dyn Logs> = match options.log {
+        LogSource::Scheduler => Arc::new(served(options, &gateway)?),
+        LogSource::Arweave => Arc::new(arweave.clone()),
+        LogSource::Auto => Arc::new(FallbackLogs::new(served(options, &gateway)?, arweave.clone())),
+    };
+    let folder = options.data_dir.join("modules");
+    let loader = Loader::new(gateway, logs.clone(), engine, folder, drive, options.clone());
+    let sources = Arc::new(Sources {
+        loader,
+        logs,
+        results: Arc::new(results),
+        given_up: Arc::new(GivenUp::new(options.wall_clock_pause)),
+        pool: Pool::new("cu-evaluate", options.workers, EVALUATION_QUEUE)?,
+        metrics: metrics.clone(),
+    });
+    Ok(Assembly { sources, arweave })
+}
+
+fn served(options: &Options, gateway: &Gateway) -> Result<ServedLogs, ServiceError> {
+    let policy = UrlPolicy { allow_private: options.allow_private_urls };
+    let locator = Locator::following_redirects(gateway.clone(), policy, options.scheduler_urls.clone())
+        .map_err(|error| ServiceError::Gateway(error.to_string()))?;
+    let operator = options.scheduler_urls.iter().map(|(_, url)| url.clone()).collect();
+    let scheduler = Scheduler::new(policy, operator, options.retries, options.backoff, options.page_size)
+        .map_err(|error| ServiceError::Gateway(error.to_string()))?;
+    Ok(ServedLogs::new(gateway.clone(), locator, scheduler, options.retries, options.backoff))
+}
+
+fn create(folder: &Path) -> Result<(), ServiceError> {
+    std::fs::create_dir_all(folder).map_err(|source| ServiceError::DataDir { path: folder.to_owned(), source })
+}
