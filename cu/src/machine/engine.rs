@@ -135,15 +135,15 @@ impl Engine {
         let wrong = |reason: String| CompileError::Format { format: format.as_str(), reason };
         let mut linker = Linker::new(engine);
         match (profile.host, profile.wide) {
-            (HostKind::Emscripten, false) => emscripten::link::<i32>(&mut linker),
-            (HostKind::Emscripten, true) => emscripten::link::<i64>(&mut linker),
+            (HostKind::Emscripten, false) => emscripten::link::<i32>(&mut linker, &module, profile.generation),
+            (HostKind::Emscripten, true) => emscripten::link::<i64>(&mut linker, &module, profile.generation),
             (HostKind::Native, _) => Ok(()),
         }
         .and_then(|()| if profile.host == HostKind::Native { Ok(()) } else { gas::link(&mut linker, &module) })
         .map_err(|error| wrong(format!("{error:#}")))?;
         match (profile.host, profile.wide) {
-            (HostKind::Emscripten, false) => emscripten::check_exports::<i32>(&module),
-            (HostKind::Emscripten, true) => emscripten::check_exports::<i64>(&module),
+            (HostKind::Emscripten, false) => emscripten::check_exports::<i32>(&module, profile.generation),
+            (HostKind::Emscripten, true) => emscripten::check_exports::<i64>(&module, profile.generation),
             (HostKind::Native, _) => native::check_exports(&module),
         }
         .map_err(wrong)?;

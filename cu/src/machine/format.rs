@@ -5,6 +5,12 @@ use std::{fmt, str::FromStr};
 /// A module format this unit evaluates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
+    /// `wasm32-unknown-emscripten`: names of imports and exports minified, files only pretended (F1).
+    Emscripten1,
+    /// `wasm32-unknown-emscripten2`: names as they are, files in memory, `main` called with arguments (F2).
+    Emscripten2,
+    /// `wasm32-unknown-emscripten3`: `main` called without, a date counter (F3).
+    Emscripten3,
     /// `wasm32-unknown-emscripten4`: 32-bit pointers, asyncify, no call of `main` (F4).
     Emscripten4,
     /// `wasm32-unknown-emscripten-metering`: F4 with the reference's gas (F4m).
@@ -31,6 +37,8 @@ pub(super) struct Profile {
     /// Whether pointers have 64 bits.
     pub wide: bool,
     pub host: HostKind,
+    /// Which of the official loader's habits the module was built for.
+    pub generation: Generation,
     /// Whether gas is counted by code that is added to the module (spec 06 §6).
     pub instrumented: bool,
 }
@@ -44,9 +52,21 @@ pub(super) enum HostKind {
     Native,
 }
 
+/// The official loader's habits changed with its compiler: F1 to F4 of spec 06 §1.1, where F64 is as F4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Generation {
+    First,
+    Second,
+    Third,
+    Fourth,
+}
+
 impl Format {
     /// Every format, in the order errors list them.
-    pub const ALL: [Format; 5] = [
+    pub const ALL: [Format; 8] = [
+        Format::Emscripten1,
+        Format::Emscripten2,
+        Format::Emscripten3,
         Format::Emscripten4,
         Format::Emscripten4Metering,
         Format::Emscripten64Draft0215,
@@ -57,6 +77,9 @@ impl Format {
     /// The tag's value.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Format::Emscripten1 => "wasm32-unknown-emscripten",
+            Format::Emscripten2 => "wasm32-unknown-emscripten2",
+            Format::Emscripten3 => "wasm32-unknown-emscripten3",
             Format::Emscripten4 => "wasm32-unknown-emscripten4",
             Format::Emscripten4Metering => "wasm32-unknown-emscripten-metering",
             Format::Emscripten64Draft0215 => "wasm64-unknown-emscripten-draft_2024_02_15",
@@ -66,13 +89,17 @@ impl Format {
     }
 
     pub(super) const fn profile(self) -> Profile {
-        let official = Profile { wide: false, host: HostKind::Emscripten, instrumented: false };
+        let generation = Generation::Fourth;
+        let official = Profile { wide: false, host: HostKind::Emscripten, generation, instrumented: false };
         match self {
+            Format::Emscripten1 => Profile { generation: Generation::First, ..official },
+            Format::Emscripten2 => Profile { generation: Generation::Second, ..official },
+            Format::Emscripten3 => Profile { generation: Generation::Third, ..official },
             Format::Emscripten4 => official,
             Format::Emscripten4Metering => Profile { instrumented: true, ..official },
             Format::Emscripten64Draft0215 => Profile { wide: true, ..official },
             Format::Emscripten64Draft1016Metering => Profile { wide: true, instrumented: true, ..official },
-            Format::Native => Profile { wide: false, host: HostKind::Native, instrumented: false },
+            Format::Native => Profile { host: HostKind::Native, ..official },
         }
     }
 
@@ -82,7 +109,7 @@ impl Format {
         match self {
             Format::Emscripten64Draft0215 => true,
             Format::Emscripten4 | Format::Emscripten4Metering | Format::Emscripten64Draft1016Metering => extension,
-            Format::Native => false,
+            Format::Emscripten1 | Format::Emscripten2 | Format::Emscripten3 | Format::Native => false,
         }
     }
 }

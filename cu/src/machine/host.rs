@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holon_protocol::Tags;
 use wasmtime::{Memory, ResourceLimiter};
 
-use super::{Call, Drive, DriveContext, HostFailure, emscripten, gas::Counter};
+use super::{Call, Drive, DriveContext, HostFailure, emscripten, format::Generation, gas::Counter};
 
 /// Most elements of a module's tables together; the largest examined module has about a thousand.
 const MAX_TABLE_ELEMENTS: usize = 1 << 17;
@@ -72,7 +72,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub fn new(growth: Growth, unwinds: bool, drive: Arc<dyn Drive>) -> Self {
+    pub fn new(growth: Growth, generation: Generation, unwinds: bool, drive: Arc<dyn Drive>) -> Self {
         Self {
             memory: None,
             narrow: None,
@@ -80,7 +80,7 @@ impl Host {
             growth,
             gas: Counter::default(),
             unwinds,
-            emscripten: emscripten::State::default(),
+            emscripten: emscripten::State::new(generation),
             drive,
             entry: None,
         }
@@ -88,7 +88,7 @@ impl Host {
 
     /// Fresh host state for a message.
     pub fn begin(&mut self, entry: Entry) {
-        self.emscripten = emscripten::State::default();
+        self.emscripten = emscripten::State::new(self.emscripten.generation);
         self.entry = Some(entry);
     }
 }

@@ -11,7 +11,7 @@ use wasm_encoder::Encode;
 use wasmparser::{ElementKind, ExternalKind, GlobalType, Operator, Parser, Payload, TypeRef, ValType, WasmFeatures};
 
 use super::{
-    CompileError, Format, MAX_FUNCTION_BYTES, MAX_MODULE_BYTES, metering,
+    CompileError, Format, MAX_FUNCTION_BYTES, MAX_MODULE_BYTES, metering, minified,
     sections::{self, Sections},
 };
 
@@ -21,8 +21,8 @@ const RESERVED_PREFIX: &str = "holon:";
 pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
 /// More mutable globals than this are not reset one by one.
 const MAX_RESET_GLOBALS: usize = 64;
-/// Changes whenever this file or `metering` changes what it produces, so that no old compiled module is used.
-pub(super) const REWRITE_VERSION: u32 = 2;
+/// Changes whenever this file, `metering` or `minified` changes what it produces, so that no old compiled module is used.
+pub(super) const REWRITE_VERSION: u32 = 3;
 
 /// How long an instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,15 @@ pub(super) fn inspect(wasm: &[u8], format: Format) -> Result<Inspected<'_>, Comp
     if wasm.len() > MAX_MODULE_BYTES {
         return Err(CompileError::TooLarge { bytes: wasm.len(), limit: MAX_MODULE_BYTES });
     }
+    if format == Format::Emscripten1 {
+        let named = minified::give_names(wasm, format)?;
+        let Inspected { wasm, lifetime } = inspect_named(&named, format)?;
+        return Ok(Inspected { wasm: Cow::Owned(wasm.into_owned()), lifetime });
+    }
+    inspect_named(wasm, format)
+}
+
+fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileError> {
     let invalid = |error: wasmparser::BinaryReaderError| CompileError::Invalid(error.to_string());
     let wrong = |reason: String| CompileError::Format { format: format.as_str(), reason };
 

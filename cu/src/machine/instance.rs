@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
-use wasmtime::{Global, Memory, Mutability, Store, Trap, Val};
+use wasmtime::{Global, Instance, Memory, Mutability, Store, Trap, Val};
 
 use super::{
     Drive, HostFailure, MachineError, Module, NoDrive, emscripten,
@@ -40,6 +40,7 @@ pub(super) struct Live {
     metered: bool,
     meter: Meter,
     store: Store<Host>,
+    instance: Instance,
     memory: Memory,
     region: Region,
     guest: Guest,
@@ -97,7 +98,8 @@ impl Live {
         let engine = compiled.engine.clone();
         let profile = compiled.format.profile();
         let unwinds = profile.instrumented || engine.options().reference_memory;
-        let mut store = Store::new(compiled.instance.module().engine(), Host::new(growth, unwinds, drive));
+        let mut store =
+            Store::new(compiled.instance.module().engine(), Host::new(growth, profile.generation, unwinds, drive));
         store.limiter(|host| &mut host.growth);
         let failed = |error: wasmtime::Error| match error.downcast::<HostFailure>() {
             Ok(failure) => MachineError::Host(failure),
@@ -122,12 +124,14 @@ impl Live {
         gas::begin(&mut store, u64::MAX).map_err(failed)?;
         let guest = match (profile.host, profile.wide) {
             (HostKind::Emscripten, false) => {
-                let (handle, exports) = emscripten::Handle::<i32>::new(&mut store, &instance).map_err(failed)?;
+                let (handle, exports) =
+                    emscripten::Handle::<i32>::new(&mut store, &instance, profile.generation).map_err(failed)?;
                 store.data_mut().narrow = Some(exports);
                 Guest::Narrow(handle)
             }
             (HostKind::Emscripten, true) => {
-                let (handle, exports) = emscripten::Handle::<i64>::new(&mut store, &instance).map_err(failed)?;
+                let (handle, exports) =
+                    emscripten::Handle::<i64>::new(&mut store, &instance, profile.generation).map_err(failed)?;
                 store.data_mut().wide = Some(exports);
                 Guest::Wide(handle)
             }
@@ -143,14 +147,24 @@ impl Live {
                 globals.push((index, global, value));
             }
         }
-        Ok(Self { engine, metered: compiled.metered, meter: compiled.meter, store, memory, region, guest, globals })
+        Ok(Self {
+            engine,
+            metered: compiled.metered,
+            meter: compiled.meter,
+            store,
+            instance,
+            memory,
+            region,
+            guest,
+            globals,
+        })
     }
 
     /// What the module's loader does before the first message (spec 06 §2).
     fn set_up(&mut self) -> Result<(), MachineError> {
         let result = match &self.guest {
-            Guest::Narrow(handle) => handle.set_up(&mut self.store),
-            Guest::Wide(handle) => handle.set_up(&mut self.store),
+            Guest::Narrow(handle) => handle.set_up(&mut self.store, &self.instance),
+            Guest::Wide(handle) => handle.set_up(&mut self.store, &self.instance),
             Guest::Native(_) => Ok(()),
         };
         result.map_err(|error| match stop(error, &self.engine) {

@@ -19,7 +19,7 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `engine`, `inspect`, `sections`, `cache` | from bytes to compiled code |
+//! | `engine`, `inspect`, `minified`, `sections`, `cache` | from bytes to compiled code |
 //! | `metering`, `gas` | the reference's gas |
 //! | `instance`, `host` | one instance: run a message, say how it ended |
 //! | `live` | commit, rollback, forks, rest |
@@ -45,6 +45,7 @@ mod live;
 pub mod measure;
 mod memory;
 mod metering;
+mod minified;
 mod native;
 mod pages;
 mod root;

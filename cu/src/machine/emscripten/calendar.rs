@@ -3,10 +3,11 @@
 use wasmtime::{Caller, Linker};
 
 use super::{
+    Ended,
     access::{Access, OutOfRange, split},
     pointer::Pointer,
 };
-use crate::machine::host::Host;
+use crate::machine::{format::Generation, host::Host};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 /// Largest distance from 1970 that JavaScript's dates reach, in seconds.
@@ -28,12 +29,27 @@ struct Fields {
     day_of_year: i64,
 }
 
-pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    let now = |mut caller: Caller<'_, Host>| caller.data_mut().emscripten.tick() as f64;
+pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>, generation: Generation) -> wasmtime::Result<()> {
+    linker.func_wrap("env", "_emscripten_get_now_is_monotonic", || 1_i32)?;
+    if generation <= Generation::Second {
+        return link_older(linker);
+    }
+    let now = |mut caller: Caller<'_, Host>| caller.data_mut().emscripten.date.tick() as f64;
     linker.func_wrap("env", "emscripten_date_now", now)?;
     linker.func_wrap("env", "emscripten_get_now", now)?;
-    linker.func_wrap("env", "_emscripten_get_now_is_monotonic", || 1_i32)?;
-    linker.func_wrap("env", "_tzset_js", time_zone::<P>)?;
+    let zone_name: &'static [u8] = if generation == Generation::Third { b"Coordi\0" } else { b"UTC\0" };
+    linker.func_wrap(
+        "env",
+        "_tzset_js",
+        move |mut caller: Caller<'_, Host>, zone: P, daylight: P, standard_name: P, daylight_name: P| {
+            let (memory, _) = split(&mut caller)?;
+            memory.store_size::<P>(zone.address(), 0)?;
+            memory.store_i32(daylight.address(), 0)?;
+            memory.store(standard_name.address(), zone_name)?;
+            memory.store(daylight_name.address(), zone_name)?;
+            wasmtime::Result::Ok(())
+        },
+    )?;
     for (name, local) in [("_gmtime_js", false), ("_localtime_js", true)] {
         if P::wide() {
             linker.func_wrap("env", name, move |caller: Caller<'_, Host>, time: i64, tm: i64| {
@@ -47,22 +63,63 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         }
     }
     linker.func_wrap("env", "_mktime_js", |mut caller: Caller<'_, Host>, tm: P| -> wasmtime::Result<P> {
-        let (memory, _) = split(&mut caller)?;
-        let time = make(memory, tm.address())?;
-        if let Some(exports) = P::exports(caller.data())
-            && let Some(set_temp) = exports.set_temp
-        {
-            set_temp.call(&mut caller, (time >> 32) as i32)?;
+        let (memory, host) = split(&mut caller)?;
+        let time = make(memory, tm.address(), true)?.unwrap_or(-1);
+        if !P::wide() {
+            let upper = (time >> 32) as i32;
+            host.emscripten.temporary = upper;
+            if let Some(set_temp) = P::exports(caller.data()).and_then(|exports| exports.set_temp) {
+                set_temp.call(&mut caller, upper)?;
+            }
         }
         Ok(P::from_address(time as u64))
     })?;
     Ok(())
 }
 
+/// Time of the first two generations: it stands still, and has 32 bits.
+fn link_older(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap("env", "_emscripten_date_now", || 0_f64)?;
+    linker.func_wrap("env", "emscripten_get_now", || f64::NAN)?;
+    for (name, local) in [("_gmtime_js", false), ("_localtime_js", true)] {
+        linker.func_wrap("env", name, move |mut caller: Caller<'_, Host>, time: i32, tm: i32| {
+            let time = split(&mut caller)?.0.load_i32(time.address())?;
+            break_down::<i32>(caller, i64::from(time), tm.address(), local)
+        })?;
+    }
+    linker.func_wrap("env", "_mktime_js", |mut caller: Caller<'_, Host>, tm: i32| -> wasmtime::Result<i32> {
+        let (memory, _) = split(&mut caller)?;
+        Ok(make(memory, tm.address(), false)?.unwrap_or(0) as i32)
+    })?;
+    linker.func_wrap("env", "_tzset_js", tell_zone)?;
+    Ok(())
+}
+
+/// Puts the names of the zone onto the guest's heap, once.
+fn tell_zone(mut caller: Caller<'_, Host>, zone: i32, daylight: i32, names: i32) -> wasmtime::Result<()> {
+    const NAME: &[u8] = b"Coordinated Universal Time\0";
+    let (memory, host) = split(&mut caller)?;
+    if std::mem::replace(&mut host.emscripten.zone_told, true) {
+        return Ok(());
+    }
+    memory.store_i32(zone.address(), 0)?;
+    memory.store_i32(daylight.address(), 0)?;
+    let malloc = i32::exports(caller.data()).and_then(|exports| exports.malloc);
+    let malloc = malloc.ok_or(Ended::Aborted("Aborted(the module exports no malloc)"))?;
+    // Standard time's name is allocated first, and told second where both are the same.
+    for place in [4, 0] {
+        let at = malloc.call(&mut caller, NAME.len() as i32)?;
+        let (memory, _) = split(&mut caller)?;
+        memory.store(at.address(), NAME)?;
+        memory.store_i32(names.address() + place, at)?;
+    }
+    Ok(())
+}
+
 fn break_down<P: Pointer>(mut caller: Caller<'_, Host>, time: i64, tm: u64, local: bool) -> wasmtime::Result<()> {
     let (memory, _) = split(&mut caller)?;
     let fields = fields(time);
-    write(memory, tm, &fields)?;
+    write(memory, tm, &fields, true)?;
     if local {
         memory.store_i32(tm.saturating_add(32), 0)?;
         if P::wide() {
@@ -74,20 +131,21 @@ fn break_down<P: Pointer>(mut caller: Caller<'_, Host>, time: i64, tm: u64, loca
     Ok(())
 }
 
-fn write(memory: &mut [u8], tm: u64, fields: &Option<Fields>) -> Result<(), OutOfRange> {
+fn write(memory: &mut [u8], tm: u64, fields: &Option<Fields>, with_year: bool) -> Result<(), OutOfRange> {
     // Out of range is JavaScript's invalid date: every field becomes 0.
     let year = fields.map_or(0, |fields| fields.year - 1900);
     let fields = fields.unwrap_or_default();
     let values =
         [fields.second, fields.minute, fields.hour, fields.day, fields.month, year, fields.weekday, fields.day_of_year];
-    for (index, value) in values.into_iter().enumerate() {
+    const YEAR: usize = 5;
+    for (index, value) in values.into_iter().enumerate().filter(|(index, _)| with_year || *index != YEAR) {
         memory.store_i32(tm.saturating_add(4 * index as u64), value as i32)?;
     }
     Ok(())
 }
 
-/// Local fields, which are UTC, to seconds; writes back what normalising them gave.
-fn make(memory: &mut [u8], tm: u64) -> Result<i64, OutOfRange> {
+/// Local fields, which are UTC, to seconds, if they are a time at all; writes back what normalising them gave.
+fn make(memory: &mut [u8], tm: u64, with_year: bool) -> Result<Option<i64>, OutOfRange> {
     let field = |index: u64| memory.load_i32(tm.saturating_add(4 * index)).map(i64::from);
     let mut year = field(5)? + 1900;
     // JavaScript reads two-digit years as those of the last century.
@@ -101,8 +159,8 @@ fn make(memory: &mut [u8], tm: u64) -> Result<i64, OutOfRange> {
         memory.store_i32(tm.saturating_add(32), 0)?;
     }
     let normal = fields(time);
-    write(memory, tm, &normal)?;
-    Ok(if normal.is_some() { time } else { -1 })
+    write(memory, tm, &normal, with_year)?;
+    Ok(normal.map(|_| time))
 }
 
 fn fields(time: i64) -> Option<Fields> {
@@ -152,21 +210,6 @@ pub(super) fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
-fn time_zone<P: Pointer>(
-    mut caller: Caller<'_, Host>,
-    zone: P,
-    daylight: P,
-    standard_name: P,
-    daylight_name: P,
-) -> wasmtime::Result<()> {
-    let (memory, _) = split(&mut caller)?;
-    memory.store_size::<P>(zone.address(), 0)?;
-    memory.store_i32(daylight.address(), 0)?;
-    memory.store(standard_name.address(), b"UTC\0")?;
-    memory.store(daylight_name.address(), b"UTC\0")?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,7 +237,7 @@ mod tests {
     fn fields_normalise_into_seconds() {
         // 2021, month 14 (March 2022), day 0 (the last of February).
         let mut memory = tm([61, 59, 23, 0, 14, 121, 0, 0, -1]);
-        let time = make(&mut memory, 0).unwrap();
+        let time = make(&mut memory, 0, true).unwrap().unwrap();
         assert_eq!(time, 1_646_092_801);
         assert_eq!(memory, tm([1, 0, 0, 1, 2, 122, 2, 59, 0]));
     }
@@ -202,9 +245,9 @@ mod tests {
     #[test]
     fn two_digit_years_are_of_the_last_century_and_too_large_ones_are_invalid() {
         let mut memory = tm([0, 0, 0, 1, 0, 70 - 1900, 0, 0, 0]);
-        assert_eq!(make(&mut memory, 0).unwrap(), 0);
+        assert_eq!(make(&mut memory, 0, true).unwrap(), Some(0));
         let mut memory = tm([0, 0, 0, 1, 0, i32::MAX, 0, 0, 0]);
-        assert_eq!(make(&mut memory, 0).unwrap(), -1);
-        assert!(make(&mut [0; 8], 0).is_err());
+        assert_eq!(make(&mut memory, 0, true).unwrap(), None);
+        assert!(make(&mut [0; 8], 0, true).is_err());
     }
 }

@@ -4,12 +4,16 @@ use sha2::{Digest, Sha256};
 use wasmtime::{Caller, Linker};
 
 use super::{
+    Ended,
     access::{Access, charge, split},
     errno::*,
     files::{Kind, MAX_FILE_BYTES, NodeId},
     pointer::Pointer,
 };
-use crate::machine::host::{Entry, Host};
+use crate::machine::{
+    format::Generation,
+    host::{Entry, Host},
+};
 
 /// Descriptors a message may have open.
 const MAX_DESCRIPTORS: usize = 4096;
@@ -153,13 +157,6 @@ fn positive(result: Result<(), Errno>) -> i32 {
 
 pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     const WASI: &str = "wasi_snapshot_preview1";
-    linker.func_wrap(WASI, "environ_sizes_get", |mut caller: Caller<'_, Host>, count: P, size: P| {
-        let (memory, _) = split(&mut caller)?;
-        memory.store_size::<P>(count.address(), 0)?;
-        memory.store_size::<P>(size.address(), 0)?;
-        wasmtime::Result::Ok(0_i32)
-    })?;
-    linker.func_wrap(WASI, "environ_get", |_: P, _: P| 0_i32)?;
     linker.func_wrap(WASI, "fd_close", |mut caller: Caller<'_, Host>, fd: i32| {
         positive(caller.data_mut().emscripten.files().descriptors.close(fd))
     })?;
@@ -262,7 +259,7 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
 
 /// The entries of an array of `iovec`, addresses and lengths, as they are before the call writes anything. What it will move is
 /// bounded as POSIX does, and charged.
-fn vectors_of<P: Pointer>(
+pub(super) fn vectors_of<P: Pointer>(
     caller: &mut Caller<'_, Host>,
     vectors: P,
     count: P,
@@ -299,7 +296,7 @@ fn gap(host: &mut Host, fd: i32) -> u64 {
 
 fn write(host: &mut Host, fd: i32, data: &[u8]) -> Result<u64, Errno> {
     let state = &mut host.emscripten;
-    let files = state.files.get_or_insert_default();
+    let files = state.files.open(state.generation);
     let open = files.descriptors.get(fd)?.clone();
     if open.flags & O_ACCMODE == 0 {
         return Err(EBADF);
@@ -307,11 +304,7 @@ fn write(host: &mut Host, fd: i32, data: &[u8]) -> Result<u64, Errno> {
     if data.is_empty() {
         return Ok(0);
     }
-    let mut now = || {
-        let now = state.date;
-        state.date += 1;
-        now
-    };
+    let mut now = || state.date.tick();
     match files.node(open.node).kind {
         Kind::Folder(_) => return Err(EISDIR),
         Kind::Link(_) | Kind::Drive { .. } => return Err(EINVAL),
@@ -334,7 +327,7 @@ fn write(host: &mut Host, fd: i32, data: &[u8]) -> Result<u64, Errno> {
 /// The outer error is a drive's halt.
 fn read(host: &mut Host, fd: i32, into: &mut [u8]) -> wasmtime::Result<Result<u64, Errno>> {
     let state = &mut host.emscripten;
-    let files = state.files.get_or_insert_default();
+    let files = state.files.open(state.generation);
     let open = match files.descriptors.get(fd) {
         Ok(open) => open.clone(),
         Err(errno) => return Ok(Err(errno)),
@@ -352,7 +345,7 @@ fn read(host: &mut Host, fd: i32, into: &mut [u8]) -> wasmtime::Result<Result<u6
             }
             files.random_read += into.len() as u64;
             if !into.is_empty() {
-                state.date += 1;
+                state.date.tick();
             }
             return Ok(Ok(into.len() as u64));
         }
@@ -422,9 +415,10 @@ fn control<P: Pointer>(mut caller: Caller<'_, Host>, fd: i32, command: i32, argu
     const F_GETFL: i32 = 3;
     const F_SETFL: i32 = 4;
     const F_UNLOCKED: i16 = 2;
-    // Locks: get, set, set and wait.
-    let locks = if P::wide() { [5, 6, 7] } else { [12, 13, 14] };
     let (memory, host) = split(&mut caller)?;
+    // Locks: get, set, set and wait.
+    let newer = host.emscripten.generation >= Generation::Third;
+    let locks = if newer && !P::wide() { [12, 13, 14] } else { [5, 6, 7] };
     let descriptors = &mut host.emscripten.files().descriptors;
     let open = match descriptors.get_mut(fd) {
         Ok(open) => open,
@@ -468,6 +462,7 @@ fn device_control<P: Pointer>(
     const TIOCSWINSZ: i32 = 0x5414;
     const FIONREAD: i32 = 0x541B;
     let (memory, host) = split(&mut caller)?;
+    let aborts = host.emscripten.generation <= Generation::Second;
     let files = host.emscripten.files();
     let node = match files.descriptors.get(fd) {
         Ok(open) => open.node,
@@ -476,10 +471,14 @@ fn device_control<P: Pointer>(
     let known = matches!(request, TCGETA | TCGETS | TIOCGPGRP | TIOCSPGRP | TIOCGWINSZ | TIOCSWINSZ | FIONREAD)
         || TCSETS.contains(&request)
         || TCSETA.contains(&request);
+    if !known && aborts {
+        return Err(Ended::Aborted("Aborted(bad ioctl syscall)").into());
+    }
     if !known {
         return Ok(-EINVAL);
     }
-    if !matches!(files.node(node).kind, Kind::Terminal) {
+    // How much there is to read, no terminal of the loader can tell.
+    if request == FIONREAD || !matches!(files.node(node).kind, Kind::Terminal) {
         return Ok(-ENOTTY);
     }
     if matches!(request, TIOCGWINSZ | TIOCGPGRP | TCGETS) {

@@ -67,18 +67,16 @@ pub(super) struct Found {
     pub node: Option<NodeId>,
 }
 
-impl Default for FileSystem {
-    fn default() -> Self {
+impl FileSystem {
+    /// The tree every message begins with; `drive` adds the folder where WeaveDrive's data would be.
+    pub fn new(drive: bool) -> Self {
         let root = Node { kind: Kind::Folder(BTreeMap::new()), mode: 0o777, time: 0, parent: ROOT };
         let mut files = Self { nodes: vec![root], bytes: 0, descriptors: Descriptors::default(), random_read: 0 };
-        files.fill();
+        files.fill(drive);
         files
     }
-}
 
-impl FileSystem {
-    /// The tree every message begins with.
-    fn fill(&mut self) {
+    fn fill(&mut self, drive: bool) {
         let folder = || Kind::Folder(BTreeMap::new());
         self.attach(ROOT, "tmp", folder(), 0o777, 0);
         let home = self.attach(ROOT, "home", folder(), 0o777, 0);
@@ -93,11 +91,15 @@ impl FileSystem {
         self.attach(shm, "tmp", folder(), 0o777, 0);
         let proc = self.attach(ROOT, "proc", folder(), 0o777, 0);
         let own = self.attach(proc, "self", folder(), 0o777, 0);
+        // Once as the folder it is in, and once as the file system that is mounted there.
+        self.attach(own, "fd", folder(), 0o777, 0);
         self.attach(own, "fd", folder(), 0o777, 0);
         self.attach(dev, "stdin", Kind::Link("/dev/tty".to_owned()), 0o777, 0);
         self.attach(dev, "stdout", Kind::Link("/dev/tty".to_owned()), 0o777, 0);
         self.attach(dev, "stderr", Kind::Link("/dev/tty1".to_owned()), 0o777, 0);
-        self.attach(ROOT, "data", folder(), 0o777, 0);
+        if drive {
+            self.attach(ROOT, "data", folder(), 0o777, 0);
+        }
         self.descriptors = Descriptors::standard([tty, tty, tty1]);
     }
 
@@ -336,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_tree_begins_with_the_loaders_folders_and_devices() {
-        let files = FileSystem::default();
+        let files = FileSystem::new(true);
         for path in ["/tmp", "/home/web_user", "/dev/null", "/dev/shm/tmp", "/proc/self/fd", "/data", "dev/../tmp/."] {
             assert!(files.existing(ROOT, path, true).is_ok(), "{path}");
         }
@@ -350,7 +352,7 @@ mod tests {
 
     #[test]
     fn names_are_removed_by_the_rules_of_folders_and_files() {
-        let mut files = FileSystem::default();
+        let mut files = FileSystem::new(true);
         file(&mut files, "/tmp/a");
         assert_eq!(files.remove(ROOT, "/tmp", true, || 2), Err(ENOTEMPTY));
         assert_eq!(files.remove(ROOT, "/tmp", false, || 2), Err(EISDIR));
@@ -363,7 +365,7 @@ mod tests {
 
     #[test]
     fn renaming_replaces_files_and_never_moves_a_folder_into_itself() {
-        let mut files = FileSystem::default();
+        let mut files = FileSystem::new(true);
         let a = file(&mut files, "/tmp/a");
         file(&mut files, "/tmp/b");
         assert_eq!(files.rename((ROOT, "/tmp/a"), (ROOT, "/tmp/b"), || 5), Ok(()));
@@ -376,7 +378,7 @@ mod tests {
 
     #[test]
     fn files_together_are_bounded() {
-        let mut files = FileSystem::default();
+        let mut files = FileSystem::new(true);
         let a = file(&mut files, "/tmp/a");
         assert_eq!(files.write(a, MAX_FILE_BYTES, b"x", 1), Err(ENOSPC));
         assert_eq!(files.write(a, u64::MAX, b"x", 1), Err(EOVERFLOW));
@@ -386,7 +388,7 @@ mod tests {
 
     #[test]
     fn links_in_a_circle_end() {
-        let mut files = FileSystem::default();
+        let mut files = FileSystem::new(true);
         let found = files.find(ROOT, "/tmp/loop", false).unwrap();
         files.create(&found, Kind::Link("/tmp/loop".to_owned()), 0o777, 1).unwrap();
         assert_eq!(files.existing(ROOT, "/tmp/loop", true), Err(ELOOP));

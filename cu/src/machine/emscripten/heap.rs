@@ -6,21 +6,27 @@ use super::{
     access::{charge, split},
     pointer::Pointer,
 };
-use crate::machine::{HostFailure, host::Host};
+use crate::machine::{HostFailure, format::Generation, host::Host};
 
 const WASM_PAGE_BYTES: u64 = 65_536;
+/// Largest heap of the first two generations, in bytes.
+const OLD_HEAP_MAX_BYTES: u64 = 524_288_000;
 /// How much more than asked is taken at most, in bytes: 96 MiB.
 const OVERGROWTH_BYTES: u64 = 100_663_296;
 
-pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap("env", "emscripten_resize_heap", |caller: Caller<'_, Host>, requested: P| {
-        resize::<P>(caller, requested.address())
+pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>, generation: Generation) -> wasmtime::Result<()> {
+    let heap_max = match generation {
+        Generation::First | Generation::Second => OLD_HEAP_MAX_BYTES,
+        Generation::Third | Generation::Fourth => P::HEAP_MAX,
+    };
+    linker.func_wrap("env", "emscripten_resize_heap", move |caller: Caller<'_, Host>, requested: P| {
+        resize(caller, requested.address(), heap_max)
     })?;
-    linker.func_wrap("env", "emscripten_get_heap_max", || P::from_address(P::HEAP_MAX))?;
-    linker.func_wrap("env", "_emscripten_memcpy_js", copy::<P>)?;
-    // Nothing is ever mapped, so there is no descriptor that could be right.
-    linker
-        .func_wrap("env", "_munmap_js", |_: P, _: P, _: i32, _: i32, _: i32, _: i64| -> i32 { -super::errno::EBADF })?;
+    linker.func_wrap("env", "emscripten_get_heap_max", move || P::from_address(heap_max))?;
+    // One function whose name changed with the compiler.
+    for name in ["emscripten_memcpy_big", "emscripten_memcpy_js", "_emscripten_memcpy_js"] {
+        linker.func_wrap("env", name, copy::<P>)?;
+    }
     Ok(())
 }
 
@@ -35,13 +41,13 @@ pub(super) fn sizes(old: u64, requested: u64, heap_max: u64) -> impl Iterator<It
     })
 }
 
-fn resize<P: Pointer>(mut caller: Caller<'_, Host>, requested: u64) -> wasmtime::Result<i32> {
-    if requested > P::HEAP_MAX {
+fn resize(mut caller: Caller<'_, Host>, requested: u64, heap_max: u64) -> wasmtime::Result<i32> {
+    if requested > heap_max {
         return Ok(0);
     }
     let Some(memory) = caller.data().memory else { return Ok(0) };
     let old = memory.data_size(&caller) as u64;
-    for new in sizes(old, requested, P::HEAP_MAX) {
+    for new in sizes(old, requested, heap_max) {
         let pages = new.saturating_sub(old).div_ceil(WASM_PAGE_BYTES);
         match memory.grow(&mut caller, pages) {
             Ok(_) => return Ok(1),

@@ -1,16 +1,19 @@
 //! Host side of the official module formats: set-up, the call of `handle`, and the imports (spec 06 §2–§5).
 //!
-//! Everything is generic over [`pointer::Pointer`], which is `i32` for `wasm32-unknown-emscripten4` and `i64` for
-//! `wasm64-unknown-emscripten-draft_2024_02_15`.
+//! Everything is generic over [`pointer::Pointer`], which is `i32` or `i64`; what differs between the four generations of the
+//! loader is decided when a module is linked, where it can be.
 //!
 //! | file | imports |
 //! |---|---|
-//! | `control` | calls that may be left by longjmp, exit, abort |
+//! | `control`, `invoke` | calls that may be left by longjmp, exit, abort |
 //! | `heap` | memory growth and copies |
+//! | `environment` | environment strings |
 //! | `calendar`, `strftime` | date counter, time zones, formatting |
 //! | `descriptors` | `fd_*`, `dup3`, `fcntl64`, `ioctl` |
-//! | `paths` | system calls that take a path, and `stat` |
-//! | `files` | the file system behind both |
+//! | `paths`, `stat` | system calls that take a path |
+//! | `mapping` | files mapped into memory |
+//! | `files` | the file system behind them |
+//! | `stubs` | what the first generation has instead of files |
 //! | `weavedrive`, `asyncify` | Arweave data, and how the guest waits for it |
 
 mod access;
@@ -18,71 +21,30 @@ mod asyncify;
 mod calendar;
 mod control;
 mod descriptors;
+mod environment;
 mod errno;
 mod files;
 mod heap;
+mod invoke;
+mod mapping;
 mod paths;
 mod pointer;
+mod stat;
+mod state;
 mod strftime;
+mod stubs;
 mod weavedrive;
 
 use serde_json::{Value, json};
-use wasmtime::{ExternType, Instance, Linker, Store, TypedFunc, ValType};
+use wasmtime::{ExternType, Instance, Linker, Module, Store, Table, TypedFunc, ValType};
 
-use self::{
-    access::Access,
-    asyncify::{Asyncify, Motion},
-    files::FileSystem,
-    pointer::Pointer,
-};
+pub(super) use self::state::State;
+use self::{access::Access, asyncify::Asyncify, environment::PROGRAM_PATH, pointer::Pointer};
 use super::{
     MAX_RESULT_BYTES,
+    format::Generation,
     host::{Entry, Host},
 };
-
-/// Values of the date counter taken by the loader before a module sees one (spec 06 §4.3).
-const FIRST_DATE: u64 = 10_004;
-
-/// Host state of one message.
-pub(super) struct State {
-    /// Milliseconds of the fake clock; every look and every host-side event moves it on.
-    date: u64,
-    /// Made when first needed: most messages touch no file.
-    files: Option<Box<FileSystem>>,
-    drive: weavedrive::Opened,
-    motion: Motion,
-    /// What the last import returned that the guest was left for.
-    last_answer: i32,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            date: FIRST_DATE,
-            files: None,
-            drive: weavedrive::Opened::default(),
-            motion: Motion::default(),
-            last_answer: 0,
-        }
-    }
-}
-
-impl State {
-    /// Whether data from outside was read.
-    pub fn used_drive(&self) -> bool {
-        self.drive.used()
-    }
-
-    fn tick(&mut self) -> u64 {
-        let now = self.date;
-        self.date += 1;
-        now
-    }
-
-    fn files(&mut self) -> &mut FileSystem {
-        self.files.get_or_insert_default()
-    }
-}
 
 /// Why a guest's call ended early, other than by a trap.
 #[derive(Debug, thiserror::Error)]
@@ -113,46 +75,78 @@ pub(super) struct Exports<P: Pointer> {
     stack_current: TypedFunc<(), P>,
     stack_restore: TypedFunc<P, ()>,
     set_threw: TypedFunc<(P, i32), ()>,
+    /// Calls a function of the table with two pointers; the older hosts look into the table themselves.
     call: Option<TypedFunc<(i32, P, P), ()>>,
+    table: Option<Table>,
     /// Upper half of a 64-bit result, where pointers have 32 bits.
     set_temp: Option<TypedFunc<i32, ()>>,
+    malloc: Option<TypedFunc<P, P>>,
+    /// Allocates at a multiple of the first argument.
+    align: Option<TypedFunc<(P, P), P>>,
+    /// Where the guest keeps its error number.
+    errno: Option<TypedFunc<(), P>>,
     asyncify: Option<Asyncify<P>>,
 }
 
 /// How a module is set up and called.
 pub(super) struct Handle<P: Pointer> {
-    stack_init: TypedFunc<(), ()>,
-    stack_end: TypedFunc<(), P>,
+    generation: Generation,
     stack_alloc: TypedFunc<P, P>,
-    constructors: TypedFunc<(), ()>,
     handle: TypedFunc<(P, P), P>,
     exports: Exports<P>,
 }
 
-/// Adds every import to `linker`.
-pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    control::link::<P>(linker)?;
-    heap::link::<P>(linker)?;
-    calendar::link::<P>(linker)?;
+/// Adds every import that `module` may have to `linker`.
+pub(super) fn link<P: Pointer>(
+    linker: &mut Linker<Host>,
+    module: &Module,
+    generation: Generation,
+) -> wasmtime::Result<()> {
+    control::link::<P>(linker, generation)?;
+    invoke::link::<P>(linker, module, generation)?;
+    heap::link::<P>(linker, generation)?;
+    calendar::link::<P>(linker, generation)?;
     strftime::link::<P>(linker)?;
+    environment::link::<P>(linker, generation)?;
+    if generation == Generation::First {
+        return stubs::link(linker);
+    }
     descriptors::link::<P>(linker)?;
     paths::link::<P>(linker)?;
-    weavedrive::link::<P>(linker)
+    mapping::link::<P>(linker)?;
+    if generation == Generation::Fourth {
+        weavedrive::link::<P>(linker)?;
+    }
+    Ok(())
+}
+
+/// Names of the exports that tell, set and lower the stack pointer.
+const fn stack_names(generation: Generation) -> [&'static str; 3] {
+    match generation {
+        Generation::Fourth => ["emscripten_stack_get_current", "_emscripten_stack_restore", "_emscripten_stack_alloc"],
+        _ => ["stackSave", "stackRestore", "stackAlloc"],
+    }
 }
 
 /// What is wrong with the module's exports.
-pub(super) fn check_exports<P: Pointer>(module: &wasmtime::Module) -> Result<(), String> {
+pub(super) fn check_exports<P: Pointer>(module: &Module, generation: Generation) -> Result<(), String> {
     let pointer = || if P::wide() { ValType::I64 } else { ValType::I32 };
-    let needed: [(&str, Vec<ValType>, Vec<ValType>); 8] = [
-        ("emscripten_stack_init", vec![], vec![]),
-        ("emscripten_stack_get_end", vec![], vec![pointer()]),
-        ("emscripten_stack_get_current", vec![], vec![pointer()]),
-        ("_emscripten_stack_restore", vec![pointer()], vec![]),
-        ("_emscripten_stack_alloc", vec![pointer()], vec![pointer()]),
+    let [current, restore, alloc] = stack_names(generation);
+    let mut needed: Vec<(&str, Vec<ValType>, Vec<ValType>)> = vec![
+        (current, vec![], vec![pointer()]),
+        (restore, vec![pointer()], vec![]),
+        (alloc, vec![pointer()], vec![pointer()]),
         ("setThrew", vec![pointer(), ValType::I32], vec![]),
         ("__wasm_call_ctors", vec![], vec![]),
         ("handle", vec![pointer(), pointer()], vec![pointer()]),
     ];
+    if generation != Generation::First {
+        needed.push(("emscripten_stack_init", vec![], vec![]));
+        needed.push(("emscripten_stack_get_end", vec![], vec![pointer()]));
+    }
+    if generation != Generation::Fourth {
+        needed.push(("main", vec![ValType::I32, pointer()], vec![ValType::I32]));
+    }
     for (name, parameters, results) in needed {
         let Some(ExternType::Func(ty)) = module.get_export(name) else {
             return Err(format!("it does not export the function {name}"));
@@ -170,20 +164,29 @@ pub(super) fn check_exports<P: Pointer>(module: &wasmtime::Module) -> Result<(),
 
 impl<P: Pointer> Handle<P> {
     /// The entry points of an instance, and what imports need of it.
-    pub fn new(store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<(Self, Exports<P>)> {
+    pub fn new(
+        store: &mut Store<Host>,
+        instance: &Instance,
+        generation: Generation,
+    ) -> wasmtime::Result<(Self, Exports<P>)> {
+        let [current, restore, alloc] = stack_names(generation);
+        let newest = generation == Generation::Fourth;
+        let temporary = if newest { "_emscripten_tempret_set" } else { "setTempRet0" };
         let exports = Exports {
-            stack_current: instance.get_typed_func(&mut *store, "emscripten_stack_get_current")?,
-            stack_restore: instance.get_typed_func(&mut *store, "_emscripten_stack_restore")?,
+            stack_current: instance.get_typed_func(&mut *store, current)?,
+            stack_restore: instance.get_typed_func(&mut *store, restore)?,
             set_threw: instance.get_typed_func(&mut *store, "setThrew")?,
-            call: instance.get_typed_func(&mut *store, P::INVOKE.1).ok(),
-            set_temp: instance.get_typed_func(&mut *store, "_emscripten_tempret_set").ok(),
+            call: if newest { instance.get_typed_func(&mut *store, P::INVOKE.1).ok() } else { None },
+            table: instance.get_table(&mut *store, "__indirect_function_table"),
+            set_temp: instance.get_typed_func(&mut *store, temporary).ok(),
+            malloc: instance.get_typed_func(&mut *store, "malloc").ok(),
+            align: instance.get_typed_func(&mut *store, "emscripten_builtin_memalign").ok(),
+            errno: instance.get_typed_func(&mut *store, "__errno_location").ok(),
             asyncify: Asyncify::of(store, instance),
         };
         let handle = Self {
-            stack_init: instance.get_typed_func(&mut *store, "emscripten_stack_init")?,
-            stack_end: instance.get_typed_func(&mut *store, "emscripten_stack_get_end")?,
-            stack_alloc: instance.get_typed_func(&mut *store, "_emscripten_stack_alloc")?,
-            constructors: instance.get_typed_func(&mut *store, "__wasm_call_ctors")?,
+            generation,
+            stack_alloc: instance.get_typed_func(&mut *store, alloc)?,
             handle: instance.get_typed_func(&mut *store, "handle")?,
             exports: exports.clone(),
         };
@@ -191,22 +194,51 @@ impl<P: Pointer> Handle<P> {
     }
 
     /// Spec 06 §2.
-    pub fn set_up(&self, store: &mut Store<Host>) -> wasmtime::Result<()> {
-        self.stack_init.call(&mut *store, ())?;
-        let end = self.stack_end.call(&mut *store, ())?.address();
-        let end = if end == 0 { 4 } else { end };
+    pub fn set_up(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<()> {
+        if self.generation != Generation::First {
+            instance.get_typed_func::<(), ()>(&mut *store, "emscripten_stack_init")?.call(&mut *store, ())?;
+            let end = instance.get_typed_func::<(), P>(&mut *store, "emscripten_stack_get_end")?;
+            let end = end.call(&mut *store, ())?.address();
+            let end = if end == 0 { 4 } else { end };
+            let memory = bytes(store)?;
+            memory.store(end, &0x0213_5467_u32.to_le_bytes())?;
+            memory.store(end.saturating_add(4), &0x89BA_CDFE_u32.to_le_bytes())?;
+            memory.store(0, &0x6373_6D65_u32.to_le_bytes())?;
+        }
+        let constructors = instance.get_typed_func::<(), ()>(&mut *store, "__wasm_call_ctors")?;
+        constructors.call(&mut *store, ()).map_err(control::outside)?;
+        if self.generation == Generation::Fourth {
+            return Ok(());
+        }
+        let (count, arguments) = match self.generation {
+            Generation::Second => (1, self.program_arguments(store)?),
+            _ => (0, P::from_address(0)),
+        };
+        let main = instance.get_typed_func::<(i32, P), i32>(&mut *store, "main")?;
+        main.call(&mut *store, (count, arguments)).map_err(control::outside)?;
+        if self.generation != Generation::First
+            && let Ok(flush) = instance.get_typed_func::<P, i32>(&mut *store, "fflush")
+        {
+            flush.call(&mut *store, P::from_address(0)).map_err(control::outside)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the path of the program and an array that ends after it onto the stack, for good.
+    fn program_arguments(&self, store: &mut Store<Host>) -> wasmtime::Result<P> {
+        let array = self.stack_alloc.call(&mut *store, P::from_address(2 * P::BYTES))?;
+        let path = self.place(store, PROGRAM_PATH, PROGRAM_PATH.len() as u64 + 1)?;
         let memory = bytes(store)?;
-        memory.store(end, &0x0213_5467_u32.to_le_bytes())?;
-        memory.store(end.saturating_add(4), &0x89BA_CDFE_u32.to_le_bytes())?;
-        memory.store(0, &0x6373_6D65_u32.to_le_bytes())?;
-        self.constructors.call(&mut *store, ()).map_err(control::outside)
+        memory.store_size::<P>(array.address(), path.address())?;
+        memory.store_size::<P>(array.address().saturating_add(P::BYTES), 0)?;
+        Ok(array)
     }
 
     /// One call of `handle` (spec 06 §3).
     pub fn call(&self, store: &mut Store<Host>, entry: &Entry) -> wasmtime::Result<String> {
         let stack = self.exports.stack_current.call(&mut *store, ())?;
-        let message = self.place(store, &entry.message)?;
-        let environment = self.place(store, &entry.environment)?;
+        let message = self.place(store, &entry.message, self.room(&entry.message))?;
+        let environment = self.place(store, &entry.environment, self.room(&entry.environment))?;
         let mut result = self.handle.call(&mut *store, (message, environment)).map_err(control::outside)?;
         if let Some(asyncify) = &self.exports.asyncify {
             while asyncify.turn(store).map_err(control::outside)? {
@@ -224,10 +256,19 @@ impl<P: Pointer> Handle<P> {
         Ok(String::from_utf8_lossy(text).into_owned())
     }
 
+    /// Bytes of stack that a text takes (spec 06 §3.1).
+    fn room(&self, text: &str) -> u64 {
+        match self.generation {
+            // As many as any text of so many UTF-16 code units could need.
+            Generation::First | Generation::Second => 4 * text.encode_utf16().count() as u64 + 1,
+            Generation::Third | Generation::Fourth => text.len() as u64 + 1,
+        }
+    }
+
     /// Puts a text on the guest's stack: where it lies decides the order of Lua's tables (spec 06 §3.1).
-    fn place(&self, store: &mut Store<Host>, text: &str) -> wasmtime::Result<P> {
+    fn place(&self, store: &mut Store<Host>, text: &str, room: u64) -> wasmtime::Result<P> {
+        let place = self.stack_alloc.call(&mut *store, P::from_address(room))?;
         let size = text.len() as u64 + 1;
-        let place = self.stack_alloc.call(&mut *store, P::from_address(size))?;
         let (last, rest) =
             bytes(store)?.slice_mut(place.address(), size)?.split_last_mut().ok_or(access::OutOfRange)?;
         rest.copy_from_slice(text.as_bytes());

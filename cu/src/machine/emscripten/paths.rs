@@ -9,8 +9,10 @@ use super::{
     errno::*,
     files::{FileSystem, Kind, MAX_FILE_BYTES, MAX_PATH_BYTES, NodeId, ROOT},
     pointer::Pointer,
+    stat::write_stat,
+    state::Clock,
 };
-use crate::machine::host::Host;
+use crate::machine::{format::Generation, host::Host};
 
 const AT_FDCWD: i32 = -100;
 const AT_SYMLINK_NOFOLLOW: i32 = 0x100;
@@ -21,7 +23,6 @@ const O_EXCL: i32 = 128;
 const O_TRUNC: i32 = 512;
 const O_DIRECTORY: i32 = 65_536;
 const O_NOFOLLOW: i32 = 131_072;
-const BLOCK_BYTES: u64 = 4096;
 
 pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap("env", "__syscall_openat", open::<P>)?;
@@ -31,11 +32,13 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
             AT_REMOVEDIR => true,
             _ => return Err(Ended::Aborted("Aborted(Invalid flags passed to unlinkat)").into()),
         };
-        at(&mut caller, fd, path, |files, base, path, date| files.remove(base, path, folder, || tick(date)).map(|()| 0))
+        at(&mut caller, fd, path, |files, base, path, date| {
+            files.remove(base, path, folder, || date.tick()).map(|()| 0)
+        })
     })?;
     linker.func_wrap("env", "__syscall_rmdir", |mut caller: Caller<'_, Host>, path: P| {
         at(&mut caller, AT_FDCWD, path, |files, base, path, date| {
-            files.remove(base, path, true, || tick(date)).map(|()| 0)
+            files.remove(base, path, true, || date.tick()).map(|()| 0)
         })
     })?;
     linker.func_wrap("env", "__syscall_renameat", rename::<P>)?;
@@ -46,7 +49,7 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
             if found.node.is_some() {
                 return Err(EEXIST);
             }
-            files.create(&found, Kind::Folder(Default::default()), mode as u32 & 0o1777, tick(date)).map(|_| 0)
+            files.create(&found, Kind::Folder(Default::default()), mode as u32 & 0o1777, date.tick()).map(|_| 0)
         })
     })?;
     linker.func_wrap(
@@ -62,21 +65,26 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
     linker.func_wrap("env", "__syscall_chmod", |mut caller: Caller<'_, Host>, path: P, mode: i32| {
         at(&mut caller, AT_FDCWD, path, |files, base, path, date| {
             let node = files.existing(base, path, true)?;
-            set_mode(files, node, mode, tick(date));
+            set_mode(files, node, mode, date.tick());
             Ok(0)
         })
     })?;
     linker.func_wrap("env", "__syscall_fchmod", |mut caller: Caller<'_, Host>, fd: i32, mode: i32| {
         let state = &mut caller.data_mut().emscripten;
-        let files = state.files.get_or_insert_default();
+        let files = state.files.open(state.generation);
         negated(files.descriptors.get(fd).map(|open| open.node).map(|node| {
-            set_mode(files, node, mode, tick(&mut state.date));
+            set_mode(files, node, mode, state.date.tick());
             0
         }))
     })?;
-    // Everything belongs to user 0, whatever anybody says.
+    // Everything belongs to user 0, whatever anybody says; but saying so changes the node's time.
     linker.func_wrap("env", "__syscall_fchown32", |mut caller: Caller<'_, Host>, fd: i32, _: i32, _: i32| {
-        negated(caller.data_mut().emscripten.files().descriptors.get(fd).map(|_| 0))
+        let state = &mut caller.data_mut().emscripten;
+        let files = state.files.open(state.generation);
+        negated(files.descriptors.get(fd).map(|open| open.node).map(|node| {
+            files.node_mut(node).time = state.date.tick();
+            0
+        }))
     })?;
     if P::wide() {
         linker.func_wrap("env", "__syscall_ftruncate64", |caller: Caller<'_, Host>, fd: i32, len: i64| {
@@ -122,19 +130,14 @@ fn link_stat<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     )?;
     linker.func_wrap("env", "__syscall_fstat64", |mut caller: Caller<'_, Host>, fd: i32, buffer: P| {
         let (memory, host) = split(&mut caller)?;
+        let generation = host.emscripten.generation;
         let files = host.emscripten.files();
         match files.descriptors.get(fd).map(|open| open.node) {
-            Ok(node) => write_stat::<P>(memory, buffer.address(), files, node),
+            Ok(node) => write_stat::<P>(memory, buffer.address(), files, node, generation),
             Err(errno) => Ok(-errno),
         }
     })?;
     Ok(())
-}
-
-fn tick(date: &mut u64) -> u64 {
-    let now = *date;
-    *date += 1;
-    now
 }
 
 /// The folder that relative paths of a call start from.
@@ -147,12 +150,12 @@ fn at<P: Pointer>(
     caller: &mut Caller<'_, Host>,
     fd: i32,
     path: P,
-    step: impl FnOnce(&mut FileSystem, NodeId, &str, &mut u64) -> Result<i32, Errno>,
+    step: impl FnOnce(&mut FileSystem, NodeId, &str, &mut Clock) -> Result<i32, Errno>,
 ) -> wasmtime::Result<i32> {
     let (memory, host) = split(caller)?;
     let path = memory.text(path.address(), MAX_PATH_BYTES)?;
     let state = &mut host.emscripten;
-    let files = state.files.get_or_insert_default();
+    let files = state.files.open(state.generation);
     let result = base(files, fd).and_then(|base| step(files, base, &path?, &mut state.date));
     Ok(negated(result))
 }
@@ -167,12 +170,12 @@ fn open<P: Pointer>(mut caller: Caller<'_, Host>, fd: i32, path: P, flags: i32, 
             Some(node) => {
                 check_open(files, node, flags)?;
                 if flags & O_TRUNC != 0 && matches!(files.node(node).kind, Kind::File(_)) {
-                    files.truncate(node, 0, tick(date))?;
+                    files.truncate(node, 0, date.tick())?;
                 }
                 node
             }
             None if flags & O_CREAT != 0 => {
-                let node = files.create(&found, Kind::File(Vec::new()), mode as u32, tick(date))?;
+                let node = files.create(&found, Kind::File(Vec::new()), mode as u32, date.tick())?;
                 if flags & O_DIRECTORY != 0 {
                     return Err(ENOTDIR);
                 }
@@ -203,7 +206,7 @@ fn rename<P: Pointer>(mut caller: Caller<'_, Host>, from_fd: i32, from: P, to_fd
     let to = memory.text(to.address(), MAX_PATH_BYTES)?;
     at(&mut caller, from_fd, from, |files, from_base, from, date| {
         let to_base = base(files, to_fd)?;
-        files.rename((from_base, from), (to_base, &to?), || tick(date)).map(|()| 0)
+        files.rename((from_base, from), (to_base, &to?), || date.tick()).map(|()| 0)
     })
 }
 
@@ -235,7 +238,7 @@ fn set_mode(files: &mut FileSystem, node: NodeId, mode: i32, time: u64) {
 fn truncate(mut caller: Caller<'_, Host>, fd: i32, len: i64) -> wasmtime::Result<i32> {
     charge(&mut caller, u64::try_from(len).unwrap_or(0).min(MAX_FILE_BYTES))?;
     let state = &mut caller.data_mut().emscripten;
-    let files = state.files.get_or_insert_default();
+    let files = state.files.open(state.generation);
     let truncated = (|| {
         let open = files.descriptors.get(fd)?;
         let len = u64::try_from(len).map_err(|_| EINVAL)?;
@@ -243,7 +246,7 @@ fn truncate(mut caller: Caller<'_, Host>, fd: i32, len: i64) -> wasmtime::Result
             return Err(EINVAL);
         }
         let node = open.node;
-        files.truncate(node, len, tick(&mut state.date)).map(|()| 0)
+        files.truncate(node, len, state.date.tick()).map(|()| 0)
     })();
     Ok(negated(truncated))
 }
@@ -255,9 +258,18 @@ fn set_times<P: Pointer>(
     times: P,
     flags: i32,
 ) -> wasmtime::Result<i32> {
-    let (memory, _) = split(&mut caller)?;
+    let (memory, host) = split(&mut caller)?;
+    let short = host.emscripten.generation <= Generation::Second;
     let given = if times.address() == 0 {
         None
+    } else if short {
+        let mut latest = 0;
+        for index in 0..2 {
+            let at = times.address().saturating_add(8 * index);
+            let (seconds, nanoseconds) = (memory.load_i32(at)?, memory.load_i32(at.saturating_add(4))?);
+            latest = latest.max(i64::from(seconds) * 1000 + i64::from(nanoseconds) / 1_000_000);
+        }
+        Some(u64::try_from(latest).unwrap_or(0))
     } else {
         let mut latest = 0;
         for index in 0..2 {
@@ -275,7 +287,7 @@ fn set_times<P: Pointer>(
     };
     at(&mut caller, fd, path, |files, base, path, date| {
         let node = if path.is_empty() { base } else { files.existing(base, path, flags & AT_SYMLINK_NOFOLLOW == 0)? };
-        files.node_mut(node).time = given.unwrap_or_else(|| tick(date));
+        files.node_mut(node).time = given.unwrap_or_else(|| date.tick());
         Ok(0)
     })
 }
@@ -283,6 +295,7 @@ fn set_times<P: Pointer>(
 fn stat_at<P: Pointer>(mut caller: Caller<'_, Host>, fd: i32, path: P, buffer: P, flags: i32) -> wasmtime::Result<i32> {
     let (memory, host) = split(&mut caller)?;
     let path = memory.text(path.address(), MAX_PATH_BYTES)?;
+    let generation = host.emscripten.generation;
     let files = host.emscripten.files();
     let node = base(files, fd).and_then(|base| {
         let path = path?;
@@ -292,49 +305,7 @@ fn stat_at<P: Pointer>(mut caller: Caller<'_, Host>, fd: i32, path: P, buffer: P
         files.existing(base, &path, flags & AT_SYMLINK_NOFOLLOW == 0)
     });
     match node {
-        Ok(node) => write_stat::<P>(memory, buffer.address(), files, node),
+        Ok(node) => write_stat::<P>(memory, buffer.address(), files, node, generation),
         Err(errno) => Ok(-errno),
     }
-}
-
-/// `struct stat`, in the layout of each width.
-fn write_stat<P: Pointer>(memory: &mut [u8], at: u64, files: &FileSystem, id: NodeId) -> wasmtime::Result<i32> {
-    let node = files.node(id);
-    let inode = id as u64 + 1;
-    let size = files.size(id);
-    let device = match node.kind {
-        Kind::Terminal | Kind::Null | Kind::Random => inode,
-        _ => 1,
-    };
-    let (seconds, rest) = ((node.time / 1000) as i64, (node.time % 1000 * 1000) as i64);
-    let blocks = size.div_ceil(BLOCK_BYTES);
-    if P::wide() {
-        let stat = memory.slice_mut(at, 104)?;
-        stat.fill(0);
-        stat.store_i32(0, device as i32)?;
-        stat.store_i32(4, files.mode(id) as i32)?;
-        stat.store_i64(8, 1)?;
-        stat.store_i64(32, size as i64)?;
-        stat.store_i32(40, BLOCK_BYTES as i32)?;
-        stat.store_i32(44, blocks as i32)?;
-        for (at, value) in [(48, seconds), (56, rest), (64, seconds), (72, rest), (80, seconds), (88, rest)] {
-            stat.store_i64(at, value)?;
-        }
-        stat.store_i64(96, inode as i64)?;
-    } else {
-        let stat = memory.slice_mut(at, 96)?;
-        stat.fill(0);
-        stat.store_i32(0, device as i32)?;
-        stat.store_i32(4, files.mode(id) as i32)?;
-        stat.store_i32(8, 1)?;
-        stat.store_i64(24, size as i64)?;
-        stat.store_i32(32, BLOCK_BYTES as i32)?;
-        stat.store_i32(36, blocks as i32)?;
-        for at in [40, 56, 72] {
-            stat.store_i64(at, seconds)?;
-            stat.store_i32(at + 8, rest as i32)?;
-        }
-        stat.store_i64(88, inode as i64)?;
-    }
-    Ok(0)
 }

@@ -1,4 +1,4 @@
-//! The two pointer widths of the official formats.
+//! The two pointer widths of modules.
 
 use wasmtime::WasmTy;
 
@@ -17,7 +17,7 @@ pub(in crate::machine) trait Pointer: WasmTy + Copy + 'static {
     fn signed(self) -> i64;
     /// The exports of an instance of this width.
     fn exports(host: &Host) -> Option<Exports<Self>>;
-    /// Largest heap, in bytes (spec 06 §4.4).
+    /// Largest heap from the third generation on, in bytes (spec 06 §4.4).
     const HEAP_MAX: u64;
     /// Name of the import that calls through the table with two pointers, and of the export that does the call.
     const INVOKE: (&'static str, &'static str);

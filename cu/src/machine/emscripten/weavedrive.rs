@@ -76,11 +76,11 @@ fn open(host: &mut Host, path: &[u8]) -> wasmtime::Result<i32> {
         Some(node) => *node,
         None => {
             let file = host.drive.open(&path, &entry.drive_context()).map_err(HostFailure::Halt)?;
-            let files = state.files.get_or_insert_default();
+            let files = state.files.open(state.generation);
             let node = file.and_then(|file| files.detached(Kind::Drive { file, whole }).ok());
             if node.is_some() {
                 // Making the file takes a value of the date counter.
-                state.date += 1;
+                state.date.tick();
             }
             state.drive.nodes.insert(path, node);
             node
