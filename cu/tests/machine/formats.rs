@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, fs, process::Command, sync::Arc};
 
-use holon_cu::machine::{Format, Machine, Module, NoDrive, Outcome};
+use holon_cu::machine::{Format, Limits, Machine, Module, NoDrive, Outcome};
 use serde_json::{Value, json};
 
 use super::{ENGINE, LIMITS, call, on_evaluation_thread, published};
@@ -285,6 +285,8 @@ fn common_calls(guest: &mut Guest) {
         guest.env("getTempRet0", ">i", &[]);
     }
     guest.env("emscripten_resize_heap", "p>i", &[5 << 20]);
+    guest.call("metering", "usegas", "p>", &[1_000]);
+    guest.call("metering", "usegas", "p>", &[234]);
 }
 
 /// What of the file system every format imports, the first included.
@@ -555,10 +557,11 @@ fn compare(format: Format, calls: &[fn(&mut Guest)]) {
         let message = r#"{"Id":"first","Data":"aé€😀"}"#;
         let environment = r#"{"Process":{"Id":"ö"}}"#;
         let mut machine = Machine::new(&module, LIMITS, Arc::new(NoDrive)).unwrap();
-        let outcome = machine.apply(&call(message, environment)).unwrap().outcome;
-        assert!(matches!(&outcome, Outcome::Ok(_)), "{format}: {outcome:?}");
+        let evaluation = machine.apply(&call(message, environment)).unwrap();
+        assert!(matches!(&evaluation.outcome, Outcome::Ok(_)), "{format}: {:?}", evaluation.outcome);
         let (answer, memory) = by_the_loader(format, &wasm, &[message.to_owned()], environment).remove(0);
         assert_eq!(answer["Output"], "done", "{format}: {answer}");
+        assert_eq!(evaluation.gas_used, answer["GasUsed"], "{format}");
         let different = differences(&machine.copy_memory(), &memory.unwrap());
         let lines: Vec<String> = body.lines().map(str::to_owned).collect();
         let calls: String = different
@@ -597,4 +600,63 @@ fn the_fourth_format_is_the_loaders() {
 fn the_64_bit_format_is_the_loaders() {
     compare(Format::Emscripten64Draft0215, &[common_calls, file_calls]);
     compare(Format::Emscripten64Draft0215, &[common_calls, more_file_calls]);
+}
+
+/// A module that counts its own gas, as those of the first two formats do that count at all.
+#[test]
+fn a_module_that_counts_its_own_gas_stops_above_the_limit_and_not_at_it() {
+    let mut guest = Guest::new(Format::Emscripten2);
+    guest.call("metering", "usegas", "i>", &[600]);
+    guest.call("metering", "usegas", "i>", &[400]);
+    let (_, module) = compiled(Format::Emscripten2, &guest.finish());
+    on_evaluation_thread(move || {
+        for (compute, expected) in [(1_000, true), (999, false)] {
+            let limits = Limits { compute, ..LIMITS };
+            let mut machine = Machine::new(&module, limits, Arc::new(NoDrive)).unwrap();
+            let before = machine.copy_memory();
+            for _ in 0..2 {
+                let evaluation = machine.apply(&call("{}", "{}")).unwrap();
+                assert_eq!(evaluation.gas_used, 1_000);
+                match evaluation.outcome {
+                    Outcome::Ok(_) => assert!(expected),
+                    outcome => assert_eq!((outcome, expected), (Outcome::Thrown("out of gas!".into()), false)),
+                }
+            }
+            assert_eq!(before == machine.copy_memory(), !expected);
+        }
+    });
+}
+
+/// Protected calls of other signatures than Lua's give the result, or nothing and the sign that something was thrown.
+#[test]
+fn protected_calls_of_any_signature_come_back() {
+    for (format, thrower, [ok, error]) in [(Format::Emscripten2, 2, [0x5a, 0]), (Format::Emscripten4, 2, [0x5a, 0])] {
+        let mut guest = Guest::new(format);
+        guest.env("invoke_iij", "iij>i", &[3, 80, 10]);
+        guest.env("invoke_iij", "iij>i", &[4, 80, 10]);
+        guest.env("invoke_vii", "iii>", &[thrower, 700, 5]);
+        let text = guest.finish().replace(
+            "(elem (i32.const 1) $stores $throws)",
+            "(elem (i32.const 1) $stores $throws $adds $fails)
+             (func $adds (param i32 i64) (result i32) (i32.add (local.get 0) (i32.wrap_i64 (local.get 1))))
+             (func $fails (param i32 i64) (result i32) (call $throw) (i32.const 1))",
+        );
+        let text = text.replace(") 3 3 funcref", ") 5 5 funcref").replacen(
+            "(import \"env\" \"invoke_vii\" (func $protected (param i32 i32 i32)))",
+            "",
+            1,
+        );
+        let text = text.replace("$protected", "$invoke_vii");
+        let (_, module) = compiled(format, &text);
+        on_evaluation_thread(move || {
+            let mut machine = Machine::new(&module, LIMITS, Arc::new(NoDrive)).unwrap();
+            let outcome = machine.apply(&call("{}", "{}")).unwrap().outcome;
+            assert!(matches!(outcome, Outcome::Ok(_)), "{format}: {outcome:?}");
+            let memory = machine.copy_memory();
+            let word = |at: u64| i32::from_le_bytes(memory[at as usize..at as usize + 4].try_into().unwrap());
+            assert_eq!([word(RESULTS), word(RESULTS + 8)], [ok, error]);
+            // Thrown, and what the function did before.
+            assert_eq!([word(592), word(700)], [1, 5]);
+        });
+    }
 }
