@@ -25,6 +25,9 @@ use crate::results::Results;
 /// Turns of evaluation streams that may wait for a thread; each process has at most one.
 const EVALUATION_QUEUE: usize = 100_000;
 
+/// Folder of verified log entries in a data folder.
+pub const LOG_FOLDER: &str = "log";
+
 /// Everything that evaluating needs besides a process.
 pub struct Assembly {
     /// Processes, logs, results, threads.
@@ -57,7 +60,7 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
     let runtime = tokio::runtime::Handle::current();
     let drive = GatewayDrive::new(gateway.clone(), runtime, tasks.stopping(), options.weavedrive_patience);
     let drive = Arc::new(drive);
-    let folder = options.data_dir.join("log");
+    let folder = options.data_dir.join(LOG_FOLDER);
     let arweave = ArweaveLogs::new(gateway.clone(), Some(folder), options.retries, options.backoff);
     let logs: Arc<dyn Logs> = match options.log {
         LogSource::Scheduler => Arc::new(served(options, &gateway)?),

@@ -91,7 +91,7 @@ pub enum Error {
     Log(#[from] LogError),
     /// The log on Arweave is not what a log must be.
     #[error(transparent)]
-    Slot(#[from] SlotError),
+    Slot(Box<SlotError>),
     /// The gateway cannot give something that is needed.
     #[error("gateway: {0}")]
     Gateway(String),
@@ -221,6 +221,12 @@ impl Error {
             | Self::Store(_)
             | Self::NotInLog { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+}
+
+impl From<SlotError> for Error {
+    fn from(error: SlotError) -> Self {
+        Self::Slot(Box::new(error))
     }
 }
 

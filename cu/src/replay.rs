@@ -25,16 +25,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use holon_protocol::{Address, Nonce, ProcessId, Signer, Timestamp};
+use holon_arweave::{Gateway, GatewayOptions, Query, Verified};
+use holon_protocol::{Address, DataItem, ItemId, Nonce, ProcessId, Signer, Timestamp};
 use holon_unit::tasks::Tasks;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::advance::Sources;
-use crate::assembly::assemble;
+use crate::assembly::{LOG_FOLDER, assemble};
 use crate::error::{Error, ServiceError};
-use crate::log::Goal;
-use crate::log::arweave::ArweaveLogs;
+use crate::log::arweave::{ArweaveLogs, Body, Slot};
+use crate::log::{Goal, Link};
 use crate::machine::{Fork, PAGE_BYTES, StateRoot};
 use crate::metrics::Metrics;
 use crate::options::{LogSource, Options};
@@ -83,6 +84,16 @@ impl ReplayOptions {
             retries: 5,
             backoff: Duration::from_millis(500),
         }
+    }
+
+    fn gateway(&self) -> Result<Gateway, ReplayError> {
+        let options = GatewayOptions {
+            graphql: self.graphql_url.clone(),
+            retries: self.retries,
+            backoff: self.backoff,
+            ..GatewayOptions::new(self.gateway_url.clone())
+        };
+        Gateway::new(options).map_err(|error| ReplayError::Start(error.to_string()))
     }
 
     fn options(self) -> Result<Options, ReplayError> {
@@ -149,6 +160,8 @@ impl From<Error> for ReplayError {
     fn from(error: Error) -> Self {
         match error {
             Error::Log(_) | Error::Slot(_) => Self::Log(error.to_string()),
+            Error::NoSlot { process, slot, last: Some(last) } => Self::NoSlot { process, slot, last },
+            Error::NoSlot { process, .. } => Self::Empty(process),
             error => Self::Failed(error.to_string()),
         }
     }
@@ -205,6 +218,68 @@ pub struct Report {
     pub took_ms: u64,
 }
 
+/// An entry of a log as it was signed.
+#[derive(Debug, Clone)]
+pub struct SignedEntry {
+    /// Its slot.
+    pub slot: Nonce,
+    /// Its time.
+    pub timestamp: Timestamp,
+    /// The assignment.
+    pub assignment: DataItem,
+    /// What the assignment positions.
+    pub subject: Subject,
+}
+
+/// What an assignment positions.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// A message that was sent to the process, or the process itself.
+    Sent(DataItem),
+    /// An item on Arweave that was assigned.
+    Assigned(ItemId),
+}
+
+/// Reads the log of a process on Arweave up to `to`, or to its end, without evaluating it: `visit` gets every entry in
+/// order, verified. Returns the process's item. What has been verified is kept as a [`Replay`] keeps it.
+///
+/// # Errors
+/// As [`Replay::advance`].
+pub async fn read_log(
+    options: &ReplayOptions,
+    process: ProcessId,
+    to: Option<Nonce>,
+    visit: &mut (dyn FnMut(SignedEntry) + Send),
+) -> Result<DataItem, ReplayError> {
+    let gateway = options.gateway()?;
+    let folder = options.data_dir.join(LOG_FOLDER);
+    let logs = ArweaveLogs::new(gateway, Some(folder), options.retries, options.backoff);
+    let mut visit = |link: Link, slot: Slot| {
+        let subject = match slot.body {
+            Body::Item(item) => Subject::Sent(item),
+            Body::OnChain(item) => Subject::Assigned(item.id),
+        };
+        visit(SignedEntry { slot: link.nonce, timestamp: link.timestamp, assignment: slot.assignment, subject });
+    };
+    Ok(logs.copy(process, to, &mut visit).await?)
+}
+
+/// Reads an item that a process uses (its module, or what was assigned to it) from the gateway, verified. Its data is at most
+/// `limit` bytes.
+///
+/// # Errors
+/// [`ReplayError::Failed`] when it is not there, does not verify, or is a base-layer transaction, which has no such form.
+pub async fn read_item(options: &ReplayOptions, id: ItemId, limit: u64) -> Result<DataItem, ReplayError> {
+    let failed = |reason: String| ReplayError::Failed(format!("item {id}: {reason}"));
+    let gateway = options.gateway()?;
+    let page = gateway.placed_nodes(&Query::ids([id])).await.map_err(|error| failed(error.to_string()))?;
+    let node = page.nodes.into_iter().next().ok_or_else(|| failed("it is not on Arweave".into()))?;
+    match gateway.verified(&node, limit).await.map_err(|error| failed(error.to_string()))? {
+        Verified::Item(item) => Ok(item),
+        Verified::Transaction(..) => Err(failed("it is a base-layer transaction, not a data item".into())),
+    }
+}
+
 /// A process that is being rebuilt.
 pub struct Replay {
     process: ProcessId,
@@ -255,11 +330,7 @@ impl Replay {
         let goal = Goal::Slot(to.unwrap_or(Nonce(u64::MAX)));
         match self.sources.advance(&mut self.runner, goal, None, &mut progress).await {
             Ok(()) => {}
-            Err(Error::NoSlot { last: Some(last), slot, process }) => match to {
-                None => {}
-                Some(_) => return Err(ReplayError::NoSlot { process, slot, last }),
-            },
-            Err(Error::NoSlot { last: None, process, .. }) => return Err(ReplayError::Empty(process)),
+            Err(Error::NoSlot { last: Some(_), .. }) if to.is_none() => {}
             Err(error) => return Err(error.into()),
         }
         self.report().await

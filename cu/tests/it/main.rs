@@ -11,5 +11,6 @@ mod logs;
 mod network;
 mod official;
 mod refusals;
+mod replay;
 mod restart;
 mod results;

@@ -37,6 +37,7 @@ use tokio::task::JoinHandle;
 
 pub use fault::{Fault, SlotError};
 
+pub use self::read::{Body, Slot};
 use self::read::{Reader, Window};
 use super::blocks::Blocks;
 use super::verify::{self, HASH_CHAIN_HEIGHT};
@@ -140,6 +141,37 @@ impl ArweaveLogs {
         &self.0.counts
     }
 
+    /// The log of a process up to `to`, verified, as it was signed: its own item first, then entry by entry.
+    pub async fn copy(
+        &self,
+        process: ProcessId,
+        to: Option<Nonce>,
+        visit: &mut (dyn FnMut(Link, Slot) + Send),
+    ) -> Result<DataItem, Error> {
+        let known = self.known(process).await?;
+        let item = known.item.clone();
+        let reading = Arc::new(Reading { logs: self.clone(), known, head: OnceCell::new(), windows: Mutex::default() });
+        let goal = to.map_or(Goal::Latest, Goal::Slot);
+        let mut last = None;
+        loop {
+            let (slots, more) = reading.clone().read(last, goal).await?;
+            for (link, slot) in slots {
+                if goal.excludes(&link) {
+                    break;
+                }
+                last = Some(link);
+                visit(link, slot);
+            }
+            if last.is_some_and(|last| goal.reached(&last)) || !more {
+                break;
+            }
+        }
+        match (to, last.map(|last| last.nonce)) {
+            (Some(slot), last) if last < Some(slot) => Err(Error::NoSlot { process, slot, last }),
+            _ => Ok(item),
+        }
+    }
+
     async fn known(&self, process: ProcessId) -> Result<Arc<Known>, Error> {
         if let Some(known) = lock(&self.0.known).get(&process) {
             return Ok(known.clone());
@@ -202,8 +234,8 @@ impl Reading {
         Fetch(tokio::spawn(async move { Reader { logs: &logs }.window(&known, number).await }))
     }
 
-    /// The entries after `after` that lie in one window with the next one.
-    async fn read(self: Arc<Self>, after: Option<Link>, goal: Goal) -> Result<Page, Error> {
+    /// The entries after `after` that lie in one window with the next one, and whether there are more.
+    async fn read(self: Arc<Self>, after: Option<Link>, goal: Goal) -> Result<(Vec<(Link, Slot)>, bool), Error> {
         let process = self.known.process;
         let head = self.head().await?.map(|head| head.0);
         let first = after.map_or(0, |link| link.nonce.0 + 1);
@@ -218,37 +250,36 @@ impl Reading {
         let mut entries = Vec::new();
         let latest = verify::latest();
         for nonce in first..(number + 1) * WINDOW {
+            if link.is_some_and(|link| goal.reached(&link)) {
+                return Ok((entries, false));
+            }
             let Some(slot) = window.slots.remove(&nonce) else {
                 let later = window.slots.range(nonce..).next().map(|(&later, _)| later);
                 let later = later.or(head.filter(|&head| head > nonce));
                 let fault = match (window.faults.remove(&nonce), later) {
                     (Some(fault), _) => fault,
                     (None, Some(later)) => Fault::Missing { later: Nonce(later) },
-                    (None, None) => return Ok(Page { entries, more: false }),
+                    (None, None) => return Ok((entries, false)),
                 };
-                if link.is_some_and(|link| goal.reached(&link)) {
-                    return Ok(Page { entries, more: false });
-                }
                 // What lies before it is good and comes first; the next question meets the fault itself.
                 if !entries.is_empty() {
-                    return Ok(Page { entries, more: true });
+                    return Ok((entries, true));
                 }
                 return Err(SlotError { process, slot: Nonce(nonce), fault }.into());
             };
-            let entry = slot.entry();
-            let checked = verify::follow(process, self.known.chained, latest, link.as_ref(), &entry);
+            let checked = verify::follow(process, self.known.chained, latest, link.as_ref(), &slot.entry());
             let next = match checked {
                 Ok((_, next)) => next,
                 Err(error) if entries.is_empty() => {
                     return Err(SlotError { process, slot: Nonce(nonce), fault: Fault::Log(error) }.into());
                 }
-                Err(_) => return Ok(Page { entries, more: true }),
+                Err(_) => return Ok((entries, true)),
             };
             link = Some(next);
-            entries.push(Logged { entry, on_chain: slot.into_on_chain() });
+            entries.push((next, slot));
         }
         let more = link.is_some_and(|link| !goal.reached(&link) && head.is_some_and(|head| head > link.nonce.0));
-        Ok(Page { entries, more })
+        Ok((entries, more))
     }
 }
 
@@ -264,7 +295,13 @@ impl Log for Arc<Reading> {
     }
 
     fn page(&self, after: Option<Link>, goal: Goal) -> BoxFuture<'static, Result<Page, Error>> {
-        self.clone().read(after, goal).boxed()
+        let reading = self.clone();
+        async move {
+            let (slots, more) = reading.read(after, goal).await?;
+            let logged = |(_, slot): (Link, Slot)| Logged { entry: slot.entry(), on_chain: slot.into_on_chain() };
+            Ok(Page { entries: slots.into_iter().map(logged).collect(), more })
+        }
+        .boxed()
     }
 
     fn position(&self, message: MessageId) -> BoxFuture<'_, Result<Position, Error>> {

@@ -1,0 +1,473 @@
+//! Rebuilding a process from Arweave alone: the same results and the same state as live, and an error that names the slot
+//! where the weave does not hold what the scheduler signed.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use holon_arweave::{Gateway, GatewayOptions, Query, Uploader};
+use holon_cu::replay::{Replay, ReplayError, ReplayOptions, Report};
+use holon_cu::{LogSource, Options, Service};
+use holon_protocol::assignment::Assignment;
+use holon_protocol::{DataItem, ItemId, Nonce, ProcessId, Signer};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::network::{Network, answer, listener};
+
+/// Longest wait for uploads.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Waits until the weave has all assignments of a process up to `last`.
+async fn settled(network: &Network, process: ProcessId, last: u64) {
+    let gateway = Gateway::new(GatewayOptions::new(network.gateway.clone())).unwrap();
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let mut query = Query::default().tag("Process", process.to_string()).tag("Type", "Assignment");
+        let mut found = 0;
+        loop {
+            let page = gateway.nodes(&query).await.unwrap();
+            found += page.nodes.len() as u64;
+            if !page.has_next_page {
+                break;
+            }
+            query.after = page.end_cursor;
+        }
+        if found > last {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found} of {} assignments are on the weave", last + 1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn options(folder: &tempfile::TempDir, gateway: &Url) -> ReplayOptions {
+    let mut options = ReplayOptions::new(folder.path().to_owned(), gateway.clone());
+    options.retries = 2;
+    options.backoff = Duration::from_millis(10);
+    options
+}
+
+/// Replays in a folder of its own.
+async fn replay(gateway: &Url, process: ProcessId, to: Option<u64>) -> Result<Report, ReplayError> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut replay = Replay::open(options(&folder, gateway), process).await?;
+    let report = replay.advance(to.map(Nonce)).await;
+    replay.close().await;
+    report
+}
+
+/// A process with everything that a log can hold; returns its last nonce.
+async fn eventful(network: &Network, process: ProcessId) -> u64 {
+    let user = &network.user;
+    let mut last = 0;
+    for action in ["Add", "X-Echo", "X-Fail", "X-Trap", "X-Refuse", "Add", "X-Environment"] {
+        network.send(process, action).await;
+        last += 1;
+    }
+    // Data and an anchor that are no text, no anchor at all, no data.
+    let message = || {
+        DataItem::builder().target(process).tag("Data-Protocol", "ao").tag("Type", "Message").tag("Action", "X-Echo")
+    };
+    for item in [
+        message().anchor([0xff; 32]).data(vec![0xc3, 0x28, 0xff, b'a']).sign(user),
+        message().data("kein Anker – aber Umlaute äöü").sign(user),
+        message().tag("From-Process", "somebody").data("pushed").sign(user),
+        message().tag("From-Process", "somebody").data("pushed").sign(&network.cu_wallet),
+        message().sign(user),
+    ] {
+        network.schedule(&item.unwrap()).await;
+        last += 1;
+    }
+    // Items that are assigned: one twice, one with exclusions, one that names the process as its target.
+    let news = DataItem::builder().tag("Action", "X-Echo").data("news").sign(user).unwrap();
+    let letter = message().tag("Topic", "letter").anchor([b'7'; 32]).data("read me").sign(user).unwrap();
+    for (item, exclude) in [(&news, ""), (&news, "Data"), (&letter, ""), (&letter, "Data,Anchor")] {
+        network.publish(item).await;
+        network.assign(process, item.id(), exclude).await;
+        last += 1;
+    }
+    network.send(process, "Add").await;
+    last + 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_is_rebuilt_from_arweave_alone() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let last = eventful(&network, process).await;
+    network.peek(process).await;
+    let (_, live) = network.json(&format!("/results/{process}?limit=1000")).await;
+    let image = network.get(&format!("/state/{process}")).await.bytes().await.unwrap();
+    // From the scheduler, slot by slot.
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = options(&folder, &network.gateway);
+    served.log = LogSource::Scheduler;
+    served.scheduler_urls = vec![(network.su_wallet.address(), network.su.url().parse().unwrap())];
+    let mut served = Replay::open(served, process).await.unwrap();
+    let mut roots = Vec::new();
+    for slot in 0..=last {
+        roots.push(served.advance(Some(Nonce(slot))).await.unwrap().state_root);
+    }
+    served.close().await;
+
+    settled(&network, process, last).await;
+    let Network { weave, gateway, su, cu, proxy, client, cu_wallet, .. } = network;
+    cu.unwrap().stop().await.unwrap();
+    su.stop().await.unwrap();
+    drop(proxy);
+
+    // A replay, slot by slot and at once.
+    let folder = tempfile::tempdir().unwrap();
+    let mut own = Replay::open(options(&folder, &gateway), process).await.unwrap();
+    for (slot, root) in roots.iter().enumerate() {
+        let report = own.advance(Some(Nonce(slot as u64))).await.unwrap();
+        assert_eq!((report.slot, report.state_root), (Nonce(slot as u64), *root));
+    }
+    assert!(matches!(own.advance(Some(Nonce(0))).await, Err(ReplayError::Passed { .. })));
+    let error = own.advance(Some(Nonce(last + 1))).await.unwrap_err();
+    assert!(matches!(error, ReplayError::NoSlot { last: end, .. } if end == Nonce(last)), "{error}");
+    let path = folder.path().join("image");
+    own.write_memory(std::fs::File::create(&path).unwrap()).await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == image, "the memory is that of the live process");
+    own.close().await;
+    let report = replay(&gateway, process, None).await.unwrap();
+    assert_eq!((report.slot, Some(&report.state_root)), (Nonce(last), roots.last()));
+    assert_eq!(report.memory_bytes, image.len() as u64);
+
+    // A unit that has never seen a scheduler gives the same results.
+    let data = tempfile::tempdir().unwrap();
+    let mut options = Options::new(data.path().join("cu"), cu_wallet, gateway.clone());
+    (options.log, options.retries, options.backoff) = (LogSource::Arweave, 2, Duration::from_millis(10));
+    let unit = Service::start(options, listener()).await.unwrap();
+    let get = async |path: String| answer(client.get(format!("{}{path}", unit.url())).send().await.unwrap()).await;
+    let newest = live["edges"].as_array().unwrap().last().unwrap();
+    let (status, state) = get(format!("/state/{process}?to={}", report.timestamp)).await;
+    assert_eq!(status, 200, "{state}");
+    let (_, rebuilt) = get(format!("/results/{process}?limit=1000")).await;
+    assert_eq!(rebuilt, live);
+    assert!(newest["node"]["Output"].is_string());
+    unit.stop().await.unwrap();
+    weave.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_is_fetched_once_and_an_interrupted_replay_goes_on() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    for _ in 0..230 {
+        network.send(process, "Add").await;
+    }
+    settled(&network, process, 230).await;
+    let whole = replay(&network.gateway, process, None).await.unwrap();
+    assert_eq!(whole.slot, Nonce(230));
+    // The weave goes away while the third window is read.
+    let liar = Liar::start(network.gateway.clone());
+    liar.answers(|_, body| {
+        let third = |edge: &Value| nonce(edge).is_some_and(|nonce| nonce >= 200);
+        // The question for the newest ones finds earlier ones, too.
+        if !edges(body).is_empty() && edges(body).iter().all(third) {
+            *body = json!({ "errors": [{ "message": "gone" }] });
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut interrupted = Replay::open(options(&folder, &liar.url), process).await.unwrap();
+    // What lies before is reached although what follows cannot be read.
+    assert_eq!(interrupted.advance(Some(Nonce(60))).await.unwrap().slot, Nonce(60));
+    let error = interrupted.advance(None).await.unwrap_err();
+    assert!(matches!(error, ReplayError::Failed(_)) && error.to_string().contains("gone"), "{error}");
+    interrupted.close().await;
+    liar.answers(|_, _| {});
+    let mut again = Replay::open(options(&folder, &liar.url), process).await.unwrap();
+    let report = again.advance(None).await.unwrap();
+    assert_eq!(report.state_root, whole.state_root);
+    let progress = again.observer().progress();
+    assert_eq!(progress.slots, 231);
+    assert_eq!(progress.shelved, 200, "{progress:?}");
+    // Assignment and message of each new entry, the process, and its own assignment.
+    assert_eq!(progress.verified, 31 * 2 + 2, "{progress:?}");
+    again.close().await;
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crons_between_entries_come_out_as_live() {
+    let network = Network::start().await;
+    let process = network.spawn(&[("Cron-Interval", "1-second"), ("Cron-Tag-Action", "Add")]).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let message = network.send(process, "Add").await;
+    let live = network.count(process, message).await;
+    assert!(live.parse::<u64>().unwrap() > 3, "no cron fired: {live}");
+    settled(&network, process, 1).await;
+    let (_, expected) = network.json(&format!("/results/{process}?limit=1000")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options::new(folder.path().join("cu"), network.cu_wallet.clone(), network.gateway.clone());
+    options.log = LogSource::Arweave;
+    let unit = Service::start(options, listener()).await.unwrap();
+    let get =
+        async |path: String| answer(network.client.get(format!("{}{path}", unit.url())).send().await.unwrap()).await.1;
+    assert_eq!(get(format!("/result/{message}?process-id={process}")).await["Output"], live);
+    let own = get(format!("/results/{process}?limit=1000")).await;
+    // The live unit goes on firing after the last entry; the weave cannot say that nothing follows.
+    let (own, expected) = (own["edges"].as_array().unwrap(), expected["edges"].as_array().unwrap());
+    assert_eq!(own[..], expected[..own.len()]);
+    assert_eq!(own.last().unwrap()["node"]["Output"], live);
+    unit.stop().await.unwrap();
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_goes_on_from_arweave_when_the_scheduler_is_gone() {
+    let mut network = Network::start_with(|options| options.log = LogSource::Auto).await;
+    let process = network.spawn(&[]).await;
+    let first = network.send(process, "Add").await;
+    assert_eq!(network.count(process, first).await, "2");
+    let second = network.send(process, "Add").await;
+    let third = network.send(process, "Add").await;
+    settled(&network, process, 3).await;
+    network.proxy.tamper(|_, json| *json = json!({ "nothing": "that a scheduler says" }));
+    // The live memory goes on from where it stands.
+    assert_eq!(network.count(process, second).await, "3");
+    assert_eq!(network.count(process, third).await, "4");
+    // So does a unit that knows nothing yet.
+    network.stop_cu().await;
+    std::fs::remove_dir_all(network.folder.path().join("cu")).unwrap();
+    network.start_cu().await;
+    assert_eq!(network.count(process, third).await, "4");
+    assert_eq!(network.outputs(process).await, ["1", "2", "3", "4"]);
+    network.stop().await;
+}
+
+/// What changes an answer of the gateway: path, and the JSON of a GraphQL answer or the bytes as a JSON string.
+type Lie = Box<dyn FnMut(&str, &mut Value) + Send>;
+
+/// A gateway that changes what another says.
+struct Liar {
+    url: Url,
+    lie: Arc<Mutex<Lie>>,
+}
+
+struct LiarData {
+    base: Url,
+    client: reqwest::Client,
+    lie: Arc<Mutex<Lie>>,
+}
+
+async fn lie(request: HttpRequest, body: web::Bytes, data: web::Data<LiarData>) -> HttpResponse {
+    let path = request.uri().to_string();
+    let method = request.method().as_str().parse().unwrap();
+    let mut forwarded = data.client.request(method, data.base.join(&path).unwrap()).body(body.to_vec());
+    for name in ["content-type", "range"] {
+        if let Some(value) = request.headers().get(name) {
+            forwarded = forwarded.header(name, value.as_bytes());
+        }
+    }
+    let answer = forwarded.send().await.unwrap();
+    let status = actix_web::http::StatusCode::from_u16(answer.status().as_u16()).unwrap();
+    let bytes = answer.bytes().await.unwrap();
+    let mut response = HttpResponse::build(status);
+    match path.as_str() {
+        "/graphql" => {
+            let mut json = serde_json::from_slice(&bytes).unwrap();
+            (data.lie.lock().unwrap())(&path, &mut json);
+            response.json(json)
+        }
+        _ => match std::str::from_utf8(&bytes) {
+            Ok(text) => {
+                let mut json = Value::String(text.to_owned());
+                (data.lie.lock().unwrap())(&path, &mut json);
+                response.body(json.as_str().unwrap().to_owned())
+            }
+            Err(_) => response.body(bytes),
+        },
+    }
+}
+
+impl Liar {
+    fn start(base: Url) -> Self {
+        let listener = listener();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let lie_now: Arc<Mutex<Lie>> = Arc::new(Mutex::new(Box::new(|_, _| {})));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let data = web::Data::new(LiarData { base, client, lie: lie_now.clone() });
+        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(lie)))
+            .workers(1)
+            .disable_signals()
+            .listen(listener)
+            .unwrap()
+            .run();
+        tokio::spawn(server);
+        Self { url, lie: lie_now }
+    }
+
+    fn answers(&self, lie: impl FnMut(&str, &mut Value) + Send + 'static) {
+        *self.lie.lock().unwrap() = Box::new(lie);
+    }
+}
+
+fn edges(body: &Value) -> Vec<Value> {
+    body["data"]["transactions"]["edges"].as_array().cloned().unwrap_or_default()
+}
+
+fn set_edges(body: &mut Value, edges: Vec<Value>) {
+    if body["data"]["transactions"]["edges"].is_array() {
+        body["data"]["transactions"]["edges"] = json!(edges);
+    }
+}
+
+/// The slot that an edge's node claims, if it is an assignment.
+fn nonce(edge: &Value) -> Option<u64> {
+    let tags = edge["node"]["tags"].as_array()?;
+    tags.iter().find(|tag| tag["name"] == "Nonce")?["value"].as_str()?.parse().ok()
+}
+
+/// Leaves out or changes assignments.
+fn at_slot(body: &mut Value, slot: u64, mut change: impl FnMut(&mut Value) -> bool) {
+    let kept = edges(body).into_iter().filter_map(|mut edge| match nonce(&edge) == Some(slot) {
+        true => change(&mut edge["node"]).then_some(edge),
+        false => Some(edge),
+    });
+    let kept = kept.collect();
+    set_edges(body, kept);
+}
+
+fn set_tag(node: &mut Value, name: &str, value: &str) {
+    for tag in node["tags"].as_array_mut().unwrap() {
+        if tag["name"] == name {
+            tag["value"] = json!(value);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weave_that_lies_is_found_out_at_the_slot() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut messages = Vec::new();
+    for _ in 0..5 {
+        messages.push(network.send(process, "Add").await.to_string());
+    }
+    settled(&network, process, 5).await;
+    let honest = replay(&network.gateway, process, None).await.unwrap();
+    let third = messages[2].clone();
+    let liar = Liar::start(network.gateway.clone());
+
+    // What is only untidy changes nothing.
+    liar.answers(|_, body| {
+        let mut edges = edges(body);
+        edges.reverse();
+        edges.extend(edges.clone());
+        set_edges(body, edges);
+    });
+    assert_eq!(replay(&liar.url, process, None).await.unwrap().state_root, honest.state_root);
+
+    let (one, two) = (third.clone(), third.clone());
+    let cases: Vec<(&str, Lie)> = vec![
+        ("no assignment is on Arweave, but there is one for slot ", Box::new(|_, body| at_slot(body, 3, |_| false))),
+        (
+            "is forged: ",
+            Box::new(|_, body| {
+                at_slot(body, 3, |node| {
+                    set_tag(node, "Timestamp", "1");
+                    true
+                });
+            }),
+        ),
+        (
+            // Two that are good change places.
+            "is forged: ",
+            Box::new(|_, body| {
+                at_slot(body, 4, |node| {
+                    set_tag(node, "Nonce", "3");
+                    true
+                });
+            }),
+        ),
+        (
+            "is forged: ",
+            Box::new(move |path, body| {
+                if path == format!("/raw/{one}") {
+                    *body = json!("other data");
+                }
+            }),
+        ),
+        (
+            " is not on Arweave",
+            Box::new(move |_, body| {
+                let kept = edges(body).into_iter().filter(|edge| edge["node"]["id"] != two.as_str()).collect();
+                set_edges(body, kept);
+            }),
+        ),
+    ];
+    for (at, (fault, lie)) in cases.into_iter().enumerate() {
+        liar.answers(lie);
+        let error = replay(&liar.url, process, None).await.unwrap_err();
+        let (text, start) = (error.to_string(), format!("slot 3 of process {process}: "));
+        assert!(matches!(error, ReplayError::Log(_)), "case {at}: {text}");
+        assert!(text.starts_with(&start) && text.contains(fault), "case {at}: {text}");
+        // What lies before it is good.
+        assert_eq!(replay(&liar.url, process, Some(2)).await.unwrap().slot, Nonce(2), "case {at}");
+    }
+
+    // A tail that is missing cannot be seen; the log ends there.
+    liar.answers(|_, body| at_slot(body, 5, |_| false));
+    assert_eq!(replay(&liar.url, process, None).await.unwrap().slot, Nonce(4));
+    let error = replay(&liar.url, process, Some(5)).await.unwrap_err();
+    assert!(error.to_string().contains("ends with slot 4; 5 was asked for"), "{error}");
+    network.stop().await;
+}
+
+/// Publishes an assignment that no scheduler's log holds.
+async fn publish_assignment(network: &Network, by: &Signer, says: &Assignment) -> ItemId {
+    let item = says.item([0x5a; 32]).sign(by).unwrap();
+    Uploader::new(network.gateway.clone()).unwrap().upload(&item).await.unwrap();
+    item.id()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_lies_is_found_out_at_the_slot() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut last = None;
+    for _ in 0..3 {
+        last = Some(network.send(process, "Add").await);
+    }
+    settled(&network, process, 3).await;
+    let gateway = Gateway::new(GatewayOptions::new(network.gateway.clone())).unwrap();
+    let query = Query::default().tag("Process", process.to_string()).tag("Nonce", "3");
+    let node = gateway.nodes(&query).await.unwrap().nodes.remove(0);
+    let third = Assignment::from_tags(&node.tags).unwrap();
+    // Another wallet's assignment is nobody's business.
+    publish_assignment(&network, &network.user, &third).await;
+    assert_eq!(replay(&network.gateway, process, None).await.unwrap().slot, Nonce(3));
+    // Unless the gateway passes it off as the scheduler's.
+    let liar = Liar::start(network.gateway.clone());
+    let scheduler = network.su_wallet.address().to_string();
+    liar.answers(move |_, body| {
+        at_slot(body, 3, |node| {
+            node["owner"]["address"] = json!(scheduler);
+            node["owner"]["key"] = json!(holon_protocol::base64url::encode([9; 32]));
+            true
+        });
+    });
+    let error = replay(&liar.url, process, None).await.unwrap_err().to_string();
+    assert!(error.starts_with("slot 3 of process ") && error.contains("is forged"), "{error}");
+    // A fourth entry that does not continue the chain.
+    let fourth = Assignment {
+        nonce: Nonce(4),
+        timestamp: holon_protocol::Timestamp(third.timestamp.0 + 1),
+        message: last,
+        ..third.clone()
+    };
+    publish_assignment(&network, &network.su_wallet, &fourth).await;
+    let error = replay(&network.gateway, process, None).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("slot 4 of process {process}: HashChain invalid")), "{error}");
+    assert_eq!(replay(&network.gateway, process, Some(3)).await.unwrap().slot, Nonce(3));
+    // A second assignment of one slot.
+    let second = publish_assignment(&network, &network.su_wallet, &third).await;
+    let error = replay(&network.gateway, process, None).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("slot 3 of process {process}: the scheduler signed two")), "{error}");
+    assert!(error.contains(&second.to_string()) && error.contains(&node.id.to_string()), "{error}");
+    assert_eq!(replay(&network.gateway, process, Some(2)).await.unwrap().slot, Nonce(2));
+    network.stop().await;
+}
