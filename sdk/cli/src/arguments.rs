@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use holon_protocol::{Address, ItemId, MessageId, ModuleId, Tag};
 use url::Url;
 
-use crate::commands::{dry_run, env, eval, publish, result, results, send, spawn, wallet};
+use crate::commands::{dry_run, env, eval, fork, publish, replay, result, results, send, spawn, state, wallet};
 use crate::up;
 
 const ABOUT: &str = "Run an ao network on this machine, and talk to any";
@@ -157,6 +157,15 @@ pub enum Command {
     /// Evaluate code in a process that has a console (aos)
     #[command(after_help = eval::EXAMPLES)]
     Eval(eval::Arguments),
+    /// Rebuild a process from Arweave alone and show its state root
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Arguments),
+    /// Show the state of a process at a slot
+    #[command(after_help = state::EXAMPLES)]
+    State(state::Arguments),
+    /// Go on with a process of another network in a local one, from a slot on
+    #[command(after_help = fork::EXAMPLES)]
+    Fork(fork::Arguments),
     /// Print the environment variables of the running network
     #[command(after_help = env::EXAMPLES)]
     Env(env::Arguments),

@@ -140,7 +140,7 @@ pub fn existing_wallet(global: &Global) -> Result<Option<Signer>, Failure> {
 }
 
 /// Whether a URL points to this machine.
-fn is_local(url: &Url) -> bool {
+pub fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),

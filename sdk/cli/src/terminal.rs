@@ -87,8 +87,14 @@ impl Terminal {
 
     /// Shows that something is going on until the returned value is dropped. Nothing without a terminal.
     pub fn progress(self, text: &str) -> Progress {
+        let text = text.to_owned();
+        self.progress_of(move || text.clone())
+    }
+
+    /// The same with a text that changes; it is asked for whenever it is drawn.
+    pub fn progress_of(self, text: impl Fn() -> String + Send + 'static) -> Progress {
         match !self.json && std::io::stderr().is_terminal() {
-            true => Progress::start(text.to_owned()),
+            true => Progress::start(text),
             false => Progress(None),
         }
     }
@@ -101,7 +107,7 @@ impl Progress {
     const FRAMES: [&str; 8] = ["⣾", "⣽", "⣻", "⢿", "⡿", "⣟", "⣯", "⣷"];
     const FRAME_TIME: Duration = Duration::from_millis(80);
 
-    fn start(text: String) -> Self {
+    fn start(text: impl Fn() -> String + Send + 'static) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let stop = done.clone();
         let drawing = thread::Builder::new().name("progress".into()).spawn(move || {
@@ -110,7 +116,7 @@ impl Progress {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                let _ = write!(err, "\r\x1b[2K{COPY}{frame}{COPY:#} {text}").and_then(|()| err.flush());
+                let _ = write!(err, "\r\x1b[2K{COPY}{frame}{COPY:#} {}", text()).and_then(|()| err.flush());
                 thread::park_timeout(Self::FRAME_TIME);
             }
             let _ = write!(err, "\r\x1b[2K").and_then(|()| err.flush());

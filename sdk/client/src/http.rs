@@ -59,6 +59,19 @@ impl Http {
         exchange(&self.reads, unit, method, url, body, limit).await
     }
 
+    /// A read whose answer may be of any size; the time limit is for its beginning.
+    pub(crate) async fn stream(&self, unit: Unit, url: Url, limit: Duration) -> Result<Response, Error> {
+        let begun = tokio::time::timeout(limit, self.reads.get(url.clone()).send()).await;
+        let begun = begun.map_err(|_| Error::Timeout { unit, url: url.clone(), limit })?;
+        let response = begun.map_err(|source| Error::Unreachable { unit, url: url.clone(), source })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = read_body(response, unit).await?.map_err(|source| Error::Unreachable { unit, url, source })?;
+        Err(Error::Refused { unit, status: status.as_u16(), message: error_text(status, &bytes) })
+    }
+
     /// A write: never redirected, never repeated.
     pub(crate) async fn write(
         &self,

@@ -120,6 +120,7 @@ pub mod network;
 pub mod results;
 pub mod scheduler;
 pub mod spawn;
+pub mod state;
 pub mod tags;
 
 pub use console::Evaluated;
@@ -130,3 +131,4 @@ pub use network::{Network, NetworkBuilder};
 pub use results::{Results, Sort};
 pub use scheduler::Scheduler;
 pub use spawn::CronInterval;
+pub use state::{MemoryImage, Standing};

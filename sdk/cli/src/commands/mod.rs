@@ -3,13 +3,17 @@
 pub mod dry_run;
 pub mod env;
 pub mod eval;
+pub mod fork;
 pub mod publish;
+pub mod replay;
 pub mod result;
 pub mod results;
 pub mod send;
 pub mod spawn;
+pub mod state;
 pub mod wallet;
 
+mod compare;
 mod show;
 
 use std::ffi::OsString;
@@ -65,6 +69,9 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
         Command::Results(arguments) => results::run(arguments, &global, terminal).await,
         Command::DryRun(arguments) => dry_run::run(arguments, &global, terminal).await,
         Command::Eval(arguments) => eval::run(arguments, &global, terminal).await,
+        Command::Replay(arguments) => Box::pin(replay::run(arguments, &global, terminal)).await,
+        Command::State(arguments) => Box::pin(state::run(arguments, &global, terminal)).await,
+        Command::Fork(arguments) => Box::pin(fork::run(arguments, &global, terminal)).await,
         Command::Env(arguments) => env::run(arguments, &global, terminal),
     }
 }

@@ -7,6 +7,8 @@
 //!   seed.json       what was published and spawned at the first start
 //!   holon.log       the units' log
 //!   wallets/        su.json mu.json cu.json operator.json, readable by their owner only
+//!   forks.json      processes that were forked into it
+//!   forks/          items of theirs that the local Arweave does not have yet
 //!   weave/ su/ cu/ mu/    the units' stores
 //! ```
 
@@ -20,7 +22,19 @@ use crate::record::Lock;
 
 /// What a network puts into its folder, and what `--fresh` therefore may remove; nothing else is ever touched. The lock
 /// stays, it is held.
-const OURS: [&str; 9] = ["network.json", "seed.json", "holon.log", "holon.log.1", "wallets", "weave", "su", "cu", "mu"];
+const OURS: [&str; 11] = [
+    "network.json",
+    "seed.json",
+    "holon.log",
+    "holon.log.1",
+    "wallets",
+    "forks.json",
+    "forks",
+    "weave",
+    "su",
+    "cu",
+    "mu",
+];
 
 /// A data folder that belongs to this program.
 #[derive(Debug)]

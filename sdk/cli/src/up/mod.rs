@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`folder`] | the data folder: what is in it, emptying it |
 //! | [`wallets`] | the units' keys |
+//! | [`forks`] | processes of other networks that go on here |
 //! | [`ports`] | where the units listen |
 //! | [`network`] | starting and stopping the units, in order |
 //! | [`seed`] | what a new network needs on its Arweave: scheduler location, a module, a process |
@@ -17,13 +18,14 @@
 mod banner;
 pub mod environment;
 mod folder;
+pub mod forks;
 mod network;
 mod ports;
 mod proof;
 mod seed;
 mod wallets;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -77,6 +79,18 @@ pub struct Arguments {
     /// Kind of the units' wallets when they are made
     #[arg(long, value_enum, default_value = "ed25519")]
     wallet_type: WalletType,
+}
+
+impl Arguments {
+    /// A network on this folder, as it is.
+    pub fn of(data: PathBuf, port: u16) -> Self {
+        Self { data, port, fresh: false, wallet_type: WalletType::Ed25519 }
+    }
+}
+
+/// Takes a data folder whose network does not run, and makes it if needed.
+pub fn open_folder(data: &Path) -> Result<folder::Folder, Failure> {
+    folder::Folder::open(data, false)
 }
 
 /// Runs the command until it is told to stop.
@@ -139,6 +153,7 @@ async fn bring_up(
         .result_timeout(PROOF_TIMEOUT)
         .build()?;
     let seeds = seed::plant(folder.path(), &client, wallets, &urls.su).await?;
+    forks::publish(folder.path(), &client).await?;
     let proof = proof::run(&client, &seeds, &wallets.operator).await?;
     let record = Record {
         graphql_url: environment::graphql_url(&urls.gateway),

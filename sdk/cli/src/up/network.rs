@@ -12,6 +12,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::forks::Forks;
 use super::ports::{Ports, Urls};
 use super::wallets::Wallets;
 use crate::failure::Failure;
@@ -42,7 +43,10 @@ impl Units {
         let urls = ports.urls()?;
         let forwarding = Tasks::new();
 
+        let forks = Forks::read(data)?;
         let mut options = holon_weave::Options::new(data.join("weave"));
+        // Time goes on for a process that comes from another network.
+        options.initial_height = forks.height().map_or(options.initial_height, |height| height.0 + 1);
         options.listen = address(&ports.gateway)?;
         let weave = holon_weave::Service::start(options, ports.gateway).await.map_err(failed("gateway"))?;
         if let Some(listener) = ports.bundler {
@@ -57,13 +61,15 @@ impl Units {
         cu.allow_private_urls = true;
         // Units of one network know each other before any gateway has indexed a process.
         let scheduler = (wallets.scheduler.address(), urls.su.clone());
-        cu.scheduler_urls.push(scheduler.clone());
+        let mut schedulers = vec![scheduler];
+        schedulers.extend(forks.schedulers().map(|wallet| (wallet, urls.su.clone())));
+        cu.scheduler_urls.extend(schedulers.iter().cloned());
 
         let mut mu =
             holon_mu::Options::new(data.join("mu"), wallets.messenger.clone(), urls.gateway.clone(), urls.cu.clone());
         mu.listen = address(&ports.mu)?;
         mu.allow_private_urls = true;
-        mu.scheduler_urls.push(scheduler);
+        mu.scheduler_urls.extend(schedulers);
         mu.enable_push = true;
         mu.allow_pushes_after = BlockHeight(0);
         mu.cron_interval = CRON_INTERVAL;

@@ -2,8 +2,10 @@
 
 use crate::program::User;
 
-const COMMANDS: [&str; 10] =
-    ["up", "wallet", "publish", "spawn", "send", "result", "results", "dry-run", "eval", "env"];
+const COMMANDS: [&str; 13] = [
+    "up", "wallet", "publish", "spawn", "send", "result", "results", "dry-run", "eval", "replay", "state", "fork",
+    "env",
+];
 
 #[test]
 fn every_command_shows_examples() {

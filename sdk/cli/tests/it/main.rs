@@ -5,5 +5,6 @@
 mod help;
 mod network;
 mod program;
+mod replay;
 mod usage;
 mod wallet;

@@ -1,0 +1,85 @@
+//! `holon replay` and `holon state --replay`: a process from Arweave alone.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::program::{Signal, User};
+
+/// Longest wait for uploads to Arweave.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_process_is_rebuilt_and_its_state_named() {
+    let user = User::new();
+    let network = user.network(".holon");
+    for _ in 0..3 {
+        user.run(["send", "counter", "--action", "Increment"]).ok();
+    }
+    // The process, the proof, and three more.
+    let begun = Instant::now();
+    let whole = loop {
+        let report = user.run(["replay", "counter", "--json"]).ok().json();
+        if report["slot"] == 4 {
+            break report;
+        }
+        assert!(begun.elapsed() < SETTLED_WITHIN, "the log on Arweave ends too early: {report}");
+    };
+    let root = whole["stateRoot"].as_str().unwrap();
+    assert_eq!(root.len(), 43);
+    assert_eq!(whole["process"], network.text("counter_process"));
+
+    let said = user.run(["replay", "counter", "--to", "2", "--data", "elsewhere", "--memory", "image"]).ok();
+    let earlier = user.run(["state", "counter", "--at", "2", "--replay", "--json"]).ok().json();
+    assert!(said.out.contains(earlier["stateRoot"].as_str().unwrap()), "{}", said.out);
+    assert_ne!(earlier["stateRoot"], root);
+    let image = std::fs::metadata(user.home().join("image")).unwrap().len();
+    assert_eq!(Value::from(image), earlier["memoryBytes"]);
+
+    let beyond = user.run(["replay", "counter", "--to", "5"]);
+    assert_eq!(beyond.code, 3);
+    assert!(beyond.err.contains("ends with slot 4; 5 was asked for"), "{}", beyond.err);
+    let nobody = user.run(["replay", &"A".repeat(43), "--data", "nobody"]);
+    assert_eq!(nobody.code, 3);
+    assert!(nobody.err.contains("is not known to the gateway"), "{}", nobody.err);
+    network.stop(Signal::Interrupt);
+}
+
+#[test]
+fn a_fork_goes_on_under_the_same_id_and_leaves_the_original_alone() {
+    let user = User::new();
+    let network = user.network(".holon");
+    let process = network.text("counter_process");
+    for _ in 0..3 {
+        user.run(["send", "counter", "--action", "Increment"]).ok();
+    }
+    let begun = Instant::now();
+    let original = loop {
+        let said = user.run(["replay", "counter", "--to", "2", "--json"]);
+        if said.code == 0 {
+            break said.json();
+        }
+        assert!(begun.elapsed() < SETTLED_WITHIN, "{said:?}");
+    };
+    let fork = user.run(["fork", "counter", "--at", "2", "--data", "fork", "--prepare", "--json"]).ok().json();
+    assert_eq!((&fork["process"], &fork["slot"]), (&Value::from(process.as_str()), &Value::from(2)));
+    let again = user.run(["fork", "counter", "--at", "2", "--data", "fork", "--prepare"]);
+    assert_eq!(again.code, 2, "{again:?}");
+
+    let forked = user.network("fork");
+    let at_slot = ["replay", &process, "--to", "2", "--log", "scheduler", "--data", "forked", "--network", "fork"];
+    let at_slot = user.run(at_slot.iter().chain(&["--json"])).ok().json();
+    assert_eq!(at_slot["stateRoot"], original["stateRoot"]);
+    // The process, the proof and one message counted two; the next one is the third.
+    let sent = ["send", &process, "--action", "Increment", "--network", "fork", "--json"];
+    assert_eq!(user.run(sent).ok().json()["result"]["Output"], "3");
+    assert_eq!(user.run(sent).ok().json()["result"]["Output"], "4");
+    let value = user.run(["dry-run", "counter", "--action", "Get", "--json", "--network", ".holon"]).ok().json();
+    assert_eq!(value["result"]["Output"], "4", "the original has its own three");
+    forked.stop(Signal::Interrupt);
+    // What was forked is there after a restart, too.
+    let forked = user.network("fork");
+    assert_eq!(user.run(sent).ok().json()["result"]["Output"], "5");
+    forked.stop(Signal::Interrupt);
+    network.stop(Signal::Interrupt);
+}
