@@ -4,24 +4,29 @@
 //! them wants it, and answers each as soon as its point has been passed. Requests for one exact state (a dry run, a
 //! memory image) are served when the process stands there; if it is past it already, by a replay of its own.
 //!
-//! Live memories are kept between requests and dropped, least recently used first, when they take too much together.
+//! Live memories are kept between requests; idle ones rest, and those used longest ago go to a checkpoint when all take
+//! too much together ([`residency`]).
 
-use std::collections::HashMap;
+mod residency;
+
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use holon_protocol::{BlockHeight, ProcessId, Timestamp, wire};
 use holon_unit::tasks::Tasks;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::advance::Sources;
+use crate::checkpoint::Reach;
 use crate::error::Error;
 use crate::log::{Goal, Link};
 use crate::machine::Fork;
 use crate::options::Options;
 use crate::process::Process;
+use crate::residents::Residents;
 use crate::runner::Runner;
 use crate::stream::Position;
 
@@ -37,8 +42,8 @@ const LOAD_LIMIT: usize = 1024;
 const REPLAY_LIMIT: usize = 2;
 /// Most states that are past, or being found, that requests wait for.
 const REPLAY_QUEUE: usize = 1000;
-/// Pause between looks for what is no longer used.
-const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// How long a process that is being evaluated when the service stops has to come to the end of a turn.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// A state that dry runs use.
 pub struct State {
@@ -48,6 +53,10 @@ pub struct State {
     pub fork: Fork,
     /// Last evaluated message; `None` when nothing has been evaluated.
     pub position: Option<Position>,
+    /// Last log entry that is done.
+    pub link: Option<Link>,
+    /// Hash of what the process has seen.
+    pub history: [u8; 32],
 }
 
 impl State {
@@ -103,10 +112,8 @@ struct Actor {
     live: tokio::sync::Mutex<Option<Runner>>,
     /// The newest state for dry runs, and when it was known to be the newest.
     state: Mutex<Option<(Arc<State>, Instant)>>,
-    memory_bytes: AtomicU64,
     /// Nonce of the last log entry that is done, plus one; 0 before any.
     progress: AtomicU64,
-    used: Mutex<Instant>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -126,7 +133,21 @@ struct Inner {
     loads: Semaphore,
     replays: Semaphore,
     /// Who waits for which replay. One replay answers all who want the same.
-    replaying: Mutex<HashMap<(ProcessId, Goal), Vec<Reply>>>,
+    replaying: Mutex<HashMap<Wanted, Vec<Reply>>>,
+    residents: Mutex<Residents>,
+    /// Told when processes in memory take too much.
+    crowded: Notify,
+    /// When states for dry runs were kept, and of which process.
+    states: Mutex<VecDeque<(Instant, ProcessId)>>,
+}
+
+/// What a replay is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Wanted {
+    process: ProcessId,
+    goal: Goal,
+    /// Whether the result at the goal is wanted, or only the state there.
+    result: bool,
 }
 
 impl Actors {
@@ -141,8 +162,11 @@ impl Actors {
             loads: Semaphore::new(LOAD_LIMIT),
             replays: Semaphore::new(REPLAY_LIMIT),
             replaying: Mutex::default(),
+            residents: Mutex::default(),
+            crowded: Notify::new(),
+            states: Mutex::default(),
         });
-        tasks.spawn("cu-sweep", sweep(Arc::downgrade(&inner), tasks.clone()));
+        residency::start(&inner);
         Self(inner)
     }
 
@@ -163,19 +187,17 @@ impl Actors {
 
     /// A state of `process` for dry runs at `goal`, at most `max_age` old if the goal is the present.
     pub async fn state(&self, process: ProcessId, goal: Goal, max_age: Duration) -> Result<Arc<State>, Error> {
-        let actor = self.actor(process);
         if goal == Goal::Latest
-            && let Some((state, known)) = &*lock(&actor.state)
-            && known.elapsed() <= max_age
+            && let Some(state) = self.0.fresh_state(process, max_age)
         {
-            return Ok(state.clone());
+            return Ok(state);
         }
         let (sender, receiver) = oneshot::channel();
         self.submit(process, Request { goal, entry: None, reply: Reply::State(sender) }, None)?;
         receiver.await.unwrap_or(Err(Error::Stopping))
     }
 
-    /// Evaluates `process` from its start to `goal` beside its live memory, which fills gaps of the result store.
+    /// Evaluates `process` to `goal` beside its live memory, from before it, which fills gaps of the result store.
     pub async fn replay(&self, process: ProcessId, goal: Goal) -> Result<(), Error> {
         let (sender, receiver) = oneshot::channel();
         self.0.replay(process, goal, Reply::Evaluated(sender));
@@ -190,17 +212,22 @@ impl Actors {
                 mailbox: Mutex::default(),
                 live: tokio::sync::Mutex::new(None),
                 state: Mutex::new(None),
-                memory_bytes: AtomicU64::new(0),
                 progress: AtomicU64::new(0),
-                used: Mutex::new(Instant::now()),
             })
         };
         actors.entry(process).or_insert_with(new).clone()
     }
 
     fn submit(&self, process: ProcessId, request: Request, nonce: Option<u64>) -> Result<(), Error> {
-        let actor = self.actor(process);
-        *lock(&actor.used) = Instant::now();
+        let submitted = self.submit_to(self.actor(process), request, nonce);
+        if submitted.is_err() {
+            self.0.forget(process);
+        }
+        submitted
+    }
+
+    fn submit_to(&self, actor: Arc<Actor>, request: Request, nonce: Option<u64>) -> Result<(), Error> {
+        let process = actor.process;
         let mut mailbox = lock(&actor.mailbox);
         if mailbox.waiting.len() >= MAILBOX_LIMIT {
             return Err(Error::Mailbox { process, limit: MAILBOX_LIMIT });
@@ -222,8 +249,10 @@ impl Actors {
             mailbox.running = true;
             let (inner, actor) = (self.0.clone(), actor.clone());
             self.0.tasks.spawn("cu-process", async move {
-                inner.serve(&actor).await;
+                inner.clone().serve(&actor).await;
                 drop(permit);
+                drop(actor);
+                inner.forget(process);
             });
         }
         mailbox.waiting.push(request);
@@ -261,19 +290,22 @@ impl Inner {
                     std::mem::take(&mut mailbox.waiting)
                 };
                 self.round(actor, &mut live, waiting).await;
-                *lock(&actor.used) = Instant::now();
-                actor.memory_bytes.store(live.as_ref().map_or(0, Runner::memory_bytes), Ordering::Relaxed);
+                self.settle(actor.process, live.as_ref());
             }
         };
-        // Nothing is lost when the work stops here: what is evaluated is stored, the rest is evaluated again.
+        // Nothing is lost when the work stops here: what is evaluated is stored, the rest is evaluated again. What comes to
+        // the end of a turn gets a checkpoint.
+        let stopped = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
         let finished = tokio::select! {
             () = work => true,
-            () = stopping.cancelled() => false,
+            () = stopped => false,
         };
         if finished {
             // The mailbox may belong to the next loop already; whatever happens from here on is not its business.
             std::mem::forget(serving);
-            self.evict();
         }
     }
 
@@ -284,7 +316,7 @@ impl Inner {
             return;
         }
         if live.as_ref().is_some_and(|runner| !runner.is_current()) {
-            tracing::warn!(process = %actor.process, "the result store was replaced; evaluating from the start");
+            tracing::warn!(process = %actor.process, "the result store was replaced; evaluating again");
             *live = None;
         }
         if live.is_none() {
@@ -352,7 +384,7 @@ impl Inner {
                     .map_err(|_| Error::Busy { what: "processes being loaded", limit: LOAD_LIMIT })?,
             ),
         };
-        self.sources.start(process).await
+        self.sources.start(process, Reach::Newest, true).await
     }
 
     /// Answers what needs no evaluation; requests for states that are past are replayed beside the stream.
@@ -370,7 +402,8 @@ impl Inner {
     fn replay(self: &Arc<Self>, process: ProcessId, goal: Goal, reply: Reply) {
         let mut replaying = lock(&self.replaying);
         let full = replaying.len() >= REPLAY_QUEUE;
-        match replaying.entry((process, goal)) {
+        let wanted = Wanted { process, goal, result: matches!(reply, Reply::Evaluated(_)) };
+        match replaying.entry(wanted) {
             Entry::Occupied(mut waiting) => {
                 waiting.get_mut().retain(|reply| !reply.is_closed());
                 if waiting.get().len() >= MAILBOX_LIMIT {
@@ -381,7 +414,7 @@ impl Inner {
             Entry::Vacant(_) if full => reply.fail(Error::Busy { what: "states that are past", limit: REPLAY_QUEUE }),
             Entry::Vacant(place) => {
                 place.insert(vec![reply]);
-                let replay = Replay { inner: self.clone(), process, goal, taken: AtomicBool::new(false) };
+                let replay = Replay { inner: self.clone(), wanted, taken: AtomicBool::new(false) };
                 self.tasks.spawn("cu-replay", async move {
                     let stopping = replay.inner.tasks.stopping();
                     stopping.run_until_cancelled(replay.serve()).await;
@@ -431,6 +464,7 @@ impl Inner {
         }
         let state = Arc::new(self.fork(live).await?);
         *lock(&actor.state) = Some((state.clone(), known));
+        lock(&self.states).push_back((Instant::now(), actor.process));
         Ok(state)
     }
 
@@ -441,44 +475,22 @@ impl Inner {
             (runner, fork)
         };
         let (runner, fork) = self.sources.pool.run(job).await.map_err(|error| Error::Host(error.to_string()))?;
-        let state =
-            fork.map(|fork| State { process: runner.process.clone(), fork, position: runner.stream.last().cloned() });
+        let state = fork.map(|fork| State {
+            process: runner.process.clone(),
+            fork,
+            position: runner.stream.last().cloned(),
+            link: runner.stream.link().copied(),
+            history: runner.history(),
+        });
         *slot = (!runner.is_lost()).then_some(runner);
         state
-    }
-
-    /// Drops live memories, least recently used first, until the rest fits.
-    fn evict(&self) {
-        let mut actors: Vec<Arc<Actor>> = lock(&self.actors).values().cloned().collect();
-        let bytes = |actor: &Arc<Actor>| actor.memory_bytes.load(Ordering::Relaxed);
-        let mut total: u64 = actors.iter().map(bytes).sum();
-        actors.retain(|actor| bytes(actor) > 0);
-        let mut live = actors.len();
-        if total > self.options.live_memory_bytes {
-            // A process may be used while they are being sorted.
-            actors.sort_by_cached_key(|actor| *lock(&actor.used));
-            for actor in &actors {
-                if total <= self.options.live_memory_bytes {
-                    break;
-                }
-                // One that is being evaluated stays.
-                let Ok(mut memory) = actor.live.try_lock() else { continue };
-                *memory = None;
-                *lock(&actor.state) = None;
-                total -= actor.memory_bytes.swap(0, Ordering::Relaxed);
-                live -= 1;
-                tracing::debug!(process = %actor.process, "memory dropped; a replay will rebuild it");
-            }
-        }
-        self.sources.metrics.live(live, total);
     }
 }
 
 /// A replay that requests wait for; they fail when it ends without an answer.
 struct Replay {
     inner: Arc<Inner>,
-    process: ProcessId,
-    goal: Goal,
+    wanted: Wanted,
     /// Whether those who waited have been taken: who waits now, waits for another replay.
     taken: AtomicBool,
 }
@@ -510,19 +522,20 @@ impl Replay {
 
     async fn run(&self) -> Result<Arc<State>, Error> {
         let sources = &self.inner.sources;
-        let mut slot = Some(sources.start(self.process).await?);
-        sources.advance(&mut slot, self.goal, None, &mut |_| {}).await?;
+        let Wanted { process, goal, result } = self.wanted;
+        let reach = if result { Reach::Results(goal) } else { Reach::State(goal) };
+        let mut slot = Some(sources.start(process, reach, false).await?);
+        sources.advance(&mut slot, goal, None, &mut |_| {}).await?;
         self.inner.fork(&mut slot).await.map(Arc::new)
     }
 
     /// Whether anybody still waits. If not, the next request starts a replay of its own.
     fn is_wanted(&self) -> bool {
         let mut replaying = lock(&self.inner.replaying);
-        let key = (self.process, self.goal);
-        let wanted = replaying.get(&key).is_some_and(|waiting| waiting.iter().any(|reply| !reply.is_closed()));
+        let wanted = replaying.get(&self.wanted).is_some_and(|waiting| waiting.iter().any(|reply| !reply.is_closed()));
         if !wanted {
             self.taken.store(true, Ordering::Release);
-            replaying.remove(&key);
+            replaying.remove(&self.wanted);
         }
         wanted
     }
@@ -531,7 +544,7 @@ impl Replay {
     fn take(&self) -> Vec<Reply> {
         let mut replaying = lock(&self.inner.replaying);
         self.taken.store(true, Ordering::Release);
-        replaying.remove(&(self.process, self.goal)).unwrap_or_default()
+        replaying.remove(&self.wanted).unwrap_or_default()
     }
 }
 
@@ -586,30 +599,6 @@ fn answer_passed(requests: &mut Vec<Request>, runner: &Runner) {
             // Whoever asked may have gone away.
             let _ = reply.send(Ok(()));
         }
-    }
-}
-
-/// Forgets states of dry runs that are too old, and processes that hold nothing.
-async fn sweep(inner: Weak<Inner>, tasks: Tasks) {
-    let stopping = tasks.stopping();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-            () = stopping.cancelled() => return,
-        }
-        let Some(inner) = inner.upgrade() else { return };
-        let ttl = inner.options.dry_run_state_ttl;
-        lock(&inner.actors).retain(|_, actor| {
-            let mut state = lock(&actor.state);
-            if state.as_ref().is_some_and(|(_, known)| known.elapsed() > ttl) {
-                *state = None;
-            }
-            let holds_state = state.is_some();
-            drop(state);
-            let holds_memory = actor.live.try_lock().map_or(true, |live| live.is_some());
-            let busy = Arc::strong_count(actor) > 1 || lock(&actor.mailbox).running;
-            holds_state || holds_memory || busy
-        });
     }
 }
 

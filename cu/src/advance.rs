@@ -1,27 +1,32 @@
 //! Moving a live process forward: reading its log page by page, completing what the pages lack, and evaluating while the
 //! next page is on its way.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use holon_protocol::{ProcessId, wire};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+use crate::checkpoint::{self, Reach, Restored};
 use crate::error::Error;
 use crate::given_up::GivenUp;
 use crate::hydrate::{self, Checked, Scheduled};
 use crate::log::{Goal, Link, Log, Logged, Logs, Page, verify};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
-use crate::process::Loader;
+use crate::process::{Loader, Process};
 use crate::results::Results;
-use crate::runner::{Interrupted, Runner, Turn};
+use crate::runner::{Interrupted, Keeping, Runner, Surroundings, Turn};
 
 /// Assigned items fetched at the same time.
 const HYDRATIONS: usize = 8;
 /// Most entries checked without leaving the async thread.
 const CHECK_INLINE: usize = 16;
+/// Processes of which is remembered what they are after their memory is gone. They keep their modules.
+const RECENT_PROCESSES: usize = 1024;
 
 /// Everything that evaluating needs besides a process.
 pub struct Sources {
@@ -37,6 +42,32 @@ pub struct Sources {
     pub pool: Pool,
     /// Counters.
     pub metrics: Metrics,
+    /// Checkpoints, if there are any.
+    pub keeping: Option<Keeping>,
+    /// Processes that were live lately.
+    pub recent: Mutex<Recent>,
+    /// When it is cancelled, evaluation ends after the turn.
+    pub stopping: CancellationToken,
+}
+
+/// Processes that were live lately: those whose memory is only evicted come back without being loaded again.
+#[derive(Default)]
+pub struct Recent {
+    late: HashMap<ProcessId, Arc<Process>>,
+    before: HashMap<ProcessId, Arc<Process>>,
+}
+
+impl Recent {
+    fn get(&self, id: &ProcessId) -> Option<Arc<Process>> {
+        self.late.get(id).or_else(|| self.before.get(id)).cloned()
+    }
+
+    fn insert(&mut self, process: Arc<Process>) {
+        if self.late.len() >= RECENT_PROCESSES / 2 {
+            self.before = std::mem::take(&mut self.late);
+        }
+        self.late.insert(process.id, process);
+    }
 }
 
 /// A fetch that stops when nobody waits for it any more.
@@ -49,11 +80,45 @@ impl Drop for Fetch {
 }
 
 impl Sources {
-    /// Loads a process and sets its memory up.
-    pub async fn start(&self, process: ProcessId) -> Result<Runner, Error> {
-        let process = Arc::new(self.loader.load(process).await?);
-        let (results, metrics, given_up) = (self.results.clone(), self.metrics.clone(), self.given_up.clone());
-        self.pool.run(move || Runner::new(process, results, metrics, given_up)).await.map_err(stopped)?
+    /// Loads a process and brings its memory to the nearest checkpoint for `reach`, or to the start of its log. One that
+    /// `keeps` writes checkpoints as it goes.
+    pub async fn start(&self, id: ProcessId, reach: Reach, keeps: bool) -> Result<Runner, Error> {
+        let recent = self.recent().get(&id);
+        let process = match recent {
+            Some(process) => process,
+            None => {
+                let process = Arc::new(self.loader.load(id).await?);
+                self.recent().insert(process.clone());
+                process
+            }
+        };
+        let surroundings = Surroundings {
+            generation: self.results.generation(),
+            results: self.results.clone(),
+            metrics: self.metrics.clone(),
+            given_up: self.given_up.clone(),
+        };
+        let restored = match &self.keeping {
+            None => None,
+            Some(keeping) => keeping.checkpoints.restore(&process, reach, |job| self.build(job)).await,
+        };
+        let keeping = self.keeping.clone().filter(|_| keeps);
+        self.pool.run(move || Runner::new(process, restored, surroundings, keeping)).await.map_err(stopped)?
+    }
+
+    async fn build(
+        &self,
+        job: Box<dyn FnOnce() -> Result<Restored, checkpoint::Error> + Send>,
+    ) -> Result<Restored, checkpoint::Error> {
+        match self.pool.run(job).await {
+            Ok(restored) => restored,
+            Err(crate::pool::PoolError::Closed) => Err(checkpoint::Error::Stopping),
+            Err(error) => Err(checkpoint::Error::Machine(error.to_string())),
+        }
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Advances the runner in `slot` to `goal`. `known` is a log entry that the caller happens to have: if it is the only
@@ -150,6 +215,11 @@ impl Sources {
                 .map_err(stopped)?;
             progress(&runner);
             match turn {
+                Ok(Turn::More) if self.stopping.is_cancelled() => {
+                    runner.stream.clear();
+                    *slot = Some(runner);
+                    return Err(Error::Stopping);
+                }
                 Ok(Turn::More) => *slot = Some(runner),
                 Ok(Turn::Idle) => {
                     *slot = Some(runner);

@@ -9,12 +9,14 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::Stream;
-use holon_protocol::{Address, MessageId, ProcessId, Timestamp};
+use holon_protocol::{Address, MessageId, Nonce, ProcessId};
 use holon_unit::ApiError;
 use serde_json::json;
 
+use crate::checkpoint::EVALUATOR;
 use crate::compute::{Compute, DryRunRequest, DryRunStage, Image, RateLimit};
 use crate::error::Error;
+use crate::log::Goal;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::results::{Bound, Listing, Sort};
@@ -60,6 +62,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .route("/results/{process}", web::get().to(results))
         .route("/cron/{process}", web::get().to(cron))
         .route("/state/{process}", web::get().to(state))
+        .route("/root/{process}", web::get().to(state_root))
         .route("/dry-run", web::post().to(dry_run))
         .default_service(web::to(unknown));
 }
@@ -126,14 +129,7 @@ async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
 async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
-    let to = match query.get("to") {
-        Some(text) => Some(
-            text.parse::<Timestamp>()
-                .map_err(|_| parameter("to", format!("a timestamp in milliseconds is required, not {text:?}.")))?,
-        ),
-        None => None,
-    };
-    let image = api.compute.image(process, to).await?;
+    let image = api.compute.image(process, query.goal()?).await?;
     let mut answer = HttpResponse::Ok();
     answer.content_type("application/octet-stream");
     if let Some(position) = &image.state.position {
@@ -142,8 +138,27 @@ async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
             .insert_header(("Last-Ordinate", position.key.ordinate.to_string()))
             .insert_header(("Last-Block-Height", position.block_height.to_string()));
     }
+    if let Some(link) = &image.state.link {
+        answer.insert_header(("Nonce", link.nonce.to_string()));
+    }
+    answer.insert_header(("State-Root", image.root.to_string()));
     let size = image.state.fork.memory_bytes();
     Ok(answer.body(SizedStream::new(size, send(image))))
+}
+
+/// `GET /root/{process}`: the root of a state without its memory.
+async fn state_root(request: HttpRequest, api: web::Data<Api>) -> Answer {
+    let query = Query::of(&request);
+    let process = process_id(&api, request.match_info().get("process"))?;
+    let (state, root) = api.compute.root(process, query.goal()?).await?;
+    Ok(HttpResponse::Ok().json(json!({
+        "process": process,
+        "nonce": state.link.map(|link| link.nonce),
+        "timestamp": state.timestamp(),
+        "stateRoot": root,
+        "memoryBytes": state.fork.memory_bytes(),
+        "evaluator": EVALUATOR,
+    })))
 }
 
 /// The bytes of an image, read as the client takes them. A client that takes too long loses the rest.
@@ -300,6 +315,19 @@ impl Query {
         let Some(text) = self.get(name) else { return Ok(None) };
         let bound = Bound::parse(&text);
         bound.map(Some).ok_or_else(|| parameter(name, "a cursor or a timestamp in milliseconds is required.".into()))
+    }
+
+    /// The point that `slot` or `to` names; the present without either.
+    fn goal(&self) -> Result<Goal, ApiError> {
+        if let Some(text) = self.get("slot") {
+            let slot = text.parse().map_err(|_| parameter("slot", format!("a nonce is required, not {text:?}.")))?;
+            return Ok(Goal::Slot(Nonce(slot)));
+        }
+        let Some(text) = self.get("to") else { return Ok(Goal::Latest) };
+        let time = text
+            .parse()
+            .map_err(|_| parameter("to", format!("a timestamp in milliseconds is required, not {text:?}.")))?;
+        Ok(Goal::Time(time))
     }
 
     fn limit(&self, default: usize) -> Result<usize, ApiError> {

@@ -1,12 +1,13 @@
 //! What evaluation needs, put together from the options: for the service, and for a replay without one.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use holon_arweave::{Gateway, GatewayOptions, Locator, UrlPolicy};
 use holon_unit::tasks::Tasks;
 
 use crate::advance::Sources;
+use crate::checkpoint::Checkpoints;
 use crate::drive::GatewayDrive;
 use crate::error::ServiceError;
 use crate::given_up::GivenUp;
@@ -21,6 +22,7 @@ use crate::options::{LogSource, Options};
 use crate::pool::Pool;
 use crate::process::Loader;
 use crate::results::Results;
+use crate::runner::Keeping;
 
 /// Turns of evaluation streams that may wait for a thread; each process has at most one.
 const EVALUATION_QUEUE: usize = 100_000;
@@ -57,6 +59,12 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
         .await
         .map_err(|error| ServiceError::Store(error.to_string()))?
         .map_err(|error| ServiceError::Store(error.to_string()))?;
+    let results = Arc::new(results);
+    let checkpoints = Checkpoints::open(&options.checkpoint_store, &options.data_dir, results.clone(), tasks.clone())
+        .map_err(|error| ServiceError::Store(error.to_string()))?;
+    if let Some(checkpoints) = &checkpoints {
+        tasks.spawn("cu-collect", checkpoints.clone().collect_now_and_then());
+    }
     let runtime = tokio::runtime::Handle::current();
     let drive = GatewayDrive::new(gateway.clone(), runtime, tasks.stopping(), options.weavedrive_patience);
     let drive = Arc::new(drive);
@@ -72,10 +80,18 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
     let sources = Arc::new(Sources {
         loader,
         logs,
-        results: Arc::new(results),
+        results,
         given_up: Arc::new(GivenUp::new(options.wall_clock_pause)),
         pool: Pool::new("cu-evaluate", options.workers, EVALUATION_QUEUE)?,
         metrics: metrics.clone(),
+        keeping: checkpoints.map(|checkpoints| Keeping {
+            checkpoints,
+            evaluation: options.checkpoint_evaluation,
+            messages: options.checkpoint_messages,
+            gas: options.checkpoint_gas,
+        }),
+        recent: Mutex::default(),
+        stopping: tasks.stopping(),
     });
     Ok(Assembly { sources, arweave })
 }

@@ -15,7 +15,7 @@ use crate::advance::Sources;
 use crate::dry_run::DryRun;
 use crate::error::Error;
 use crate::log::Goal;
-use crate::machine::Call;
+use crate::machine::{Call, StateRoot};
 use crate::options::Options;
 use crate::pool::{Pool, PoolError};
 use crate::results::{Bound, Key, Listing, Page, Record, Sort, StoreError};
@@ -71,6 +71,8 @@ pub enum DryRunStage {
 pub struct Image {
     /// The state.
     pub state: Arc<State>,
+    /// Its root.
+    pub root: StateRoot,
     _place: OwnedSemaphorePermit,
 }
 
@@ -169,16 +171,25 @@ impl Compute {
         self.results(process, Listing::Cron, from, to, Sort::Ascending, limit).await
     }
 
-    /// The memory of a process at a time, or now (spec 05 §2.6).
-    pub async fn image(&self, process: ProcessId, to: Option<Timestamp>) -> Result<Image, Error> {
-        let goal = to.map_or(Goal::Latest, Goal::Time);
+    /// The memory of a process at `goal` (spec 05 §2.6), and its root.
+    pub async fn image(&self, process: ProcessId, goal: Goal) -> Result<Image, Error> {
         // Catching up may take long, so it comes before the place.
         self.0.actors.evaluate(process, goal, None, None).await?;
         let place = tokio::time::timeout(IMAGE_PATIENCE, self.0.images.clone().acquire_owned()).await;
         let place = place.map_err(|_| Error::Busy { what: "memory images being sent", limit: IMAGES_LIMIT })?;
         let place = place.map_err(|_| Error::Stopping)?;
+        let (state, root) = self.root(process, goal).await?;
+        Ok(Image { state, root, _place: place })
+    }
+
+    /// The state of a process at `goal`, and its root.
+    pub async fn root(&self, process: ProcessId, goal: Goal) -> Result<(Arc<State>, StateRoot), Error> {
+        self.0.actors.evaluate(process, goal, None, None).await?;
         let state = self.0.actors.state(process, goal, Duration::ZERO).await?;
-        Ok(Image { state, _place: place })
+        let hashed = state.clone();
+        let root = tokio::task::spawn_blocking(move || hashed.fork.state_root(&hashed.history)).await;
+        let root = root.map_err(|_| Error::Stopping)?.map_err(|error| Error::Host(error.to_string()))?;
+        Ok((state, root))
     }
 
     /// First half of a dry run: finds the state, and perhaps the result. `charge` is called before work is done that only
@@ -298,6 +309,11 @@ impl Compute {
         let options = &self.0.options;
         lock(&self.0.past).retain(|_, (_, since)| since.elapsed() <= options.dry_run_state_ttl);
         lock(&self.0.results).expire(options.dry_run_result_ttl);
+    }
+
+    /// Writes checkpoints of what has no newer one, for at most `limit`.
+    pub async fn checkpoint(&self, limit: Duration) {
+        self.0.actors.checkpoint_all(limit).await;
     }
 
     /// Ends the evaluation threads.

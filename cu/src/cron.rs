@@ -147,10 +147,26 @@ fn milliseconds(count: &str, unit: &str) -> Option<f64> {
     Some(count * unit)
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Fired {
+/// Which cron has fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fired {
+    /// A block cron, by its place in the schedule.
     Block(usize),
+    /// A time cron, by its place in the schedule.
     Time(usize),
+}
+
+/// Where a [`Walk`] stands, to go on from there after a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkState {
+    /// Next tick, in milliseconds.
+    pub tick: u64,
+    /// Last block consumed.
+    pub consumed: Block,
+    /// Height of the current block.
+    pub height: BlockHeight,
+    /// What has fired and was not taken.
+    pub fired: Vec<(Fired, Timestamp, BlockHeight)>,
 }
 
 /// Cron messages after one scheduled entry, in order.
@@ -177,6 +193,22 @@ impl Walk {
             height: left.height,
             fired: VecDeque::new(),
         }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> WalkState {
+        let fired = self.fired.iter().copied().collect();
+        WalkState { tick: self.tick, consumed: self.consumed, height: self.height, fired }
+    }
+
+    /// Goes on where another walk of the same process stood; `None` when `state` names crons that `schedule` does not have.
+    pub fn resume(origin: Block, schedule: &Schedule, state: WalkState) -> Option<Self> {
+        let known = |fired: &(Fired, Timestamp, BlockHeight)| match fired.0 {
+            Fired::Block(index) => index < schedule.blocks.len(),
+            Fired::Time(index) => index < schedule.times.len(),
+        };
+        let WalkState { tick, consumed, height, fired } = state;
+        fired.iter().all(known).then(|| Self { origin, tick, consumed, height, fired: fired.into() })
     }
 
     /// Height of the last block seen.
@@ -464,6 +496,8 @@ mod tests {
                 while let Some(cron) = walk.peek(&schedule, &blocks, Timestamp(stop)) {
                     pieces.push((cron.id, cron.timestamp.0, cron.block_height.0));
                     walk.advance();
+                    // A restart between any two messages.
+                    walk = Walk::resume(origin, &schedule, walk.state()).unwrap();
                 }
             }
             prop_assert_eq!(&pieces, &whole);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use holon_protocol::{Address, ProcessId, Signer};
 use url::Url;
 
+use crate::checkpoint::Place;
 use crate::machine::MAX_WALL_CLOCK;
 
 /// Default bound of a process's `Memory-Limit`, in bytes.
@@ -18,6 +19,12 @@ pub const DEFAULT_COMPUTE_LIMIT: u64 = 9_000_000_000_000;
 /// Default memory that live processes may take together, in bytes.
 pub const DEFAULT_LIVE_MEMORY_BYTES: u64 = 4 << 30;
 
+/// Default evaluation time between two checkpoints of a process: what a crash costs.
+pub const DEFAULT_CHECKPOINT_EVALUATION: Duration = Duration::from_secs(5);
+/// Default messages between two checkpoints of a process.
+pub const DEFAULT_CHECKPOINT_MESSAGES: u64 = 10_000;
+/// Default gas between two checkpoints of a process (spec 05 §1).
+pub const DEFAULT_CHECKPOINT_GAS: u64 = 300_000_000_000_000;
 /// Default longest evaluation of a message.
 pub const DEFAULT_MESSAGE_WALL_CLOCK: Duration = MAX_WALL_CLOCK;
 /// Default longest evaluation of a dry run, which anybody may ask for.
@@ -77,9 +84,22 @@ pub struct Arguments {
     /// Dry runs that may wait for a thread.
     #[arg(long, env = "WASM_EVALUATION_WORKERS_DRY_RUN_MAX_QUEUE", default_value_t = 3000)]
     pub dry_run_queue: usize,
-    /// Memory of live processes together, in bytes; the least recently used is dropped and later rebuilt by replay.
+    /// Memory of live processes together, in bytes; the least recently used goes to a checkpoint.
     #[arg(long, env = "PROCESS_MEMORY_CACHE_MAX_SIZE", default_value_t = DEFAULT_LIVE_MEMORY_BYTES)]
     pub live_memory_bytes: u64,
+    /// Where checkpoints go: `local` (the data folder), `file:///<folder>`, `s3://<bucket>/<prefix>` (with the usual AWS
+    /// variables), `memory://`, or `none`.
+    #[arg(long, env = "CU_CHECKPOINT_STORE", default_value = "local")]
+    pub checkpoint_store: Place,
+    /// Evaluation time of a process after which it is written to a checkpoint, in milliseconds.
+    #[arg(long, env = "CU_CHECKPOINT_EVAL_TIME", default_value_t = DEFAULT_CHECKPOINT_EVALUATION.as_millis() as u64)]
+    pub checkpoint_evaluation_ms: u64,
+    /// Messages of a process after which it is written to a checkpoint.
+    #[arg(long, env = "CU_CHECKPOINT_MESSAGES", default_value_t = DEFAULT_CHECKPOINT_MESSAGES)]
+    pub checkpoint_messages: u64,
+    /// Gas of a process after which it is written to a checkpoint.
+    #[arg(long, env = "CU_CHECKPOINT_GAS", default_value_t = DEFAULT_CHECKPOINT_GAS)]
+    pub checkpoint_gas: u64,
     /// Milliseconds after which a waiting request is answered 202; 0 waits for the result.
     #[arg(long, env = "BUSY_THRESHOLD", default_value_t = 0)]
     pub busy_threshold_ms: u64,
@@ -188,6 +208,14 @@ pub struct Options {
     pub dry_run_queue: usize,
     /// Memory of live processes together, in bytes.
     pub live_memory_bytes: u64,
+    /// Where checkpoints go.
+    pub checkpoint_store: Place,
+    /// Evaluation time after which a process is written to a checkpoint.
+    pub checkpoint_evaluation: Duration,
+    /// Messages after which it is.
+    pub checkpoint_messages: u64,
+    /// Gas after which it is.
+    pub checkpoint_gas: u64,
     /// When a waiting request is answered 202; `None` waits.
     pub busy_threshold: Option<Duration>,
     /// Spec 05 §7.3; 0 is off.
@@ -245,6 +273,10 @@ impl Options {
             dry_run_workers: default_workers(),
             dry_run_queue: 3000,
             live_memory_bytes: DEFAULT_LIVE_MEMORY_BYTES,
+            checkpoint_store: Place::default(),
+            checkpoint_evaluation: DEFAULT_CHECKPOINT_EVALUATION,
+            checkpoint_messages: DEFAULT_CHECKPOINT_MESSAGES,
+            checkpoint_gas: DEFAULT_CHECKPOINT_GAS,
             busy_threshold: None,
             hydration_limit: 0,
             restrict_processes: HashSet::new(),
@@ -336,6 +368,10 @@ impl TryFrom<Arguments> for Options {
             dry_run_workers: if arguments.dry_run_workers == 0 { workers } else { arguments.dry_run_workers },
             dry_run_queue: arguments.dry_run_queue,
             live_memory_bytes: arguments.live_memory_bytes,
+            checkpoint_store: arguments.checkpoint_store,
+            checkpoint_evaluation: Duration::from_millis(arguments.checkpoint_evaluation_ms),
+            checkpoint_messages: arguments.checkpoint_messages.max(1),
+            checkpoint_gas: arguments.checkpoint_gas.max(1),
             busy_threshold: (arguments.busy_threshold_ms > 0)
                 .then(|| Duration::from_millis(arguments.busy_threshold_ms)),
             hydration_limit: arguments.hydration_limit,

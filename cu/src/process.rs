@@ -16,7 +16,10 @@ use crate::drive::GatewayDrive;
 use crate::error::Error;
 use crate::hydrate;
 use crate::log::{Logs, expected, verify};
-use crate::machine::{Drive, Engine, Format, Limits, MAX_MODULE_BYTES, Machine, Module, NoDrive, counts_fuel};
+use crate::machine::{
+    Drive, Engine, Format, Limits, MAX_MODULE_BYTES, Machine, MachineError, Module, NoDrive, PAGE_BYTES, PageTree,
+    counts_fuel,
+};
 use crate::options::{LogSource, Options};
 
 /// Compiled modules kept in memory.
@@ -42,6 +45,7 @@ pub struct Process {
     pub module_tags: Tags,
     /// The second argument of every call.
     pub environment: String,
+    module_id: ModuleId,
     module: Module,
     limits: Limits,
     drive: Arc<dyn Drive>,
@@ -71,10 +75,30 @@ impl Process {
             chained: true,
             module_tags: Tags::default(),
             environment: "{}".into(),
+            module_id: ModuleId::from_bytes([9; 32]),
             module: engine.compile(wasm, Format::Native).unwrap(),
             limits: Limits { memory_bytes: 1 << 20, compute: 1 << 30 },
             drive: Arc::new(NoDrive),
         }
+    }
+
+    /// Its module.
+    pub fn module_id(&self) -> ModuleId {
+        self.module_id
+    }
+
+    /// Hashes of its memory before its first message.
+    pub fn initial_tree(&self) -> Result<PageTree, MachineError> {
+        self.module.initial_tree()
+    }
+
+    /// A memory for it that differs from the first one by `pages`. Takes a while: call it on an evaluation thread.
+    pub fn restore(
+        &self,
+        memory_bytes: u64,
+        pages: impl Iterator<Item = std::io::Result<(u32, Box<[u8; PAGE_BYTES]>)>>,
+    ) -> Result<Machine, MachineError> {
+        Machine::restore_pages(&self.module, self.limits, self.drive.clone(), memory_bytes, pages)
     }
 
     /// A memory for it, as it is before its first message. Takes a while: call it on an evaluation thread.
@@ -187,6 +211,7 @@ impl Loader {
             chained: height.0 >= verify::HASH_CHAIN_HEIGHT,
             module_tags,
             environment,
+            module_id,
             module: code.module,
             limits,
             drive,

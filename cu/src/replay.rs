@@ -33,6 +33,7 @@ use url::Url;
 
 use crate::advance::Sources;
 use crate::assembly::{LOG_FOLDER, assemble};
+use crate::checkpoint::{Place, Reach};
 use crate::error::{Error, ServiceError};
 use crate::log::arweave::{ArweaveLogs, Body, Slot};
 use crate::log::{Goal, Link};
@@ -106,6 +107,8 @@ impl ReplayOptions {
         options.allow_private_urls = self.allow_private_urls;
         options.memory_max_bytes = self.memory_max_bytes;
         options.compute_max = self.compute_max;
+        // A replay is what checkpoints are checked against.
+        options.checkpoint_store = Place::None;
         options.retries = self.retries;
         options.backoff = self.backoff;
         Ok(options)
@@ -298,7 +301,7 @@ impl Replay {
         let assembly = assemble(&Arc::new(options.options()?), &metrics, &tasks).await?;
         let observer = Observer { slots: Arc::default(), arweave: assembly.arweave };
         let sources = assembly.sources;
-        match sources.start(process).await {
+        match sources.start(process, Reach::Newest, false).await {
             Ok(runner) => Ok(Self { process, sources, tasks, observer, runner: Some(runner), begun }),
             Err(error) => {
                 sources.pool.close();

@@ -6,19 +6,65 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use holon_protocol::Timestamp;
+
+use crate::checkpoint::{self, Checkpoints, Lineage, Restored, Snapshot};
 use crate::error::Error;
 use crate::given_up::GivenUp;
 use crate::hydrate::{Identity, assignment_as_message};
 use crate::machine::{Call, Fork, HostFailure, Machine};
 use crate::metrics::Metrics;
 use crate::process::Process;
-use crate::results::{Batch, Key, Record, Results, StoreError};
+use crate::results::{Batch, Key, Known, Record, Results, StoreError};
 use crate::stream::{Source, Step, Stream};
 
 /// Longest turn on an evaluation thread, apart from a single message that takes longer.
 const TURN: Duration = Duration::from_millis(25);
 /// Most evaluations of a turn, which are committed together.
 const TURN_MESSAGES: usize = 512;
+
+/// What all runners have in common.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The result store's generation before anything was asked of it.
+    pub generation: u64,
+    /// Results.
+    pub results: Arc<Results>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Messages that took too long.
+    pub given_up: Arc<GivenUp>,
+}
+
+/// When a live process is written to a checkpoint.
+#[derive(Clone)]
+pub struct Keeping {
+    /// Where to.
+    pub checkpoints: Checkpoints,
+    /// Evaluation time since the last one.
+    pub evaluation: Duration,
+    /// Messages since the last one.
+    pub messages: u64,
+    /// Gas since the last one.
+    pub gas: u64,
+}
+
+/// Evaluation time for each unit of time that the last checkpoint took.
+const EVALUATION_PER_CHECKPOINT: u32 = 20;
+
+/// Most identities that wait for a checkpoint; when writing them fails so long, none is written any more.
+const UNWRITTEN_LIMIT: usize = 1 << 20;
+
+/// What has been evaluated since the last checkpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Time it took.
+    pub evaluation: Duration,
+    /// Messages, cron messages among them.
+    pub messages: u64,
+    /// Their gas.
+    pub gas: u64,
+}
 
 /// A live process.
 pub struct Runner {
@@ -27,16 +73,20 @@ pub struct Runner {
     /// Its messages.
     pub stream: Stream,
     machine: Machine,
-    results: Arc<Results>,
-    metrics: Metrics,
-    given_up: Arc<GivenUp>,
+    surroundings: Surroundings,
     batch: Batch,
     /// Last evaluation that was stored when the runner started: up to here results are compared, not written.
     stored: Option<Key>,
-    generation: u64,
+    /// Time of the log entry up to which the result store knew all identities when the runner started.
+    known: Option<Timestamp>,
     text: String,
     /// Hash of what the process has seen.
     history: [u8; 32],
+    /// What it has seen since the last snapshot.
+    seen: Vec<Known>,
+    since: Since,
+    lineage: Arc<Lineage>,
+    keeping: Option<Keeping>,
 }
 
 /// How a turn ended.
@@ -64,35 +114,60 @@ impl From<StoreError> for Interrupted {
 }
 
 impl Runner {
-    /// A runner at the start of the log. Takes a while: call it on an evaluation thread.
+    /// A runner at the start of the log, or where a checkpoint stands. Takes a while: call it on an evaluation thread.
+    /// With `keeping` it writes checkpoints as it goes.
     pub fn new(
         process: Arc<Process>,
-        results: Arc<Results>,
-        metrics: Metrics,
-        given_up: Arc<GivenUp>,
+        restored: Option<Restored>,
+        surroundings: Surroundings,
+        keeping: Option<Keeping>,
     ) -> Result<Self, Error> {
-        let machine = process.machine()?;
-        let generation = results.generation();
-        let stored = results.last(process.id).map_err(|error| Error::Store(error.to_string()))?;
-        let stream = Stream::new(process.id, process.owner.clone(), process.origin, process.schedule.clone());
+        let store = |error: StoreError| Error::Store(error.to_string());
+        let stored = surroundings.results.last(process.id).map_err(store)?;
+        let known = surroundings.results.known_until(process.id).map_err(store)?;
+        let (id, owner, origin, schedule) =
+            (process.id, process.owner.clone(), process.origin, process.schedule.clone());
+        let (machine, stream, history, lineage) = match restored {
+            None => {
+                let stream = Stream::new(id, owner, origin, schedule);
+                (process.machine()?, stream, checkpoint::NO_HISTORY, Arc::default())
+            }
+            Some(Restored { machine, resume, history, lineage }) => {
+                let stream = Stream::resume(id, owner, origin, schedule, resume);
+                let stream = stream.ok_or_else(|| Error::Host(format!("a checkpoint of {id} names unknown crons")))?;
+                (machine, stream, history, lineage)
+            }
+        };
         Ok(Self {
             process,
             stream,
             machine,
-            results,
-            metrics,
-            given_up,
+            surroundings,
             batch: Batch::default(),
             stored,
-            generation,
+            known,
             text: String::new(),
-            history: [0; 32],
+            history,
+            seen: Vec::new(),
+            since: Since::default(),
+            lineage,
+            keeping,
         })
     }
 
     /// Whether the result store still holds what this runner has written.
     pub fn is_current(&self) -> bool {
-        self.generation == self.results.generation()
+        self.surroundings.generation == self.surroundings.results.generation()
+    }
+
+    /// Bytes that this process alone holds.
+    pub fn resident_bytes(&self) -> u64 {
+        self.machine.resident_bytes()
+    }
+
+    /// Lets go of everything but the memory. Call it on an evaluation thread.
+    pub fn rest(&mut self) -> Result<(), Error> {
+        self.machine.rest().map_err(|error| Error::Host(error.to_string()))
     }
 
     /// Hash of what the process has seen.
@@ -100,9 +175,50 @@ impl Runner {
         self.history
     }
 
-    /// Bytes of the process's memory.
-    pub fn memory_bytes(&self) -> u64 {
-        self.machine.memory_bytes()
+    /// What has been evaluated since the last checkpoint.
+    pub fn since(&self) -> Since {
+        self.since
+    }
+
+    /// The checkpoints of this memory.
+    pub fn lineage(&self) -> &Arc<Lineage> {
+        &self.lineage
+    }
+
+    /// What a checkpoint is made of. Whoever takes it must hand it in. Call it on an evaluation thread.
+    pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        let fork = self.fork()?;
+        self.since = Since::default();
+        Ok(Snapshot {
+            process: self.process.clone(),
+            fork,
+            resume: self.stream.standing(),
+            history: self.history,
+            identities: std::mem::take(&mut self.seen),
+        })
+    }
+
+    /// Hands a snapshot in, when enough has been evaluated since the last and that one is written.
+    fn checkpoint(&mut self) {
+        let Some(keeping) = &self.keeping else { return };
+        let enough = self.since.evaluation >= keeping.evaluation
+            || self.since.messages >= keeping.messages
+            || self.since.gas >= keeping.gas;
+        let worthwhile = self.since.evaluation >= self.lineage.took() * EVALUATION_PER_CHECKPOINT;
+        if !enough || !worthwhile || self.lineage.is_busy() {
+            return;
+        }
+        if self.lineage.unwritten() > UNWRITTEN_LIMIT {
+            tracing::error!(process = %self.process.id, "checkpoints cannot be written; there will be none of this memory");
+            self.keeping = None;
+            self.seen = Vec::new();
+            return;
+        }
+        let checkpoints = keeping.checkpoints.clone();
+        match self.snapshot() {
+            Ok(snapshot) => checkpoints.save_soon(&self.lineage, snapshot),
+            Err(error) => tracing::warn!(process = %self.process.id, %error, "no snapshot for a checkpoint"),
+        }
     }
 
     /// Whether the memory is lost: the runner has to be dropped.
@@ -119,8 +235,17 @@ impl Runner {
     pub fn turn(&mut self) -> Result<Turn, Interrupted> {
         let result = self.evaluate();
         self.check_current()?;
+        if let Some(link) = self.stream.link()
+            && self.known < Some(link.timestamp)
+        {
+            self.batch.known(self.process.id, link.timestamp);
+            self.known = Some(link.timestamp);
+        }
         // What was evaluated counts, whatever came after it.
-        self.results.commit(&mut self.batch)?;
+        self.surroundings.results.commit(&mut self.batch)?;
+        if result.is_ok() {
+            self.checkpoint();
+        }
         result
     }
 
@@ -136,7 +261,7 @@ impl Runner {
                 self.skip(&step);
                 continue;
             }
-            if let Some(reason) = self.given_up.reason(self.process.id, &step.key) {
+            if let Some(reason) = self.surroundings.given_up.reason(self.process.id, &step.key) {
                 self.stream.undo(step);
                 return Err(Interrupted { error: Error::Host(reason), lost: false });
             }
@@ -149,33 +274,30 @@ impl Runner {
                 process_tags: &self.process.record.tags,
                 module_tags: &self.process.module_tags,
             };
+            let begun = Instant::now();
             let evaluation = match self.machine.apply(&call) {
                 Ok(evaluation) => evaluation,
                 Err(failure) => {
                     if let HostFailure::WallClock { .. } = failure {
-                        self.given_up.add(self.process.id, step.key.clone(), failure.to_string());
+                        self.surroundings.given_up.add(self.process.id, step.key.clone(), failure.to_string());
                     }
                     self.stream.undo(step);
                     let lost = failure.lost();
                     return Err(Interrupted { error: Error::Host(failure.to_string()), lost });
                 }
             };
+            self.since.evaluation += begun.elapsed();
+            self.since.messages += 1;
+            self.since.gas = self.since.gas.saturating_add(evaluation.gas_used);
             let link = match &step.source {
                 Source::Log(entry) => Some((entry.link.assignment, entry.link.hash_chain)),
                 Source::Prepended | Source::Cron => None,
             };
             let mut record = Record::new(&evaluation, step.message.block_height, link);
             record.listed = step.source != Source::Prepended;
-            self.metrics.evaluated(&step.source, record.failed);
+            self.surroundings.metrics.evaluated(&step.source, record.failed);
             self.store(&step, &record)?;
-            if let Source::Log(entry) = &step.source {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&self.history);
-                hasher.update(&entry.link.epoch.to_be_bytes());
-                hasher.update(&entry.link.nonce.0.to_be_bytes());
-                hasher.update(entry.identity.as_bytes());
-                self.history = hasher.finalize().into();
-            }
+            self.see(&step);
             self.stream.done(&step, true);
             if started.elapsed() >= TURN {
                 break;
@@ -199,9 +321,24 @@ impl Runner {
         match &step.source {
             Source::Log(entry) if entry.deduplicated => {
                 let (epoch, nonce) = (entry.link.epoch, entry.link.nonce.0);
-                self.results.seen_before(&self.batch, self.process.id, &entry.identity, epoch, nonce)
+                self.surroundings.results.seen_before(&self.batch, self.process.id, &entry.identity, epoch, nonce)
             }
             _ => Ok(false),
+        }
+    }
+
+    /// Adds a message that has been evaluated to what the process has seen.
+    fn see(&mut self, step: &Step) {
+        let Source::Log(entry) = &step.source else { return };
+        let known = Known {
+            identity: entry.identity.clone(),
+            epoch: entry.link.epoch,
+            nonce: entry.link.nonce,
+            timestamp: entry.link.timestamp,
+        };
+        self.history = checkpoint::extend(&self.history, &known);
+        if self.keeping.is_some() {
+            self.seen.push(known);
         }
     }
 
@@ -220,7 +357,7 @@ impl Runner {
     fn store(&mut self, step: &Step, record: &Record) -> Result<(), StoreError> {
         let process = self.process.id;
         if self.stored.as_ref().is_some_and(|stored| step.key <= *stored)
-            && let Some(stored) = self.results.get(process, &step.key)?
+            && let Some(stored) = self.surroundings.results.get(process, &step.key)?
         {
             if !stored.same_result(record) {
                 tracing::error!(
@@ -231,7 +368,7 @@ impl Runner {
                     message = step.message.id,
                     "a replay gives another result than the one that was stored; the stored one stays"
                 );
-                self.metrics.diverged();
+                self.surroundings.metrics.diverged();
             }
             return Ok(());
         }
@@ -253,7 +390,7 @@ impl Runner {
 #[cfg(test)]
 mod tests {
     use holon_protocol::chain::HashChain;
-    use holon_protocol::{Address, AssignmentId, ItemId, Nonce, ProcessId, Timestamp, wire};
+    use holon_protocol::{Address, AssignmentId, ItemId, Nonce, ProcessId, wire};
 
     use super::*;
     use crate::hydrate::{Message, Scheduled};
@@ -293,7 +430,9 @@ mod tests {
         let owner = wire::Owner { address: Address::from_bytes([2; 32]), key: String::new() };
         let process = Process::of_module(&engine, &wat::parse_str(MODULE).unwrap(), PROCESS, owner);
         let given_up = Arc::new(GivenUp::new(Duration::from_secs(60)));
-        Runner::new(Arc::new(process), results.clone(), Metrics::new(), given_up).unwrap()
+        let generation = results.generation();
+        let surroundings = Surroundings { generation, results: results.clone(), metrics: Metrics::new(), given_up };
+        Runner::new(Arc::new(process), None, surroundings, None).unwrap()
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::pool::Pool;
 
 /// How long background work may take to end.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// How long writing checkpoints may take at the end.
+const CHECKPOINT_WITHIN: Duration = Duration::from_secs(20);
 /// Pause between looks for cached answers that are too old.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,7 @@ impl Running {
         if !self.tasks.stop(STOP_WITHIN).await {
             tracing::warn!("background work did not end in time");
         }
+        self.compute.checkpoint(CHECKPOINT_WITHIN).await;
         self.compute.close();
         Ok(self.server.stop().await?)
     }

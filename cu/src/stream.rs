@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use holon_protocol::{BlockHeight, ProcessId, Timestamp};
 
-use crate::cron::{Block, Schedule, Walk};
+use crate::cron::{Block, Schedule, Walk, WalkState};
 use crate::hydrate::{Message, Scheduled};
 use crate::log::Link;
 use crate::results::Key;
@@ -59,6 +59,32 @@ pub struct Position {
     pub block_height: BlockHeight,
 }
 
+/// Where a stream stands, to go on from there after a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// The last evaluated message.
+    pub last: Option<Position>,
+    /// The last log entry that is done.
+    pub link: Option<Link>,
+    /// Cron messages after it.
+    pub walk: WalkState,
+}
+
+impl Resume {
+    /// Time of the last message, evaluated or skipped; `None` at the start.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        let last = self.last.as_ref().map(|last| last.key.timestamp);
+        last.max(self.link.map(|link| link.timestamp))
+    }
+
+    /// Whether cron messages have been evaluated since the last log entry.
+    pub fn after_cron(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| {
+            last.key.cron.is_some() && self.link.is_none_or(|link| link.nonce.0 == last.key.ordinate)
+        })
+    }
+}
+
 /// The messages of one process, in order.
 #[derive(Debug)]
 pub struct Stream {
@@ -101,6 +127,31 @@ impl Stream {
             last: None,
             link: None,
         }
+    }
+
+    /// A stream that goes on where another one of the same process stood. `None` when `resume` cannot belong to the process.
+    pub fn resume(
+        process: ProcessId,
+        owner: String,
+        origin: Block,
+        schedule: Arc<Schedule>,
+        resume: Resume,
+    ) -> Option<Self> {
+        let walk = Walk::resume(origin, &schedule, resume.walk)?;
+        Some(Self {
+            started: resume.last.is_some() || resume.link.is_some(),
+            walk,
+            left: resume.link.map_or(origin.timestamp, |link| link.timestamp),
+            ordinate: resume.link.map_or(0, |link| link.nonce.0),
+            last: resume.last,
+            link: resume.link,
+            ..Self::new(process, owner, origin, schedule)
+        })
+    }
+
+    /// Where it stands: between two messages, whatever has been fed.
+    pub fn standing(&self) -> Resume {
+        Resume { last: self.last.clone(), link: self.link, walk: self.walk.state() }
     }
 
     /// Whether the process has to be put in front of `entries`, the next ones of the log.
@@ -315,13 +366,30 @@ mod tests {
                 }
             }
             if other.needs_process(&page) {
-                other.prepend(process);
+                other.prepend(process.clone());
             }
             other.feed(page, blocks(), right);
             drain(&mut other, &mut pieces, &mut stumble);
             prop_assert_eq!(&pieces, &whole);
             prop_assert_eq!(other.last(), one.last());
             prop_assert_eq!(other.link(), one.link());
+
+            // With a restart after every message.
+            let mut restarted = Vec::new();
+            let mut stream = stream(tags);
+            loop {
+                let done = stream.link().map_or(0, |link| link.nonce.0 as usize + 1);
+                if stream.needs_process(&entries[done..]) {
+                    stream.prepend(process.clone());
+                }
+                stream.feed(entries[done..].to_vec(), blocks(), right);
+                let Some(step) = stream.next() else { break };
+                restarted.push((step.key.clone(), step.message.clone()));
+                stream.done(&step, true);
+                let schedule = stream.schedule.clone();
+                stream = Stream::resume(stream.process, "me".into(), stream.origin, schedule, stream.standing()).unwrap();
+            }
+            prop_assert_eq!(&restarted, &whole);
 
             // Every entry once and in order, crons only where there are any.
             let nonces: Vec<_> = whole.iter().filter(|(key, message)| key.cron.is_none() && message.id.as_deref() != Some("process")).map(|(key, _)| key.ordinate).collect();

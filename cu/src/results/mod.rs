@@ -9,7 +9,8 @@
 //! | `r` process time ordinate cron | [`Record`] |
 //! | `c` process time ordinate cron | nothing: lists the cron results |
 //! | `m` process message or assignment id | key of the record, from the time on |
-//! | `i` process identity | epoch and nonce of the first message with it |
+//! | `i` process identity | epoch and key of the message with it |
+//! | `h` process | time up to which the identities of all messages are known |
 
 mod cursor;
 mod record;
@@ -17,4 +18,4 @@ mod store;
 
 pub use cursor::{Bound, Cursor, Sort};
 pub use record::{Key, Record};
-pub use store::{Batch, Listing, Page, Results, StoreError};
+pub use store::{Batch, Known, Listing, Page, Results, StoreError};

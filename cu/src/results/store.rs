@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use holon_protocol::{AssignmentId, ItemId, MessageId, ProcessId};
+use holon_protocol::{AssignmentId, ItemId, MessageId, Nonce, ProcessId, Timestamp};
 
 use super::{Bound, Cursor, Key, Record, Sort};
 use crate::hydrate::{Identity, assignment_as_message};
@@ -17,17 +17,23 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// Pause between background writes; what a crash loses is evaluated again.
 const FLUSH_EVERY_MS: u64 = 1000;
 /// Tree that holds everything, so that a batch is atomic.
-const TREE: &str = "results-1";
+const TREE: &str = "results-2";
 
 const RESULT: u8 = b'r';
 const CRON: u8 = b'c';
 const MESSAGE: u8 = b'm';
 const IDENTITY: u8 = b'i';
+const KNOWN: u8 = b'h';
 
 /// What an entry under `m` says about its message.
 const EVALUATED: u8 = 0;
 const SKIPPED: u8 = 1;
 const SKIPPED_FIRST: u8 = 2;
+/// Evaluated, and recognised by something else than this id when it comes again.
+const NAMED: u8 = 3;
+
+/// Identities imported at once.
+const IMPORT_CHUNK: usize = 4096;
 
 /// The store cannot be used, not even empty.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,6 +71,19 @@ struct Open {
     // Closes after the tree.
     tree: sled::Tree,
     _database: sled::Db,
+}
+
+/// How a message that has been evaluated is recognised when it comes again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its identity.
+    pub identity: Identity,
+    /// Epoch of its log entry.
+    pub epoch: u64,
+    /// Nonce of its log entry.
+    pub nonce: Nonce,
+    /// Time of its log entry.
+    pub timestamp: Timestamp,
 }
 
 /// Which results a listing shows.
@@ -146,15 +165,21 @@ impl Batch {
         epoch: u64,
         key: &Key,
     ) {
-        let value = index_value(EVALUATED, epoch, Some(key));
-        for id in [id].into_iter().chain(assignment.map(assignment_as_message)) {
-            self.insert(index_key(MESSAGE, process, ItemId::from(id).as_bytes()), value.as_slice());
+        if let Some(assignment) = assignment.map(assignment_as_message) {
+            let at = index_key(MESSAGE, process, ItemId::from(assignment).as_bytes());
+            self.insert(at, index_value(NAMED, epoch, Some(key)));
         }
         if let Identity::Content(_) = identity {
-            let at = index_key(IDENTITY, process, identity.as_bytes());
-            self.insert(at, index_value(EVALUATED, epoch, Some(key)));
+            let at = index_key(MESSAGE, process, ItemId::from(id).as_bytes());
+            self.insert(at, index_value(NAMED, epoch, Some(key)));
         }
+        self.insert(identity_key(process, identity), index_value(EVALUATED, epoch, Some(key)));
         self.identities.insert(identity.as_bytes().to_vec(), (epoch, key.ordinate));
+    }
+
+    /// Adds that the identities of all messages up to the entry at `until` are known.
+    pub fn known(&mut self, process: ProcessId, until: Timestamp) {
+        self.insert(prefix(KNOWN, process), &until.0.to_be_bytes());
     }
 
     /// Adds that a message was skipped, and the evaluation before it, whose result is shown instead.
@@ -165,7 +190,7 @@ impl Batch {
 
     /// Adds that the process's own message is found at `key`, for processes whose scheduler did not schedule them.
     pub fn prepended(&mut self, process: ProcessId, key: &Key) {
-        self.insert(index_key(MESSAGE, process, process.as_bytes()), index_value(EVALUATED, 0, Some(key)));
+        self.insert(index_key(MESSAGE, process, process.as_bytes()), index_value(NAMED, 0, Some(key)));
     }
 }
 
@@ -216,11 +241,7 @@ impl Results {
         if batch.identities.get(identity.as_bytes()).copied().is_some_and(before) {
             return Ok(true);
         }
-        let kind = match identity {
-            Identity::Id(_) => MESSAGE,
-            Identity::Content(_) => IDENTITY,
-        };
-        let at = index_key(kind, process, identity.as_bytes());
+        let at = identity_key(process, identity);
         self.with(|tree| {
             let Some(value) = tree.get(&at)? else { return Ok(false) };
             Ok(match read_index(&value)? {
@@ -228,6 +249,37 @@ impl Results {
                 _ => false,
             })
         })
+    }
+
+    /// Time of the log entry up to which the identities of all messages are known: those that were evaluated, and those
+    /// that were imported. `None` when nothing is known.
+    pub fn known_until(&self, process: ProcessId) -> Result<Option<Timestamp>, StoreError> {
+        let at = prefix(KNOWN, process);
+        self.with(|tree| {
+            let Some(value) = tree.get(&at)? else { return Ok(None) };
+            let bytes: [u8; 8] = value.as_ref().try_into().map_err(|_| unreadable())?;
+            Ok(Some(Timestamp(u64::from_be_bytes(bytes))))
+        })
+    }
+
+    /// Takes in the identities of messages that were evaluated elsewhere, all up to the entry at `until`.
+    pub fn import(&self, process: ProcessId, identities: &[Known], until: Timestamp) -> Result<(), StoreError> {
+        for chunk in identities.chunks(IMPORT_CHUNK) {
+            self.with(|tree| {
+                let mut writes = sled::Batch::default();
+                for known in chunk {
+                    let key = Key { timestamp: known.timestamp, ordinate: known.nonce.0, cron: None };
+                    writes.insert(
+                        identity_key(process, &known.identity),
+                        index_value(EVALUATED, known.epoch, Some(&key)),
+                    );
+                }
+                Ok(tree.apply_batch(writes)?)
+            })?;
+        }
+        let mut batch = Batch::default();
+        batch.known(process, until);
+        self.commit(&mut batch)
     }
 
     /// The last stored evaluation of a process.
@@ -410,6 +462,15 @@ fn index_key(kind: u8, process: ProcessId, id: &[u8]) -> Vec<u8> {
     let mut at = prefix(kind, process);
     at.extend_from_slice(id);
     at
+}
+
+/// Where an identity is kept: an id is found like its message.
+fn identity_key(process: ProcessId, identity: &Identity) -> Vec<u8> {
+    let kind = match identity {
+        Identity::Id(_) => MESSAGE,
+        Identity::Content(_) => IDENTITY,
+    };
+    index_key(kind, process, identity.as_bytes())
 }
 
 fn index_value(flag: u8, epoch: u64, key: Option<&Key>) -> Vec<u8> {

@@ -85,9 +85,10 @@ fn messages_are_found_by_their_ids_and_recognised_when_they_come_again() {
         assert!(seen(&content, 0, 6), "committed: {committed}");
         assert!(!seen(&content, 0, 5) && !seen(&content, 1, 6), "committed: {committed}");
         assert!(!seen(&Identity::Id(ItemId::from_bytes([4; 32])), 0, 100));
+        // What is recognised by its content is found by its id, and not recognised by it, committed or not.
+        assert!(!seen(&Identity::Id(ItemId::from_bytes([1; 32])), 0, 100), "committed: {committed}");
         results.commit(&mut batch).unwrap();
     }
-    assert!(results.seen_before(&batch, PROCESS, &Identity::Id(ItemId::from_bytes([1; 32])), 0, 6).unwrap());
     let stored = |id| results.by_message(PROCESS, id).unwrap();
     assert_eq!(stored(id(1)), Some(record("5", false)));
     assert_eq!(stored(id(2)), stored(id(1)));
@@ -95,6 +96,34 @@ fn messages_are_found_by_their_ids_and_recognised_when_they_come_again() {
     assert_eq!(stored(id(5)).map(|record| record.result_json()), Some(Record::empty().result_json()));
     assert_eq!(stored(id(6)), None);
     assert_eq!(results.by_message(ProcessId::from_bytes([254; 32]), id(1)).unwrap(), None);
+}
+
+#[test]
+fn identities_that_were_imported_are_recognised_and_say_how_far_they_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let results = Results::open(&dir.path().join("results")).unwrap();
+    let known = |byte: u8, content| Known {
+        identity: if content {
+            Identity::Content(vec![byte; 48])
+        } else {
+            Identity::Id(ItemId::from_bytes([byte; 32]))
+        },
+        epoch: 0,
+        nonce: Nonce(byte.into()),
+        timestamp: Timestamp(100 + u64::from(byte)),
+    };
+    let all: Vec<Known> = (1..200).map(|byte| known(byte, byte % 2 == 0)).collect();
+    assert_eq!(results.known_until(PROCESS).unwrap(), None);
+    results.import(PROCESS, &all, Timestamp(299)).unwrap();
+    assert_eq!(results.known_until(PROCESS).unwrap(), Some(Timestamp(299)));
+    let seen = |known: &Known, nonce| {
+        results.seen_before(&Batch::default(), PROCESS, &known.identity, known.epoch, nonce).unwrap()
+    };
+    assert!(all.iter().all(|known| seen(known, 200) && !seen(known, known.nonce.0)));
+    assert!(!seen(&known(200, true), 300));
+    // They are not results.
+    assert_eq!(results.by_message(PROCESS, MessageId::from_bytes([1; 32])).unwrap(), None);
+    assert_eq!(results.last(PROCESS).unwrap(), None);
 }
 
 #[test]

@@ -51,9 +51,13 @@ async fn a_damaged_store_is_rebuilt_by_replay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_whose_memory_was_dropped_is_replayed() {
-    // No memory at all may stay.
-    let network = Network::start_with(|options| options.live_memory_bytes = 0).await;
+async fn a_process_whose_memory_was_dropped_comes_back() {
+    // No memory at all may stay, and a dry run wants to see everything.
+    let network = Network::start_with(|options| {
+        options.live_memory_bytes = 0;
+        options.dry_run_max_age = std::time::Duration::ZERO;
+    })
+    .await;
     let process = network.spawn(&[]).await;
     for expected in 2..6 {
         let message = network.send(process, "Add").await;

@@ -1,0 +1,159 @@
+//! Checkpoints: what a process is between two messages, stored, so that nobody has to replay its log from the start
+//! (`docs/checkpoints.md`).
+//!
+//! ```text
+//!  runner ──snapshot──► save ──► packs, identities, then the manifest      in the background; the stream goes on
+//!  start  ◄──machine─── restore ◄── the nearest manifest that is usable     every page checked, the whole by its root
+//! ```
+//!
+//! | where | what |
+//! |---|---|
+//! | `manifest`, `table`, `chunk`, `identities`, `bytes` | the format |
+//! | `name`, `retention` | which checkpoint is near, which are kept |
+//! | `store`, `pages` | where objects go, and what is there already |
+//! | `save`, `restore`, `collect` | writing, reading, throwing away |
+//!
+//! A checkpoint is a cache: what is missing or damaged is passed over, and the log gives it again.
+
+mod bytes;
+mod chunk;
+mod collect;
+mod identities;
+mod manifest;
+mod name;
+mod pages;
+mod restore;
+mod retention;
+mod save;
+mod store;
+mod table;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holon_protocol::ProcessId;
+use holon_unit::tasks::Tasks;
+use tokio::sync::{RwLock, Semaphore};
+
+pub use self::bytes::FormatError;
+pub use identities::{NO_HISTORY, extend};
+pub use name::Reach;
+pub use restore::Restored;
+pub use save::{EVALUATOR, Lineage, Snapshot};
+pub use store::{Place, StoreError};
+
+use self::pages::Pages;
+use self::store::Store;
+use crate::machine::MachineError;
+use crate::results::Results;
+
+/// Checkpoints written at the same time.
+const SAVES: usize = 2;
+/// Checkpoints read at the same time: each holds what a process's pages take, compressed.
+const RESTORES: usize = 4;
+
+/// A checkpoint cannot be written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What is stored is not a checkpoint.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something that belongs to it is not what its hash says.
+    #[error("{what} does not have the hash it should have")]
+    Hash {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// It belongs to something else.
+    #[error("it is about another {0}")]
+    Other(&'static str),
+    /// Its contents do not give the root it names.
+    #[error("its contents have root {found}, it names {named}")]
+    Root {
+        /// The root of its contents.
+        found: crate::machine::StateRoot,
+        /// The root it names.
+        named: crate::machine::StateRoot,
+    },
+    /// Reading or writing memory failed.
+    #[error("memory: {0}")]
+    Memory(#[from] std::io::Error),
+    /// The machine cannot be set up with it.
+    #[error("{0}")]
+    Machine(String),
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+impl From<MachineError> for Error {
+    fn from(error: MachineError) -> Self {
+        Self::Machine(error.to_string())
+    }
+}
+
+/// All checkpoints of this unit. Cheap to clone.
+#[derive(Clone)]
+pub struct Checkpoints(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    results: Arc<Results>,
+    pages: Mutex<Pages>,
+    saves: Semaphore,
+    restores: Semaphore,
+    /// Held for writing while packs are thrown away, so that nobody comes to refer to one that goes.
+    collecting: RwLock<()>,
+    /// While packs are looked through: what is referred to meanwhile.
+    noted: Mutex<Option<HashSet<String>>>,
+    tasks: Tasks,
+    /// Snapshots are handed in on threads that are not of the runtime.
+    runtime: tokio::runtime::Handle,
+}
+
+impl Checkpoints {
+    /// Those in the store at `place`; `None` when there is to be none. Background work belongs to `tasks` and runs on the
+    /// runtime of the caller.
+    pub fn open(
+        place: &Place,
+        data_dir: &std::path::Path,
+        results: Arc<Results>,
+        tasks: Tasks,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(store) = Store::open(place, data_dir)? else { return Ok(None) };
+        Ok(Some(Self(Arc::new(Inner {
+            store,
+            results,
+            pages: Mutex::default(),
+            saves: Semaphore::new(SAVES),
+            restores: Semaphore::new(RESTORES),
+            collecting: RwLock::default(),
+            noted: Mutex::default(),
+            tasks,
+            runtime: tokio::runtime::Handle::current(),
+        }))))
+    }
+
+    fn pages(&self) -> std::sync::MutexGuard<'_, Pages> {
+        self.0.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stored checkpoints of a process, in the order of the log.
+    async fn names(&self, process: ProcessId) -> Result<Vec<name::Name>, StoreError> {
+        let objects = self.0.store.list(&name::Name::folder(process)).await?;
+        let mut names: Vec<_> = objects.iter().filter_map(|object| name::Name::parse(&object.name)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+fn pack_path(id: &chunk::PackId) -> String {
+    format!("packs/{}", holon_protocol::base64url::encode(id))
+}
+
+fn segment_path(id: &[u8; 32]) -> String {
+    format!("identities/{}", holon_protocol::base64url::encode(id))
+}
