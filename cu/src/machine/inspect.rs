@@ -22,7 +22,7 @@ pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
 /// More mutable globals than this are not reset one by one.
 const MAX_RESET_GLOBALS: usize = 64;
 /// Changes whenever this file, `metering` or `minified` changes what it produces, so that no old compiled module is used.
-pub(super) const REWRITE_VERSION: u32 = 3;
+pub(super) const REWRITE_VERSION: u32 = 4;
 
 /// How long an instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,14 +85,17 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
         return Err(wrong(format!("it exports {name:?}, a reserved name")));
     }
 
-    let resettable = module.mutable.len() <= MAX_RESET_GLOBALS
-        && module.mutable.iter().all(|(_, ty)| {
-            matches!(ty.content_type, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64 | ValType::V128)
-        });
+    let number = |ty: &GlobalType| {
+        matches!(ty.content_type, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64 | ValType::V128)
+    };
+    let few = module.mutable.len() <= MAX_RESET_GLOBALS;
+    let resettable = few && module.mutable.iter().all(|(_, ty)| number(ty));
     let lifetime = if resettable && !module.beyond_memory { Lifetime::ManyMessages } else { Lifetime::OneMessage };
+    // Also where they are not reset: the state root lists them.
+    let numbers = module.mutable.iter().filter(|(_, ty)| few && number(ty)).map(|(index, _)| *index);
     let mut changed = Cow::Borrowed(wasm);
-    if lifetime == Lifetime::ManyMessages && !module.mutable.is_empty() {
-        changed = Cow::Owned(export_globals(wasm, module.mutable.iter().map(|(index, _)| *index)).map_err(invalid)?);
+    if numbers.clone().next().is_some() {
+        changed = Cow::Owned(export_globals(wasm, numbers).map_err(invalid)?);
     }
     if profile.instrumented {
         changed = Cow::Owned(metering::instrument(&changed, format)?);

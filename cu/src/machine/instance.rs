@@ -248,7 +248,7 @@ impl Live {
     }
 
     /// See [`Region::commit`].
-    pub fn commit(&mut self, image: &mut Arc<Image>) -> std::io::Result<()> {
+    pub fn commit(&mut self, image: &mut Arc<Image>) -> std::io::Result<bool> {
         self.region.commit(&mut self.store, &self.memory, image)
     }
 

@@ -102,7 +102,7 @@ impl Machine {
         let image = Arc::clone(&module.initial()?.image);
         let seat = Seat::new(module, limits, drive);
         seat.check_length(image.len() as u64, image.len())?;
-        Self::seated(seat, image)
+        Ok(Self::seated(seat, image))
     }
 
     /// A machine with the given memory, for example a checkpoint's. `memory` is a whole number of 64 KiB pages, at least as
@@ -114,10 +114,11 @@ impl Machine {
         memory: &[u8],
     ) -> Result<Self, MachineError> {
         let seat = Seat::new(module, limits, drive);
-        seat.check_length(memory.len() as u64, module.initial()?.image.len())?;
-        let mut image = Image::zeroed(memory.len())?;
-        image.write_sparse(0, memory)?;
-        Self::seated(seat, Arc::new(image))
+        let initial = &module.initial()?.image;
+        seat.check_length(memory.len() as u64, initial.len())?;
+        let mut image = Image::upon(initial, memory.len());
+        image.fill(memory)?;
+        Ok(Self::seated(seat, Arc::new(image)))
     }
 
     /// A machine with a memory given as what it does not have in common with the module's initial one, for example by a
@@ -133,32 +134,30 @@ impl Machine {
         let initial = &module.initial()?.image;
         let seat = Seat::new(module, limits, drive);
         let bytes = seat.check_length(memory_bytes, initial.len())?;
-        let mut image = initial.duplicate()?;
-        image.extend(bytes)?;
+        let mut image = Image::upon(initial, bytes);
         for page in pages {
             let (index, page) = page?;
-            let at = index as usize * PAGE_BYTES;
-            if at >= bytes {
+            if index as usize >= bytes / PAGE_BYTES {
                 return Err(MachineError::SetUp(format!("page {index} is beyond a memory of {bytes} bytes")));
             }
-            image.write(at, &page[..])?;
+            image.put(index, page)?;
         }
-        Self::seated(seat, Arc::new(image))
+        Ok(Self::seated(seat, Arc::new(image)))
     }
 
-    fn seated(seat: Seat, image: Arc<Image>) -> Result<Self, MachineError> {
-        let live = seat.instance(&image)?;
-        Ok(Self {
+    /// A machine that rests: its first message makes the instance.
+    fn seated(seat: Seat, image: Arc<Image>) -> Self {
+        Self {
             seat: Arc::new(seat),
             image,
-            live: Some(live),
+            live: None,
             since: Vec::new(),
             since_text_bytes: 0,
             since_time: Duration::ZERO,
             commit_time: Duration::ZERO,
             last: None,
             condition: Condition::Ready,
-        })
+        }
     }
 
     /// Applies one message. The state moves on only for [`Outcome::Ok`]; otherwise, and on a failure, it is what it was.
@@ -214,6 +213,11 @@ impl Machine {
         }
         self.live = None;
         self.last = None;
+        if let Some(rested) = self.image.rested()? {
+            self.image = Arc::new(rested);
+        } else if let Some(image) = Arc::get_mut(&mut self.image) {
+            image.settle();
+        }
         self.seat.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
@@ -222,7 +226,7 @@ impl Machine {
     /// everybody's as long as the process has not written any.
     pub fn resident_bytes(&self) -> u64 {
         let initial = self.seat.module.initial().is_ok_and(|initial| Arc::ptr_eq(&initial.image, &self.image));
-        let pages = if initial { 0 } else { self.image.resident_bytes().unwrap_or(0) };
+        let pages = if initial { 0 } else { self.image.resident_bytes() };
         pages + if self.live.is_some() { INSTANCE_BYTES } else { 0 }
     }
 
@@ -264,22 +268,25 @@ impl Machine {
         let Some(live) = &mut self.live else { return Ok(()) };
         let start = Instant::now();
         let shared = Arc::strong_count(&self.image) > 1;
-        if let Err(error) = live.commit(&mut self.image) {
-            if !shared {
+        let shown = match live.commit(&mut self.image) {
+            Ok(shown) => shown,
+            Err(error) if shared => {
+                if self.seat.module.inner.lifetime == Lifetime::OneMessage {
+                    self.condition = Condition::Uncommitted;
+                }
+                return Err(error.into());
+            }
+            Err(error) => {
                 // A part may be written: the old state is gone, and the new one exists in the instance only.
                 tracing::error!(%error, "committing memory failed halfway");
                 self.condition = Condition::Lost;
                 return Err(HostFailure::Lost);
             }
-            if self.seat.module.inner.lifetime == Lifetime::OneMessage {
-                self.condition = Condition::Uncommitted;
-            }
-            return Err(error.into());
-        }
+        };
         self.condition = Condition::Ready;
         self.commit_time = start.elapsed();
         self.forget_since();
-        if self.seat.module.inner.lifetime == Lifetime::OneMessage {
+        if !shown || self.seat.module.inner.lifetime == Lifetime::OneMessage {
             self.live = None;
         }
         Ok(())
@@ -344,7 +351,12 @@ impl Machine {
     fn instance(&mut self) -> Result<&mut Live, HostFailure> {
         let live = match self.live.take() {
             Some(live) => live,
-            None => self.seat.instance(&self.image).map_err(host_failure)?,
+            None => {
+                if let Some(image) = Arc::get_mut(&mut self.image) {
+                    image.wake()?;
+                }
+                self.seat.instance(&self.image).map_err(host_failure)?
+            }
         };
         Ok(self.live.insert(live))
     }
@@ -552,5 +564,54 @@ mod tests {
         assert!(machine.condition == Condition::Ready && machine.since.len() == 1);
         machine.condition = Condition::Uncommitted;
         assert_eq!(machine.fork().unwrap().copy_memory().unwrap()[132], b'2');
+    }
+
+    #[test]
+    fn a_commit_that_fails_loses_a_memory_only_if_nobody_shares_it() {
+        let mut machine = counter();
+        assert_eq!(count(&mut machine).unwrap(), 1);
+        // The first commit copies the module's initial memory, which all its machines share.
+        machine.seat.module.initial().unwrap().image.break_writes();
+        machine.rest().unwrap();
+        assert_eq!(count(&mut machine).unwrap(), 2);
+        machine.image.break_writes();
+        let fork = Arc::clone(&machine.image);
+        assert_eq!(machine.fork().unwrap().copy_memory().unwrap()[132], b'2');
+        drop(fork);
+        assert_eq!(count(&mut machine).unwrap(), 3);
+        machine.image.break_writes();
+        assert!(matches!(machine.rest(), Err(HostFailure::Lost)));
+        assert!(machine.is_lost());
+    }
+
+    #[test]
+    fn a_machine_that_rests_holds_what_it_wrote_and_goes_on_where_it_was() {
+        let mut machine = counter();
+        assert_eq!(machine.resident_bytes(), 0);
+        for number in 1..4 {
+            assert_eq!(count(&mut machine).unwrap(), number);
+            assert!(machine.resident_bytes() >= INSTANCE_BYTES);
+            machine.rest().unwrap();
+            assert!(machine.live.is_none());
+            assert_eq!(machine.resident_bytes(), PAGE_BYTES as u64);
+        }
+        // A dry run wants a file; resting again lets go of it.
+        let fork = machine.fork().unwrap();
+        let root = fork.state_root(&[0; 32]).unwrap();
+        let (process_tags, module_tags) = Default::default();
+        let call = Call {
+            message: "",
+            environment: "",
+            block_height: 0,
+            process_tags: &process_tags,
+            module_tags: &module_tags,
+        };
+        assert!(matches!(fork.apply(&call).unwrap().outcome, Outcome::Ok(_)));
+        drop(fork);
+        assert!(machine.resident_bytes() > PAGE_BYTES as u64);
+        machine.rest().unwrap();
+        assert_eq!(machine.resident_bytes(), PAGE_BYTES as u64);
+        assert_eq!(machine.fork().unwrap().state_root(&[0; 32]).unwrap(), root);
+        assert_eq!(count(&mut machine).unwrap(), 4);
     }
 }

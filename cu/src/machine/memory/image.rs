@@ -1,39 +1,73 @@
-//! The committed pages of a process: a sparse file that exists in memory only.
+//! The committed memory of a process.
+//!
+//! An image is a file that instances map, or, while its process rests, only the pages in which it differs from the module's
+//! initial memory, so that thousands of idle processes take little more than what they wrote.
 
 use std::{
-    fs::File,
+    collections::BTreeMap,
     io,
-    os::{fd::AsFd, unix::fs::FileExt},
-    sync::OnceLock,
+    ops::Range,
+    sync::{Arc, OnceLock},
 };
 
-use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
-
-use super::PAGE_BYTES;
+use super::{
+    PAGE_BYTES,
+    changed::{Lineage, PageSet},
+    file::{MemoryFile, is_zero},
+};
 use crate::machine::{PageHash, PageTree};
 
-/// How much is moved at once when an image is duplicated, in bytes.
-const COPY_BYTES: usize = 1 << 20;
+/// Pages that a resting image keeps by themselves at most; with more it stays a file, which is quicker to wake.
+const MAX_LOOSE_PAGES: usize = 512;
+/// How much is read at once to be hashed or compared, in bytes.
+const CHUNK_BYTES: usize = 1 << 20;
 
-/// A memory image of fixed contents as long as somebody shares it. Its length only grows, so a mapping of it never points past its
-/// end.
+type Page = [u8; PAGE_BYTES];
+
+/// A memory of fixed contents as long as somebody shares it. Its length only grows.
 #[derive(Debug)]
 pub(in crate::machine) struct Image {
-    file: File,
     bytes: usize,
-    /// Hashes of its pages, once somebody asked.
-    tree: OnceLock<PageTree>,
+    store: Store,
+    lineage: Lineage,
+    /// What it began as; none if it is such a beginning itself.
+    base: Option<Base>,
+}
+
+#[derive(Debug)]
+enum Store {
+    File(MemoryFile),
+    /// The base, with these pages instead of its own.
+    Loose {
+        /// None for zeros.
+        pages: BTreeMap<u32, Option<Box<Page>>>,
+        /// The same as a file, if it was needed.
+        file: OnceLock<MemoryFile>,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Base {
+    image: Arc<Image>,
+    /// Pages that may be other than the base's.
+    written: PageSet,
 }
 
 impl Image {
     /// An image of zeros.
     pub fn zeroed(bytes: usize) -> io::Result<Self> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = File::from(rustix::fs::memfd_create("holon-memory", flags)?);
-        // Nobody may cut the file under a mapping: the guest would die of SIGBUS, and we with it.
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
-        file.set_len(bytes as u64)?;
-        Ok(Self { file, bytes, tree: OnceLock::new() })
+        let store = Store::File(MemoryFile::zeroed(bytes)?);
+        Ok(Self { bytes, store, lineage: Lineage::of_zeros(bytes as u64), base: None })
+    }
+
+    /// What `base` is, with zeros up to the length `bytes`. `base` must be a beginning.
+    pub fn upon(base: &Arc<Image>, bytes: usize) -> Self {
+        debug_assert!(base.base.is_none() && bytes >= base.bytes);
+        let store = Store::Loose { pages: BTreeMap::new(), file: OnceLock::new() };
+        let mut lineage = base.lineage.descend();
+        lineage.change(0..0);
+        let base = Base { image: Arc::clone(base), written: PageSet::default() };
+        Self { bytes, store, lineage, base: Some(base) }
     }
 
     /// Length in bytes.
@@ -42,15 +76,80 @@ impl Image {
     }
 
     /// The file, to map it.
-    pub fn file(&self) -> impl AsFd + '_ {
-        &self.file
+    pub(super) fn file(&self) -> io::Result<&MemoryFile> {
+        match &self.store {
+            Store::File(file) => Ok(file),
+            Store::Loose { pages, file } => match file.get() {
+                Some(file) => Ok(file),
+                None => {
+                    let made = self.gather(pages)?;
+                    Ok(file.get_or_init(|| made))
+                }
+            },
+        }
+    }
+
+    fn gather(&self, pages: &BTreeMap<u32, Option<Box<Page>>>) -> io::Result<MemoryFile> {
+        let mut file = MemoryFile::zeroed(self.bytes)?;
+        if let Some(base) = &self.base {
+            base.image.file()?.copy_to(&mut file)?;
+        }
+        for (index, page) in pages {
+            let page: &[u8] = page.as_ref().map_or(&[0; PAGE_BYTES], |page| &page[..]);
+            file.write(*index as usize * PAGE_BYTES, page)?;
+        }
+        Ok(file)
+    }
+
+    /// Turns it into a file, if it is none.
+    pub fn wake(&mut self) -> io::Result<()> {
+        self.file()?;
+        if let Store::Loose { file, .. } = &mut self.store
+            && let Some(file) = file.take()
+        {
+            self.store = Store::File(file);
+        }
+        Ok(())
+    }
+
+    /// The same contents as loose pages, if that is possible and they are few.
+    pub fn rested(&self) -> io::Result<Option<Self>> {
+        let (Store::File(file), Some(base)) = (&self.store, &self.base) else { return Ok(None) };
+        if base.written.len() > MAX_LOOSE_PAGES {
+            return Ok(None);
+        }
+        let mut pages = BTreeMap::new();
+        let mut written = PageSet::default();
+        let (mut page, mut initial) = (Box::new([0; PAGE_BYTES]), Box::new([0; PAGE_BYTES]));
+        for index in base.written.ranges().into_iter().flatten() {
+            let at = index as usize * PAGE_BYTES;
+            file.read(at, &mut page[..])?;
+            base.image.read_or_zero(at, &mut initial[..])?;
+            if page != initial {
+                written.insert(index..index + 1);
+                pages.insert(index, (!is_zero(&page[..])).then(|| page.clone()));
+            }
+        }
+        let store = Store::Loose { pages, file: OnceLock::new() };
+        let base = Some(Base { image: Arc::clone(&base.image), written });
+        Ok(Some(Self { bytes: self.bytes, store, lineage: self.lineage.clone(), base }))
+    }
+
+    /// Lets go of a file that was only made because somebody wanted to map an image that rests.
+    pub fn settle(&mut self) {
+        if let Store::Loose { file, .. } = &mut self.store {
+            file.take();
+        }
     }
 
     /// Makes it at least this long; what is new is zero.
     pub fn extend(&mut self, bytes: usize) -> io::Result<()> {
-        if bytes > self.bytes {
-            self.tree.take();
-            self.file.set_len(bytes as u64)?;
+        self.wake()?;
+        if let Store::File(file) = &mut self.store
+            && bytes > self.bytes
+        {
+            self.lineage.change(0..0);
+            file.extend(bytes)?;
             self.bytes = bytes;
         }
         Ok(())
@@ -58,126 +157,240 @@ impl Image {
 
     /// Replaces bytes; the range must lie inside.
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
-        debug_assert!(at + bytes.len() <= self.bytes);
-        self.tree.take();
-        self.file.write_all_at(bytes, at as u64)
+        self.writable(at, bytes.len())?.write(at, bytes)
     }
 
     /// Replaces bytes page by page, leaving out pages that are zero: for ranges known to be holes.
     pub fn write_sparse(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
-        let mut run = 0;
-        let mut cursor = 0;
-        while cursor < bytes.len() {
-            let end = (cursor + PAGE_BYTES).min(bytes.len());
-            if is_zero(&bytes[cursor..end]) {
-                if run < cursor {
-                    self.write(at + run, &bytes[run..cursor])?;
-                }
-                run = end;
-            }
-            cursor = end;
+        self.writable(at, bytes.len())?.write_sparse(at, bytes)
+    }
+
+    /// The file, with the range noted as changed.
+    fn writable(&mut self, at: usize, bytes: usize) -> io::Result<&mut MemoryFile> {
+        debug_assert!(at + bytes <= self.bytes);
+        self.wake()?;
+        self.note((at / PAGE_BYTES) as u32..(at + bytes).div_ceil(PAGE_BYTES) as u32);
+        match &mut self.store {
+            Store::File(file) => Ok(file),
+            Store::Loose { .. } => Err(io::Error::other("an image did not wake")),
         }
-        if run < bytes.len() {
-            self.write(at + run, &bytes[run..])?;
+    }
+
+    fn note(&mut self, pages: Range<u32>) {
+        if let Some(base) = &mut self.base {
+            base.written.insert(pages.clone());
+        }
+        self.lineage.change(pages);
+    }
+
+    /// Replaces a page, which must lie inside; for images that are put together from pages.
+    pub fn put(&mut self, index: u32, page: Box<Page>) -> io::Result<()> {
+        let page = (!is_zero(&page[..])).then_some(page);
+        match &mut self.store {
+            Store::Loose { pages, file } if file.get().is_none() && pages.len() < MAX_LOOSE_PAGES => {
+                pages.insert(index, page);
+                self.note(index..index + 1);
+                Ok(())
+            }
+            _ => {
+                let at = index as usize * PAGE_BYTES;
+                self.write(at, page.as_ref().map_or(&[0; PAGE_BYTES][..], |page| &page[..]))
+            }
+        }
+    }
+
+    /// Replaces everything by `memory`, whole pages of its own length, for images that have no pages of their own yet.
+    pub fn fill(&mut self, memory: &[u8]) -> io::Result<()> {
+        debug_assert_eq!(memory.len(), self.bytes);
+        let Some(base) = self.base.as_ref().map(|base| Arc::clone(&base.image)) else {
+            return self.write_sparse(0, memory);
+        };
+        let mut initial = vec![0; CHUNK_BYTES.min(memory.len())];
+        for (chunk, bytes) in memory.chunks(CHUNK_BYTES).enumerate() {
+            let at = chunk * CHUNK_BYTES;
+            base.read_or_zero(at, &mut initial[..bytes.len()])?;
+            let (pages, before) = (bytes.as_chunks::<PAGE_BYTES>().0, initial.as_chunks::<PAGE_BYTES>().0);
+            for (index, (page, before)) in pages.iter().zip(before).enumerate() {
+                if page != before {
+                    self.put((at / PAGE_BYTES + index) as u32, Box::new(*page))?;
+                }
+            }
         }
         Ok(())
     }
 
     /// Copies bytes out; the range must lie inside.
     pub fn read(&self, at: usize, into: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(into, at as u64)
+        if at.checked_add(into.len()).is_none_or(|end| end > self.bytes) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match &self.store {
+            Store::File(file) => file.read(at, into),
+            Store::Loose { pages, .. } => {
+                match &self.base {
+                    Some(base) => base.image.read_or_zero(at, into)?,
+                    None => into.fill(0),
+                }
+                let (first, end) = (at / PAGE_BYTES, (at + into.len()).div_ceil(PAGE_BYTES));
+                for (index, page) in pages.range(first as u32..end as u32) {
+                    let start = *index as usize * PAGE_BYTES;
+                    let (from, to) = (start.max(at), (start + PAGE_BYTES).min(at + into.len()));
+                    let into = &mut into[from - at..to - at];
+                    match page {
+                        Some(page) => into.copy_from_slice(&page[from - start..to - start]),
+                        None => into.fill(0),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The same; beyond the end are zeros.
+    fn read_or_zero(&self, at: usize, into: &mut [u8]) -> io::Result<()> {
+        let inside = self.bytes.saturating_sub(at).min(into.len());
+        let (inside, beyond) = into.split_at_mut(inside);
+        beyond.fill(0);
+        if inside.is_empty() { Ok(()) } else { self.read(at, inside) }
     }
 
     /// A second image with the same contents.
-    pub fn duplicate(&self) -> io::Result<Self> {
-        let mut copy = Self::zeroed(self.bytes)?;
-        self.each_chunk(|at, bytes| copy.write_sparse(at, bytes))?;
-        Ok(copy)
+    pub fn duplicate(self: &Arc<Self>) -> io::Result<Self> {
+        let store = Store::File(match &self.store {
+            Store::File(file) => file.duplicate()?,
+            Store::Loose { pages, .. } => self.gather(pages)?,
+        });
+        let base = self.base.clone().unwrap_or_else(|| Base { image: Arc::clone(self), written: PageSet::default() });
+        Ok(Self { bytes: self.bytes, store, lineage: self.lineage.descend(), base: Some(base) })
     }
 
-    /// Hashes of all pages.
+    /// Hashes of all pages. Hashes what changed since the last tree that somebody asked for.
     pub fn tree(&self) -> io::Result<PageTree> {
-        if let Some(tree) = self.tree.get() {
+        if let Some(tree) = self.lineage.tree() {
             return Ok(tree.clone());
         }
-        let mut hashes = Vec::new();
-        self.each_chunk(|at, bytes| {
-            for (index, page) in bytes.as_chunks::<PAGE_BYTES>().0.iter().enumerate() {
-                hashes.push(((at / PAGE_BYTES + index) as u32, PageHash::of(page)));
-            }
-            Ok(())
-        })?;
-        let tree = PageTree::zeroed(self.bytes as u64).updated(self.bytes as u64, &hashes);
-        Ok(self.tree.get_or_init(|| tree).clone())
-    }
-
-    /// Bytes of memory that it takes.
-    pub fn resident_bytes(&self) -> io::Result<u64> {
-        Ok(rustix::fs::fstat(&self.file)?.st_blocks as u64 * 512)
-    }
-
-    /// Goes through everything that is not a hole, in whole pages.
-    fn each_chunk(&self, mut see: impl FnMut(usize, &[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut buffer = vec![0; COPY_BYTES.min(self.bytes)];
-        let mut position = 0;
-        while position < self.bytes {
-            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(position as u64)) {
-                Ok(data) => data as usize,
-                Err(rustix::io::Errno::NXIO) => break,
-                Err(error) => return Err(error.into()),
-            };
-            let hole = (rustix::fs::seek(&self.file, SeekFrom::Hole(data as u64))? as usize).min(self.bytes);
-            let mut at = data;
-            while at < hole {
-                let count = (hole - at).min(buffer.len());
-                self.read(at, &mut buffer[..count])?;
-                see(at, &buffer[..count])?;
-                at += count;
-            }
-            position = hole;
+        if let Some(base) = &self.base {
+            // So that its pages are hashed once and not for every process.
+            base.image.tree()?;
         }
-        Ok(())
+        let (nearest, changed) =
+            self.lineage.nearest().ok_or_else(|| io::Error::other("an image without a tree to begin with"))?;
+        let mut hashes = Vec::with_capacity(changed.len());
+        let mut buffer = vec![0; CHUNK_BYTES.min(changed.len() * PAGE_BYTES)];
+        for range in changed.ranges() {
+            let mut first = range.start;
+            while first < range.end {
+                let count = ((range.end - first) as usize).min(CHUNK_BYTES / PAGE_BYTES);
+                let bytes = &mut buffer[..count * PAGE_BYTES];
+                self.read_or_zero(first as usize * PAGE_BYTES, bytes)?;
+                let (pages, _) = bytes.as_chunks::<PAGE_BYTES>();
+                hashes.extend((first..).zip(pages.iter().map(PageHash::of)));
+                first += count as u32;
+            }
+        }
+        let tree = nearest.updated(self.bytes as u64, &hashes);
+        Ok(self.lineage.keep(tree).clone())
+    }
+
+    /// Bytes that it holds by itself.
+    pub fn resident_bytes(&self) -> u64 {
+        match &self.store {
+            Store::File(file) => file.resident_bytes(),
+            Store::Loose { pages, file } => {
+                let loose = pages.values().flatten().count() * PAGE_BYTES;
+                loose as u64 + file.get().map_or(0, MemoryFile::resident_bytes)
+            }
+        }
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+#[cfg(test)]
+impl Image {
+    /// Makes every further write to its file fail.
+    pub fn break_writes(&self) {
+        rustix::fs::fcntl_add_seals(self.file().unwrap().descriptor(), rustix::fs::SealFlags::FUTURE_WRITE).unwrap();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_duplicate_has_the_same_bytes_and_stays_sparse() {
-        let bytes = 64 * PAGE_BYTES;
-        let mut image = Image::zeroed(bytes).unwrap();
-        image.write(3 * PAGE_BYTES + 5, b"first").unwrap();
-        image.write(bytes - 4, b"last").unwrap();
-        let copy = image.duplicate().unwrap();
-        let read = |image: &Image| {
-            let mut all = vec![0; bytes];
-            image.read(0, &mut all).unwrap();
-            all
-        };
-        assert_eq!(read(&copy), read(&image));
-        image.write(0, b"changed").unwrap();
-        assert_ne!(read(&copy), read(&image));
-        let blocks = rustix::fs::fstat(&copy.file).unwrap().st_blocks;
-        assert_eq!(blocks * 512, 2 * PAGE_BYTES as i64);
+    fn contents(image: &Image) -> Vec<u8> {
+        let mut all = vec![0; image.len()];
+        image.read(0, &mut all).unwrap();
+        all
+    }
+
+    /// 16 pages, of which 1 and 9 are not zero.
+    fn base() -> Arc<Image> {
+        let mut image = Image::zeroed(16 * PAGE_BYTES).unwrap();
+        image.write(PAGE_BYTES + 5, b"one").unwrap();
+        image.write(9 * PAGE_BYTES, &[9; PAGE_BYTES]).unwrap();
+        Arc::new(image)
     }
 
     #[test]
-    fn sparse_writes_leave_out_only_zero_pages() {
-        let mut image = Image::zeroed(8 * PAGE_BYTES).unwrap();
-        let mut bytes = vec![0; 5 * PAGE_BYTES + 7];
-        bytes[PAGE_BYTES] = 1;
-        bytes[2 * PAGE_BYTES + 9] = 2;
-        bytes[5 * PAGE_BYTES + 6] = 3;
-        image.write_sparse(PAGE_BYTES, &bytes).unwrap();
-        let mut back = vec![9; bytes.len()];
-        image.read(PAGE_BYTES, &mut back).unwrap();
-        assert_eq!(back, bytes);
+    fn an_image_that_rests_holds_only_what_differs_from_its_base_and_wakes_as_it_was() {
+        let base = base();
+        let mut image = base.duplicate().unwrap();
+        image.extend(32 * PAGE_BYTES).unwrap();
+        image.write(3 * PAGE_BYTES, b"three").unwrap();
+        image.write(9 * PAGE_BYTES, &[0; PAGE_BYTES]).unwrap();
+        image.write(30 * PAGE_BYTES + 1, b"thirty").unwrap();
+        // Written, and then again what it was.
+        image.write(PAGE_BYTES + 5, b"ONE").unwrap();
+        image.write(PAGE_BYTES + 5, b"one").unwrap();
+        let before = contents(&image);
+        let mut rested = image.rested().unwrap().unwrap();
+        assert_eq!(rested.resident_bytes(), 2 * PAGE_BYTES as u64);
+        assert!(contents(&rested) == before);
+        let mut part = vec![0; 7 * PAGE_BYTES];
+        rested.read(2 * PAGE_BYTES + 100, &mut part).unwrap();
+        assert!(part == before[2 * PAGE_BYTES + 100..9 * PAGE_BYTES + 100]);
+        assert!(rested.read(31 * PAGE_BYTES, &mut part).is_err());
+        assert_eq!(rested.tree().unwrap(), image.tree().unwrap());
+        rested.wake().unwrap();
+        assert!(contents(&rested) == before);
+        assert_eq!(rested.rested().unwrap().unwrap().resident_bytes(), 2 * PAGE_BYTES as u64);
+        assert!(base.rested().unwrap().is_none());
+    }
+
+    #[test]
+    fn an_image_put_together_from_pages_is_loose_until_there_are_many() {
+        let base = base();
+        let mut image = Image::upon(&base, 2000 * PAGE_BYTES);
+        let mut model = contents(&base);
+        model.resize(image.len(), 0);
+        for index in (0..2 * MAX_LOOSE_PAGES as u32).rev() {
+            let page = Box::new([(index % 7) as u8; PAGE_BYTES]);
+            model[index as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(&page[..]);
+            image.put(index, page).unwrap();
+            if index % 500 == 3 {
+                assert!(contents(&image) == model);
+            }
+        }
+        assert!(matches!(image.store, Store::File(_)) && image.rested().unwrap().is_none());
+        assert!(contents(&image) == model);
+        let whole = Image::zeroed(image.len()).map(|mut whole| {
+            whole.write_sparse(0, &model).unwrap();
+            whole.tree().unwrap()
+        });
+        assert_eq!(image.tree().unwrap(), whole.unwrap());
+    }
+
+    #[test]
+    fn only_pages_changed_since_the_last_tree_are_hashed() {
+        let mut image = base().duplicate().unwrap();
+        assert_eq!(image.lineage.nearest().unwrap().1.len(), 2);
+        let first = image.tree().unwrap();
+        image.write(0, b"zero").unwrap();
+        let (nearest, changed) = image.lineage.nearest().unwrap();
+        assert_eq!((nearest, changed.len()), (&first, 1));
+        assert_eq!(image.tree().unwrap().changed_since(&first).len(), 1);
+        // Growth is a change of the tree, without a page to hash.
+        image.extend(64 * PAGE_BYTES).unwrap();
+        assert_eq!(image.lineage.nearest().unwrap().1.len(), 0);
+        assert_ne!(image.tree().unwrap().root(), first.root());
     }
 }

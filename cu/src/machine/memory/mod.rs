@@ -1,7 +1,7 @@
 //! Linear memories that are never copied per message.
 //!
 //! ```text
-//!   Image (memfd)      committed pages of one process, possibly shared with forks
+//!   Image              committed pages of one process, possibly shared with forks; a memfd, unless the process rests
 //!     ▲      │
 //!     │      │ MAP_PRIVATE
 //! commit     ▼
@@ -18,7 +18,9 @@
 //! that no slice into it is alive, because wasmtime hands those out only against a borrow of the store. Every function
 //! that changes a mapping therefore takes the store by `&mut`, and checks that the memory in it is the region's.
 
+mod changed;
 mod dirty;
+mod file;
 mod image;
 mod region;
 #[cfg(test)]

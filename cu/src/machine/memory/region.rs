@@ -6,7 +6,7 @@ use std::{
     io, ptr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -37,6 +37,8 @@ struct Mapping {
     len: AtomicUsize,
     /// How many of them, from the start, are mapped from the image; the rest is anonymous.
     mapped: AtomicUsize,
+    /// A remapping failed: who knows what is there now. Not touched any more, not even to give it back.
+    broken: AtomicBool,
 }
 
 // SAFETY: the pointer is only an address; nothing in here reads or writes through it without the store's borrow (see the
@@ -57,7 +59,14 @@ impl Mapping {
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )?
         };
-        let mapping = Self { base: base.cast(), span, capacity, len: AtomicUsize::new(0), mapped: AtomicUsize::new(0) };
+        let mapping = Self {
+            base: base.cast(),
+            span,
+            capacity,
+            len: AtomicUsize::new(0),
+            mapped: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+        };
         // Huge pages would make whole 2 MiB dirty at the first byte. A kernel without them refuses, which is as good.
         // SAFETY: advice about our own mapping that does not change its contents.
         let _ = unsafe { rustix::mm::madvise(base, span, Advice::LinuxNoHugepage) };
@@ -86,6 +95,10 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.broken.load(Ordering::Acquire) {
+            tracing::error!(bytes = self.span, "address space of a memory is given up because remapping it failed");
+            return;
+        }
         // SAFETY: the last owner goes: wasmtime's memory and the region are both gone, so nothing refers to the range, which
         // is exactly the one `reserve` mapped (pieces remapped later included).
         let _ = unsafe { rustix::mm::munmap(self.base.cast(), self.span) };
@@ -164,7 +177,8 @@ impl Region {
         CREATED.take().and_then(Result::err)
     }
 
-    /// Shows `image` in `memory`, which must have its length. Everything that was there is forgotten.
+    /// Shows `image` in `memory`, which must have its length. Everything that was there is forgotten. After an error the instance
+    /// has to go.
     pub fn show<T>(&self, store: &mut Store<T>, memory: &Memory, image: &Image) -> io::Result<()> {
         self.check(store, memory)?;
         if image.len() != memory.data_size(&*store) {
@@ -175,17 +189,23 @@ impl Region {
 
     fn map(&self, image: &Image) -> io::Result<()> {
         if image.len() > 0 {
+            let file = image.file()?;
             // SAFETY: the range is the accessible part of our own reservation, whose old pages nobody refers to (folder's
-            // opening); the file is as long as the mapping and sealed against shrinking.
-            unsafe {
+            // opening); the file is as long as the mapping and sealed against shrinking. If the call fails, the old mapping may
+            // be gone already and something else be there, so the region is not touched again (`check`, `Mapping::drop`).
+            let shown = unsafe {
                 rustix::mm::mmap(
                     self.mapping.base.cast(),
                     image.len(),
                     ProtFlags::READ | ProtFlags::WRITE,
                     MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
-                    image.file(),
+                    file.descriptor(),
                     0,
-                )?;
+                )
+            };
+            if let Err(error) = shown {
+                self.mapping.broken.store(true, Ordering::Release);
+                return Err(error.into());
             }
         }
         self.mapping.mapped.store(image.len(), Ordering::Release);
@@ -214,10 +234,11 @@ impl Region {
     }
 
     /// Writes what memory holds into `image`, of which it must be a mapping; duplicates the image first if somebody else
-    /// holds it. Afterwards the image equals memory, and [`Region::discard`] comes back to here.
+    /// holds it. Afterwards the image equals memory. `false` means that memory cannot show it and the instance has to go, else
+    /// [`Region::discard`] comes back to here.
     ///
     /// On an error memory is intact; the image is intact too if it was shared, else it may hold a part of the changes.
-    pub fn commit<T>(&self, store: &mut Store<T>, memory: &Memory, image: &mut Arc<Image>) -> io::Result<()> {
+    pub fn commit<T>(&self, store: &mut Store<T>, memory: &Memory, image: &mut Arc<Image>) -> io::Result<bool> {
         self.commit_with(Scanner::best(), store, memory, image)
     }
 
@@ -227,33 +248,40 @@ impl Region {
         store: &mut Store<T>,
         memory: &Memory,
         image: &mut Arc<Image>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.check(store, memory)?;
         let bytes = memory.data(&*store);
         let dirty = scanner.dirty(bytes, image)?;
         let grown = image.len() != bytes.len();
         let private: usize = dirty.iter().map(ExactSizeIterator::len).sum();
-        match Arc::get_mut(image) {
+        let shown = match Arc::get_mut(image) {
             Some(image) => {
                 write_back(image, bytes, &dirty)?;
                 if grown {
-                    self.map(image)?;
+                    self.map(image)
                 } else if private > KEEP_PRIVATE_BYTES {
-                    self.drop_private(bytes.len())?;
+                    self.drop_private(bytes.len())
+                } else {
+                    Ok(())
                 }
             }
             None => {
                 let mut copy = image.duplicate()?;
                 write_back(&mut copy, bytes, &dirty)?;
-                self.map(&copy)?;
                 *image = Arc::new(copy);
+                self.map(image)
             }
+        };
+        if let Err(error) = &shown {
+            tracing::warn!(%error, "memory was committed, but its instance cannot go on");
         }
-        Ok(())
+        Ok(shown.is_ok())
     }
 
     fn check<T>(&self, store: &mut Store<T>, memory: &Memory) -> io::Result<()> {
-        if memory.data_ptr(&*store) == self.mapping.base {
+        if self.mapping.broken.load(Ordering::Acquire) {
+            Err(io::Error::other("remapping this memory failed before"))
+        } else if memory.data_ptr(&*store) == self.mapping.base {
             Ok(())
         } else {
             Err(io::Error::other("the memory is not this region's"))
