@@ -10,6 +10,7 @@ mod loader;
 mod memory;
 mod native;
 mod published;
+mod root;
 mod weavedrive;
 
 use std::sync::{Arc, LazyLock};
