@@ -18,7 +18,7 @@ use super::{
     inspect::{self, Lifetime},
     instance::Initial,
     memory::Creator,
-    native,
+    narrow, native,
 };
 
 /// Wasm stack of one evaluation, in bytes. Lua stops at 200 nested C calls, which needs some 770 KiB here (spec 06 §5.1);
@@ -124,7 +124,9 @@ impl Engine {
             Some(cached) => cached,
             None => {
                 let inspected = inspect::inspect(wasm, format)?;
-                let module = wasmtime::Module::from_binary(engine, &inspected.wasm)
+                // Left alone where fuel is counted: it would count other instructions than the module's.
+                let narrowed = if profile.wide && !metered { narrow::narrow(&inspected.wasm)? } else { None };
+                let module = wasmtime::Module::from_binary(engine, narrowed.as_deref().unwrap_or(&inspected.wasm))
                     .map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
                 if let Some((cache, key)) = &key {
                     freeze(cache, key, &module, inspected.lifetime);

@@ -46,6 +46,7 @@ pub mod measure;
 mod memory;
 mod metering;
 mod minified;
+mod narrow;
 mod native;
 mod pages;
 mod root;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use holon_cu::machine::{
-    Engine, EngineOptions, Evaluation, Format, Limits, Machine, Module, NoDrive, Outcome, Response,
+    Engine, EngineOptions, Evaluation, Format, Limits, Machine, Module, NoDrive, Outcome, Response, UNREACHABLE_FUEL,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -18,16 +18,21 @@ static REFERENCE_MEMORY: LazyLock<Engine> = LazyLock::new(|| {
     Engine::new(options).unwrap()
 });
 
-/// A vector's module, compiled.
+/// A vector's module, compiled so that it counts fuel where its format does not count gas.
 pub fn compiled(vector: &Value) -> Module {
-    compiled_with(&ENGINE, vector)
+    compiled_with(&ENGINE, vector, 1)
 }
 
-fn compiled_with(engine: &Engine, vector: &Value) -> Module {
+/// The same as nearly every process has it, without fuel.
+fn compiled_unbounded(engine: &Engine, vector: &Value) -> Module {
+    compiled_with(engine, vector, UNREACHABLE_FUEL)
+}
+
+fn compiled_with(engine: &Engine, vector: &Value, compute: u64) -> Module {
     let file = vector["module"]["path"].as_str().unwrap().rsplit('/').next().unwrap();
     let wasm = published::module(file);
     assert_eq!(hex_digest(&wasm), vector["module"]["sha256"].as_str().unwrap(), "{file} is not the vector's module");
-    engine.compile(&wasm, format(vector)).unwrap()
+    engine.compile_for(&wasm, format(vector), compute).unwrap()
 }
 
 fn format(vector: &Value) -> Format {
@@ -131,7 +136,7 @@ fn fresh_machines(name: &'static str) {
     on_evaluation_thread(move || {
         let vector = published::vector(name);
         let environment = vector["envJson"].as_str().unwrap();
-        let module = compiled(&vector);
+        let module = compiled_unbounded(&ENGINE, &vector);
         let mut memory: Option<Vec<u8>> = None;
         for step in steps(&vector) {
             let mut machine = match &memory {
@@ -157,7 +162,8 @@ fn memories(name: &'static str, steps_checked: usize) {
         let vector = published::vector(name);
         let environment = vector["envJson"].as_str().unwrap();
         let engine = if metered(&vector) { &ENGINE } else { &REFERENCE_MEMORY };
-        let mut machine = Machine::new(&compiled_with(engine, &vector), limits(&vector), Arc::new(NoDrive)).unwrap();
+        let mut machine =
+            Machine::new(&compiled_unbounded(engine, &vector), limits(&vector), Arc::new(NoDrive)).unwrap();
         let mut before = Vec::new();
         for step in steps(&vector).take(steps_checked) {
             check(step, &machine.apply(&call(step["messageJson"].as_str().unwrap(), environment)).unwrap());
