@@ -1,5 +1,8 @@
 //! `holon replay` and `holon state --replay`: a process from Arweave alone.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -81,5 +84,67 @@ fn a_fork_goes_on_under_the_same_id_and_leaves_the_original_alone() {
     let forked = user.network("fork");
     assert_eq!(user.run(sent).ok().json()["result"]["Output"], "5");
     forked.stop(Signal::Interrupt);
+    network.stop(Signal::Interrupt);
+}
+
+/// A compute unit that names the states that a replay of its own finds, but other ones from slot `wrong_from` on.
+fn unit(user: Arc<User>, process: String, wrong_from: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut asked = String::new();
+            reader.read_line(&mut asked).unwrap();
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let path = asked.strip_prefix(&format!("GET /root/{process}?slot=")).unwrap_or_else(|| panic!("{asked}"));
+            let slot: u64 = path.split(' ').next().unwrap().parse().unwrap();
+            let folder = format!("unit-{wrong_from}");
+            let own =
+                ["replay", &process, "--to", &slot.to_string(), "--data", &folder, "--network", ".holon", "--json"];
+            let own = user.run(own).ok().json();
+            let root = match slot < wrong_from {
+                true => own["stateRoot"].as_str().unwrap().to_owned(),
+                false => "A".repeat(43),
+            };
+            let answer = serde_json::json!({
+                "process": process, "nonce": slot, "timestamp": own["timestamp"], "stateRoot": root,
+                "memoryBytes": own["memoryBytes"], "evaluator": "somebody",
+            });
+            let answer = answer.to_string();
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n";
+            write!(stream, "{head}Content-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn a_unit_with_another_state_is_found_out_at_the_first_slot() {
+    let user = Arc::new(User::new());
+    let network = user.network(".holon");
+    let process = network.text("counter_process");
+    for _ in 0..68 {
+        user.run(["send", "counter", "--action", "Increment", "--no-wait"]).ok();
+    }
+    let begun = Instant::now();
+    while user.run(["replay", "counter", "--to", "69"]).code != 0 {
+        assert!(begun.elapsed() < SETTLED_WITHIN, "the log on Arweave ends too early");
+    }
+    // Before, at and after the first sample, never, and at the very start.
+    for wrong_from in [0, 10, 64, 67, 1000] {
+        let unit = unit(user.clone(), process.clone(), wrong_from);
+        let said = user.run(["replay", "counter", "--compare", &unit]);
+        if wrong_from > 69 {
+            assert!(said.code == 0 && said.out.contains("the same"), "{said:?}");
+            continue;
+        }
+        assert_eq!(said.code, 3, "{said:?}");
+        assert!(said.err.contains(&format!("slot {wrong_from} is the first at which")), "{wrong_from}: {}", said.err);
+    }
     network.stop(Signal::Interrupt);
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use holon_arweave::{
-    Error, Gateway, GatewayOptions, LocateError, Locator, Query, Transaction, UploadError, Uploader, UrlPolicy,
+    Error, Gateway, GatewayOptions, LocateError, Locator, Node, Query, Transaction, UploadError, Uploader, UrlPolicy,
+    Verified,
 };
-use holon_protocol::{BlockHeight, DataItem, ItemId, Signer, Tags};
+use holon_protocol::{BlockHeight, Bundle, DataItem, ItemId, Signer, Tags};
 use url::Url;
 
 use crate::harness::{Weave, ed25519, generated, item, rsa};
@@ -61,6 +62,63 @@ async fn what_is_uploaded_can_be_read_in_every_way() {
     assert_eq!(gateway.transaction(unknown).await.unwrap(), None);
     assert!(gateway.block(block.height).await.unwrap().is_some());
     assert!(gateway.block(BlockHeight(5)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_is_read_is_bound_to_its_id() {
+    let weave = Weave::start().await;
+    let (gateway, signer) = (gateway(&weave), ed25519());
+    let placed = async |id: ItemId| gateway.placed_nodes(&Query::ids([id])).await.unwrap().nodes.remove(0);
+    let alone = DataItem::builder().target(ItemId::from_bytes([3; 32])).anchor([4; 32]).tag("A", "ä").data("alone");
+    let alone = alone.sign(&signer).unwrap();
+    let inner = ["first", "second"].map(|text| item(&signer, &[("Text", text)], text));
+    let container = DataItem::builder().tag("Bundle-Format", "binary").tag("Bundle-Version", "2.0.0");
+    let container = container.data(Bundle::encode(&inner)).sign(&signer).unwrap();
+    for item in [&alone, &container] {
+        weave.upload(item).await;
+    }
+
+    let node = placed(alone.id()).await;
+    assert_eq!((node.bundled_in, node.data_bytes), (None, Some(5)));
+    assert_eq!(gateway.item(&node, 5).await.unwrap().raw(), alone.raw());
+    assert!(matches!(gateway.item(&node, 4).await, Err(Error::TooLarge { limit: 4, .. })));
+    for forged in [
+        Node { tags: Tags::from_iter([("A", "b")]), ..node.clone() },
+        Node { recipient: String::new(), ..node.clone() },
+        Node { anchor: "short".into(), ..node.clone() },
+        Node { signature: String::new(), ..node.clone() },
+        // Not a bundle, and a bundle of other items.
+        Node { signature: String::new(), bundled_in: Some(alone.id()), ..node.clone() },
+        Node { signature: String::new(), bundled_in: Some(container.id()), ..node.clone() },
+        // Another item's id.
+        Node { id: inner[0].id(), data_bytes: None, ..node.clone() },
+    ] {
+        let error = gateway.item(&forged, 100).await.unwrap_err();
+        assert!(matches!(error, Error::Forged { .. }) && !error.retryable(), "{error}");
+    }
+
+    // What a gateway leaves out, the bundle around the item has.
+    let node = placed(inner[1].id()).await;
+    assert_eq!((node.bundled_in, node.data_bytes), (Some(container.id()), Some(6)));
+    for node in
+        [node.clone(), Node { signature: String::new(), ..node.clone() }, Node { tags: Tags::default(), ..node }]
+    {
+        assert_eq!(gateway.item(&node, 10_000).await.unwrap().raw(), inner[1].raw());
+    }
+    assert_eq!(gateway.bundle_ids(container.id()).await.unwrap(), inner.map(|item| item.id()));
+    assert!(gateway.bundle_ids(alone.id()).await.unwrap().is_empty());
+
+    let tags = Tags::from_iter([("On", "chain")]);
+    let transaction = Transaction::data("on chain", &tags, &[], 0).sign(&rsa()).unwrap();
+    weave.post_json("/tx", &transaction.to_json(true)).await;
+    let node = placed(transaction.id).await;
+    match gateway.verified(&node, 100).await.unwrap() {
+        Verified::Transaction(verified, data) => {
+            assert_eq!((verified.text_tags(), &data[..]), (tags, &b"on chain"[..]));
+            assert_eq!(verified.signature, transaction.signature);
+        }
+        Verified::Item(item) => panic!("{item:?}"),
+    }
 }
 
 #[tokio::test]
