@@ -1,7 +1,8 @@
 //! What evaluation needs, put together from the options: for the service, and for a replay without one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use holon_arweave::{Gateway, GatewayOptions, Locator, UrlPolicy};
 use holon_unit::tasks::Tasks;
@@ -27,6 +28,12 @@ use crate::runner::Keeping;
 /// Turns of evaluation streams that may wait for a thread; each process has at most one.
 const EVALUATION_QUEUE: usize = 100_000;
 
+/// What the result store says of a folder that is held.
+const HELD: &str = "could not acquire lock";
+/// Longest wait for it.
+const HELD_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two tries.
+const HELD_PAUSE: Duration = Duration::from_millis(20);
 /// Folder of verified log entries in a data folder.
 pub const LOG_FOLDER: &str = "log";
 
@@ -54,12 +61,7 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
         ..EngineOptions::default()
     };
     let engine = Engine::new(engine).map_err(|error| ServiceError::Engine(error.to_string()))?;
-    let path = options.data_dir.join("results");
-    let results = tokio::task::spawn_blocking(move || Results::open(&path))
-        .await
-        .map_err(|error| ServiceError::Store(error.to_string()))?
-        .map_err(|error| ServiceError::Store(error.to_string()))?;
-    let results = Arc::new(results);
+    let results = Arc::new(open_results(options.data_dir.join("results")).await?);
     let checkpoints = Checkpoints::open(&options.checkpoint_store, &options.data_dir, results.clone(), tasks.clone())
         .map_err(|error| ServiceError::Store(error.to_string()))?;
     if let Some(checkpoints) = &checkpoints {
@@ -94,6 +96,24 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
         stopping: tasks.stopping(),
     });
     Ok(Assembly { sources, arweave })
+}
+
+/// Opens the result store. It lets go of its folder on a thread of its own, a moment after its last owner, so one that was
+/// closed just now may still be held.
+async fn open_results(path: PathBuf) -> Result<Results, ServiceError> {
+    let begun = Instant::now();
+    loop {
+        let path = path.clone();
+        let opened = tokio::task::spawn_blocking(move || Results::open(&path)).await;
+        let reason = match opened.map_err(|error| ServiceError::Store(error.to_string()))? {
+            Ok(results) => return Ok(results),
+            Err(error) => error.to_string(),
+        };
+        if !reason.contains(HELD) || begun.elapsed() > HELD_PATIENCE {
+            return Err(ServiceError::Store(reason));
+        }
+        tokio::time::sleep(HELD_PAUSE).await;
+    }
 }
 
 fn served(options: &Options, gateway: &Gateway) -> Result<ServedLogs, ServiceError> {

@@ -135,8 +135,8 @@ fn a_unit_with_another_state_is_found_out_at_the_first_slot() {
     while user.run(["replay", "counter", "--to", "69"]).code != 0 {
         assert!(begun.elapsed() < SETTLED_WITHIN, "the log on Arweave ends too early");
     }
-    // Before, at and after the first sample, never, and at the very start.
-    for wrong_from in [0, 10, 64, 67, 1000] {
+    // At the start, at the first sample, after it, and never.
+    for wrong_from in [0, 64, 67, 1000] {
         let unit = unit(user.clone(), process.clone(), wrong_from);
         let said = user.run(["replay", "counter", "--compare", &unit]);
         if wrong_from > 69 {
