@@ -111,8 +111,8 @@ impl Engine {
         let engine = match profile.host {
             HostKind::Native => &self.inner.native,
             // These count gas themselves.
-            HostKind::Emscripten if profile.instrumented || !metered => &self.inner.unmetered,
-            HostKind::Emscripten => &self.inner.official,
+            HostKind::Emscripten | HostKind::Wasi if profile.instrumented || !metered => &self.inner.unmetered,
+            HostKind::Emscripten | HostKind::Wasi => &self.inner.official,
         };
         let metered = metered && !profile.instrumented;
         if wasm.len() > super::MAX_MODULE_BYTES {
@@ -139,6 +139,8 @@ impl Engine {
         match (profile.host, profile.wide) {
             (HostKind::Emscripten, false) => emscripten::link::<i32>(&mut linker, &module, profile.generation),
             (HostKind::Emscripten, true) => emscripten::link::<i64>(&mut linker, &module, profile.generation),
+            (HostKind::Wasi, false) => emscripten::wasi::link::<i32>(&mut linker, &module),
+            (HostKind::Wasi, true) => emscripten::wasi::link::<i64>(&mut linker, &module),
             (HostKind::Native, _) => Ok(()),
         }
         .and_then(|()| if profile.host == HostKind::Native { Ok(()) } else { gas::link(&mut linker, &module) })
@@ -146,6 +148,8 @@ impl Engine {
         match (profile.host, profile.wide) {
             (HostKind::Emscripten, false) => emscripten::check_exports::<i32>(&module, profile.generation),
             (HostKind::Emscripten, true) => emscripten::check_exports::<i64>(&module, profile.generation),
+            (HostKind::Wasi, false) => emscripten::wasi::check_exports::<i32>(&module),
+            (HostKind::Wasi, true) => emscripten::wasi::check_exports::<i64>(&module),
             (HostKind::Native, _) => native::check_exports(&module),
         }
         .map_err(wrong)?;
@@ -207,7 +211,7 @@ pub fn counts_fuel(format: Format, compute: u64) -> bool {
     let profile = format.profile();
     match profile.host {
         HostKind::Native => true,
-        HostKind::Emscripten => !profile.instrumented && compute < UNREACHABLE_FUEL,
+        HostKind::Emscripten | HostKind::Wasi => !profile.instrumented && compute < UNREACHABLE_FUEL,
     }
 }
 

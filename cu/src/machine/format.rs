@@ -19,6 +19,11 @@ pub enum Format {
     Emscripten64Draft0215,
     /// `wasm64-unknown-emscripten-draft_2024_10_16-metering`: F64 with the reference's gas (F64m).
     Emscripten64Draft1016Metering,
+    /// `wasm32-wasip1`: WASI's imports, texts allocated by the guest, 32-bit pointers. Our name for what others run without one
+    /// (spec 06 §12).
+    Wasi32,
+    /// `wasm64-wasip1`: the same with 64-bit pointers.
+    Wasi64,
     /// `wasm32-unknown-unknown-holon1`: our own, without imports, for guests built with `sdk/process`.
     Native,
 }
@@ -48,6 +53,8 @@ pub(super) struct Profile {
 pub(super) enum HostKind {
     /// The official loader.
     Emscripten,
+    /// WASI.
+    Wasi,
     /// Our own.
     Native,
 }
@@ -63,7 +70,7 @@ pub(super) enum Generation {
 
 impl Format {
     /// Every format, in the order errors list them.
-    pub const ALL: [Format; 8] = [
+    pub const ALL: [Format; 10] = [
         Format::Emscripten1,
         Format::Emscripten2,
         Format::Emscripten3,
@@ -71,6 +78,8 @@ impl Format {
         Format::Emscripten4Metering,
         Format::Emscripten64Draft0215,
         Format::Emscripten64Draft1016Metering,
+        Format::Wasi32,
+        Format::Wasi64,
         Format::Native,
     ];
 
@@ -84,6 +93,8 @@ impl Format {
             Format::Emscripten4Metering => "wasm32-unknown-emscripten-metering",
             Format::Emscripten64Draft0215 => "wasm64-unknown-emscripten-draft_2024_02_15",
             Format::Emscripten64Draft1016Metering => "wasm64-unknown-emscripten-draft_2024_10_16-metering",
+            Format::Wasi32 => "wasm32-wasip1",
+            Format::Wasi64 => "wasm64-wasip1",
             Format::Native => "wasm32-unknown-unknown-holon1",
         }
     }
@@ -99,6 +110,8 @@ impl Format {
             Format::Emscripten4Metering => Profile { instrumented: true, ..official },
             Format::Emscripten64Draft0215 => Profile { wide: true, ..official },
             Format::Emscripten64Draft1016Metering => Profile { wide: true, instrumented: true, ..official },
+            Format::Wasi32 => Profile { host: HostKind::Wasi, ..official },
+            Format::Wasi64 => Profile { wide: true, host: HostKind::Wasi, ..official },
             Format::Native => Profile { host: HostKind::Native, ..official },
         }
     }
@@ -109,7 +122,12 @@ impl Format {
         match self {
             Format::Emscripten64Draft0215 => true,
             Format::Emscripten4 | Format::Emscripten4Metering | Format::Emscripten64Draft1016Metering => extension,
-            Format::Emscripten1 | Format::Emscripten2 | Format::Emscripten3 | Format::Native => false,
+            Format::Emscripten1
+            | Format::Emscripten2
+            | Format::Emscripten3
+            | Format::Wasi32
+            | Format::Wasi64
+            | Format::Native => false,
         }
     }
 }

@@ -67,6 +67,11 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
             Refusal::Module(error) => error,
         })?;
     }
+    if module.exceptions {
+        return Err(wrong(
+            "it has exception-handling instructions, which this unit's engine does not compile".to_owned(),
+        ));
+    }
     if module.start {
         return Err(wrong("it has a start function".to_owned()));
     }
@@ -126,6 +131,8 @@ struct Summary {
     start: bool,
     /// State outside memory and globals is changed: tables, dropped segments.
     beyond_memory: bool,
+    /// Exceptions are thrown or caught with instructions of their own.
+    exceptions: bool,
 }
 
 impl Summary {
@@ -165,8 +172,13 @@ impl Summary {
                     return Err(Refusal::Module(CompileError::FunctionTooLarge { bytes, limit: MAX_FUNCTION_BYTES }));
                 }
                 for operator in body.get_operators_reader()? {
+                    let operator = operator?;
+                    self.exceptions |= matches!(
+                        operator,
+                        Operator::Try { .. } | Operator::TryTable { .. } | Operator::Throw { .. } | Operator::ThrowRef
+                    );
                     self.beyond_memory |= matches!(
-                        operator?,
+                        operator,
                         Operator::TableSet { .. }
                             | Operator::TableGrow { .. }
                             | Operator::TableFill { .. }

@@ -30,6 +30,8 @@ pub(super) struct Initial {
 enum Guest {
     Narrow(emscripten::Handle<i32>),
     Wide(emscripten::Handle<i64>),
+    WasiNarrow(emscripten::wasi::Handle<i32>),
+    WasiWide(emscripten::wasi::Handle<i64>),
     Native(native::Handle),
 }
 
@@ -135,6 +137,16 @@ impl Live {
                 store.data_mut().wide = Some(exports);
                 Guest::Wide(handle)
             }
+            (HostKind::Wasi, false) => {
+                let (handle, exports) = emscripten::wasi::Handle::new(&mut store, &instance).map_err(failed)?;
+                store.data_mut().narrow = exports;
+                Guest::WasiNarrow(handle)
+            }
+            (HostKind::Wasi, true) => {
+                let (handle, exports) = emscripten::wasi::Handle::new(&mut store, &instance).map_err(failed)?;
+                store.data_mut().wide = exports;
+                Guest::WasiWide(handle)
+            }
             (HostKind::Native, _) => Guest::Native(native::Handle::new(&mut store, &instance).map_err(failed)?),
         };
         let mut globals = Vec::new();
@@ -165,6 +177,8 @@ impl Live {
         let result = match &self.guest {
             Guest::Narrow(handle) => handle.set_up(&mut self.store, &self.instance),
             Guest::Wide(handle) => handle.set_up(&mut self.store, &self.instance),
+            Guest::WasiNarrow(handle) => handle.set_up(&mut self.store, &self.instance),
+            Guest::WasiWide(handle) => handle.set_up(&mut self.store, &self.instance),
             Guest::Native(_) => Ok(()),
         };
         result.map_err(|error| match stop(error, &self.engine) {
@@ -215,11 +229,13 @@ impl Live {
         let ended = match &self.guest {
             Guest::Narrow(handle) => handle.call(&mut self.store, entry),
             Guest::Wide(handle) => handle.call(&mut self.store, entry),
+            Guest::WasiNarrow(handle) => handle.call(&mut self.store, entry),
+            Guest::WasiWide(handle) => handle.call(&mut self.store, entry),
             Guest::Native(handle) => handle.call(&mut self.store, entry),
         };
         let gas_used = match (self.meter, &self.guest) {
             (Meter::Fuel, Guest::Native(_)) => fuel - self.store.get_fuel().map_err(engine_failure)?,
-            (Meter::Fuel, Guest::Narrow(_) | Guest::Wide(_)) => 0,
+            (Meter::Fuel, _) => 0,
             (Meter::Gas, _) => gas::used(&mut self.store),
         };
         let ended = match ended {

@@ -437,7 +437,7 @@ impl Seat {
 
     fn growth(&self) -> Growth {
         let limit_bytes = match self.module.inner.format.profile().host {
-            HostKind::Native => Some(self.limits.memory_bytes),
+            HostKind::Native | HostKind::Wasi => Some(self.limits.memory_bytes),
             HostKind::Emscripten => None,
         };
         Growth { limit_bytes, ceiling_bytes: self.module.inner.engine.options().memory_ceiling_bytes }

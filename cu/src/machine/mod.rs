@@ -99,7 +99,7 @@ impl Default for EngineOptions {
 /// Limits of a process, from its tags (spec 05 §4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most linear memory, in bytes. Bounds native modules; for the official formats the tag is compared with what the unit offers
+    /// Most linear memory, in bytes. Bounds native and WASI modules; for the official formats the tag is compared with what the unit offers
     /// and nothing more, and the module's own maximum counts.
     pub memory_bytes: u64,
     /// Most gas of one message: the reference's gas where the module counts it or its format says so, else Wasm instructions

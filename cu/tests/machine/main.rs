@@ -11,6 +11,7 @@ mod memory;
 mod native;
 mod published;
 mod root;
+mod wasi;
 mod weavedrive;
 
 use std::sync::{Arc, LazyLock};

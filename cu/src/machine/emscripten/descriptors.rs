@@ -26,6 +26,8 @@ const MAX_TRANSFER_BYTES: u64 = i32::MAX as u64;
 /// A log line is cut here, in bytes.
 const MAX_LINE_BYTES: usize = 4096;
 
+const WASI: &str = "wasi_snapshot_preview1";
+
 pub(super) const O_ACCMODE: i32 = 3;
 const O_APPEND: i32 = 1024;
 
@@ -156,7 +158,6 @@ fn positive(result: Result<(), Errno>) -> i32 {
 }
 
 pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    const WASI: &str = "wasi_snapshot_preview1";
     linker.func_wrap(WASI, "fd_close", |mut caller: Caller<'_, Host>, fd: i32| {
         positive(caller.data_mut().emscripten.files().descriptors.close(fd))
     })?;
@@ -230,20 +231,6 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
         memory.store_size::<P>(out.address(), total)?;
         wasmtime::Result::Ok(0)
     })?;
-    if P::wide() {
-        linker.func_wrap(
-            WASI,
-            "fd_seek",
-            |caller: Caller<'_, Host>, fd: i32, offset: i64, whence: i32, out: i64| {
-                seek(caller, fd, offset, whence, out as u64)
-            },
-        )?;
-    } else {
-        let seek_halves = |caller: Caller<'_, Host>, fd: i32, low: i32, high: i32, whence: i32, out: i32| {
-            seek(caller, fd, i64::from(high) << 32 | i64::from(low as u32), whence, u64::from(out as u32))
-        };
-        linker.func_wrap(WASI, "fd_seek", seek_halves)?;
-    }
     linker.func_wrap("env", "__syscall_dup3", |mut caller: Caller<'_, Host>, fd: i32, to: i32, flags: i32| {
         let descriptors = &mut caller.data_mut().emscripten.files().descriptors;
         negated(match descriptors.get(fd) {
@@ -254,6 +241,26 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
     })?;
     linker.func_wrap("env", "__syscall_fcntl64", control::<P>)?;
     linker.func_wrap("env", "__syscall_ioctl", device_control::<P>)?;
+    Ok(())
+}
+
+/// Seeking with an offset that is handed over in halves where pointers have 32 bits.
+pub(super) fn link_seek<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    if P::wide() {
+        return link_whole_seek::<P>(linker);
+    }
+    let seek_halves = |caller: Caller<'_, Host>, fd: i32, low: i32, high: i32, whence: i32, out: i32| {
+        seek(caller, fd, i64::from(high) << 32 | i64::from(low as u32), whence, out.address())
+    };
+    linker.func_wrap(WASI, "fd_seek", seek_halves)?;
+    Ok(())
+}
+
+/// Seeking with an offset of 64 bits.
+pub(super) fn link_whole_seek<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap(WASI, "fd_seek", |caller: Caller<'_, Host>, fd: i32, offset: i64, whence: i32, out: P| {
+        seek(caller, fd, offset, whence, out.address())
+    })?;
     Ok(())
 }
 
@@ -340,13 +347,10 @@ fn read(host: &mut Host, fd: i32, into: &mut [u8]) -> wasmtime::Result<Result<u6
         Kind::Link(_) => return Ok(Err(EINVAL)),
         Kind::Terminal | Kind::Null => 0,
         Kind::Random => {
-            if let Some(entry) = host.entry.as_ref() {
-                random(entry, files.random_read, into);
-            }
-            files.random_read += into.len() as u64;
             if !into.is_empty() {
                 state.date.tick();
             }
+            random_bytes(host, into);
             return Ok(Ok(into.len() as u64));
         }
         Kind::File(bytes) => {
@@ -361,6 +365,16 @@ fn read(host: &mut Host, fd: i32, into: &mut [u8]) -> wasmtime::Result<Result<u6
         open.position += count as u64;
     }
     Ok(Ok(count as u64))
+}
+
+/// The next bytes of the random stream.
+pub(super) fn random_bytes(host: &mut Host, into: &mut [u8]) {
+    let files = host.emscripten.files();
+    let from = files.random_read;
+    files.random_read += into.len() as u64;
+    if let Some(entry) = host.entry.as_ref() {
+        random(entry, from, into);
+    }
 }
 
 /// The device `/dev/urandom` of a message: SHA-256(environment ‖ message ‖ block number), from byte `from` on. The reference gives

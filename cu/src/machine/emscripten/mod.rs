@@ -14,6 +14,7 @@
 //! | `mapping` | files mapped into memory |
 //! | `files` | the file system behind them |
 //! | `stubs` | what the first generation has instead of files |
+//! | `wasi` | modules of another shape, with much of the same |
 //! | `weavedrive`, `asyncify` | Arweave data, and how the guest waits for it |
 
 mod access;
@@ -33,6 +34,7 @@ mod stat;
 mod state;
 mod strftime;
 mod stubs;
+pub(super) mod wasi;
 mod weavedrive;
 
 use serde_json::{Value, json};
@@ -88,6 +90,27 @@ pub(super) struct Exports<P: Pointer> {
     asyncify: Option<Asyncify<P>>,
 }
 
+impl<P: Pointer> Exports<P> {
+    /// Fails where one is missing that is always needed.
+    fn new(store: &mut Store<Host>, instance: &Instance, generation: Generation) -> wasmtime::Result<Self> {
+        let [current, restore, _] = stack_names(generation);
+        let newest = generation == Generation::Fourth;
+        let temporary = if newest { "_emscripten_tempret_set" } else { "setTempRet0" };
+        Ok(Self {
+            stack_current: instance.get_typed_func(&mut *store, current)?,
+            stack_restore: instance.get_typed_func(&mut *store, restore)?,
+            set_threw: instance.get_typed_func(&mut *store, "setThrew")?,
+            call: if newest { instance.get_typed_func(&mut *store, P::INVOKE.1).ok() } else { None },
+            table: instance.get_table(&mut *store, "__indirect_function_table"),
+            set_temp: instance.get_typed_func(&mut *store, temporary).ok(),
+            malloc: instance.get_typed_func(&mut *store, "malloc").ok(),
+            align: instance.get_typed_func(&mut *store, "emscripten_builtin_memalign").ok(),
+            errno: instance.get_typed_func(&mut *store, "__errno_location").ok(),
+            asyncify: Asyncify::of(store, instance),
+        })
+    }
+}
+
 /// How a module is set up and called.
 pub(super) struct Handle<P: Pointer> {
     generation: Generation,
@@ -112,6 +135,7 @@ pub(super) fn link<P: Pointer>(
         return stubs::link(linker);
     }
     descriptors::link::<P>(linker)?;
+    descriptors::link_seek::<P>(linker)?;
     paths::link::<P>(linker)?;
     mapping::link::<P>(linker)?;
     if generation == Generation::Fourth {
@@ -147,6 +171,11 @@ pub(super) fn check_exports<P: Pointer>(module: &Module, generation: Generation)
     if generation != Generation::Fourth {
         needed.push(("main", vec![ValType::I32, pointer()], vec![ValType::I32]));
     }
+    check_functions(module, needed)
+}
+
+/// Whether functions of these names and types, parameters and then results, are exported.
+fn check_functions(module: &Module, needed: Vec<(&str, Vec<ValType>, Vec<ValType>)>) -> Result<(), String> {
     for (name, parameters, results) in needed {
         let Some(ExternType::Func(ty)) = module.get_export(name) else {
             return Err(format!("it does not export the function {name}"));
@@ -169,24 +198,10 @@ impl<P: Pointer> Handle<P> {
         instance: &Instance,
         generation: Generation,
     ) -> wasmtime::Result<(Self, Exports<P>)> {
-        let [current, restore, alloc] = stack_names(generation);
-        let newest = generation == Generation::Fourth;
-        let temporary = if newest { "_emscripten_tempret_set" } else { "setTempRet0" };
-        let exports = Exports {
-            stack_current: instance.get_typed_func(&mut *store, current)?,
-            stack_restore: instance.get_typed_func(&mut *store, restore)?,
-            set_threw: instance.get_typed_func(&mut *store, "setThrew")?,
-            call: if newest { instance.get_typed_func(&mut *store, P::INVOKE.1).ok() } else { None },
-            table: instance.get_table(&mut *store, "__indirect_function_table"),
-            set_temp: instance.get_typed_func(&mut *store, temporary).ok(),
-            malloc: instance.get_typed_func(&mut *store, "malloc").ok(),
-            align: instance.get_typed_func(&mut *store, "emscripten_builtin_memalign").ok(),
-            errno: instance.get_typed_func(&mut *store, "__errno_location").ok(),
-            asyncify: Asyncify::of(store, instance),
-        };
+        let exports = Exports::new(store, instance, generation)?;
         let handle = Self {
             generation,
-            stack_alloc: instance.get_typed_func(&mut *store, alloc)?,
+            stack_alloc: instance.get_typed_func(&mut *store, stack_names(generation)[2])?,
             handle: instance.get_typed_func(&mut *store, "handle")?,
             exports: exports.clone(),
         };
@@ -246,14 +261,7 @@ impl<P: Pointer> Handle<P> {
             }
         }
         self.exports.stack_restore.call(&mut *store, stack)?;
-        if result.address() == 0 {
-            return Ok(String::new());
-        }
-        let text = bytes(store)?.until_nul(result.address(), MAX_RESULT_BYTES)?;
-        if text.len() > MAX_RESULT_BYTES {
-            return Err(Ended::ResultTooLarge.into());
-        }
-        Ok(String::from_utf8_lossy(text).into_owned())
+        result_text(store, result)
     }
 
     /// Bytes of stack that a text takes (spec 06 §3.1).
@@ -275,6 +283,18 @@ impl<P: Pointer> Handle<P> {
         *last = 0;
         Ok(place)
     }
+}
+
+/// What `handle` returned (spec 06 §3.2).
+fn result_text<P: Pointer>(store: &mut Store<Host>, result: P) -> wasmtime::Result<String> {
+    if result.address() == 0 {
+        return Ok(String::new());
+    }
+    let text = bytes(store)?.until_nul(result.address(), MAX_RESULT_BYTES)?;
+    if text.len() > MAX_RESULT_BYTES {
+        return Err(Ended::ResultTooLarge.into());
+    }
+    Ok(String::from_utf8_lossy(text).into_owned())
 }
 
 fn bytes(store: &mut Store<Host>) -> wasmtime::Result<&mut [u8]> {
