@@ -180,8 +180,8 @@ impl Scheduler {
         }
     }
 
-    /// A page of the log: the first entries of `span`.
-    pub async fn page(&self, base: &Url, process: ProcessId, span: Span) -> Result<wire::Page, Error> {
+    /// A page of the log: the first entries of `span`, at most `limit`.
+    pub async fn page(&self, base: &Url, process: ProcessId, span: Span, limit: u32) -> Result<wire::Page, Error> {
         let process = process.to_string();
         let bounds = match span {
             Span::Times { from, to } => {
@@ -191,7 +191,7 @@ impl Scheduler {
                 [from.map(|from| ("from-nonce", from.to_string())), to.map(|to| ("to-nonce", to.to_string()))]
             }
         };
-        let mut limit = self.page_size;
+        let mut limit = limit.min(self.page_size);
         loop {
             let limit_text = limit.to_string();
             let mut query = vec![("process-id", process.as_str())];

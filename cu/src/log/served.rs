@@ -1,6 +1,7 @@
 //! Logs that schedulers serve: finding the scheduler of a process, and asking it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct ServedLogs(Arc<Inner>);
 
+/// Entries of the first page; each following one has four times as many, up to what the operator allows. Evaluation begins with
+/// the first page and goes on while the others are on their way.
+const FIRST_PAGE: u32 = 64;
+
 struct Inner {
     gateway: Gateway,
     locator: Locator,
@@ -45,6 +50,8 @@ struct Served {
     logs: ServedLogs,
     process: ProcessId,
     base: Url,
+    /// Entries of the next page.
+    limit: AtomicU32,
 }
 
 impl ServedLogs {
@@ -106,7 +113,7 @@ impl Logs for ServedLogs {
     fn open(&self, process: ProcessId) -> BoxFuture<'_, Result<Box<dyn Log>, Error>> {
         async move {
             let base = self.locate(process).await?;
-            let log: Box<dyn Log> = Box::new(Served { logs: self.clone(), process, base });
+            let log: Box<dyn Log> = Box::new(Served { logs: self.clone(), process, base, limit: FIRST_PAGE.into() });
             Ok(log)
         }
         .boxed()
@@ -152,7 +159,10 @@ impl Log for Served {
             Goal::Entry(to) | Goal::Time(to) => Span::Times { from: after.map(|link| link.timestamp), to: Some(to) },
             Goal::Latest => Span::Times { from: after.map(|link| link.timestamp), to: None },
         };
-        async move { logs.0.scheduler.page(&base, process, span).await.map(Page::from) }.boxed()
+        let limit =
+            self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |limit| Some(limit.saturating_mul(4)));
+        let limit = limit.unwrap_or(FIRST_PAGE);
+        async move { logs.0.scheduler.page(&base, process, span, limit).await.map(Page::from) }.boxed()
     }
 
     fn position(&self, message: MessageId) -> BoxFuture<'_, Result<Position, Error>> {

@@ -62,6 +62,8 @@ pub(super) struct Host {
     /// Exports of a 64-bit official module.
     pub wide: Option<emscripten::Exports<i64>>,
     pub growth: Growth,
+    /// Whether the instance counts fuel.
+    pub metered: bool,
     pub gas: Counter,
     /// Whether the guest is left and entered again around calls of WeaveDrive (spec 06 §5.2).
     pub unwinds: bool,
@@ -78,6 +80,7 @@ impl Host {
             narrow: None,
             wide: None,
             growth,
+            metered: false,
             gas: Counter::default(),
             unwinds,
             emscripten: emscripten::State::new(generation),

@@ -103,6 +103,7 @@ impl Live {
         let mut store =
             Store::new(compiled.instance.module().engine(), Host::new(growth, profile.generation, unwinds, drive));
         store.limiter(|host| &mut host.growth);
+        store.data_mut().metered = compiled.metered;
         let failed = |error: wasmtime::Error| match error.downcast::<HostFailure>() {
             Ok(failure) => MachineError::Host(failure),
             Err(error) => MachineError::SetUp(format!("{error:#}")),
