@@ -34,12 +34,21 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn measure(module: &Module, count: usize, messages: usize) -> Result<(), Box<dyn Error>> {
-    let environment =
-        json!({ "Process": { "Id": ID, "Owner": ID, "Tags": [] }, "Module": { "Id": ID, "Tags": [] } }).to_string();
-    let action = if module.format() == Format::Native { "Increment" } else { "Eval" };
+    let tags = |kind: &str| {
+        json!([{ "name": "Data-Protocol", "value": "ao" }, { "name": "Variant", "value": "ao.TN.1" },
+               { "name": "Type", "value": kind }, { "name": "Module", "value": ID }, { "name": "Scheduler", "value": ID },
+               { "name": "Authority", "value": ID }])
+    };
+    let environment = json!({ "Process": { "Id": ID, "Owner": ID, "Tags": tags("Process") },
+                              "Module": { "Id": ID, "Owner": ID, "Tags": tags("Module") } })
+    .to_string();
+    let (action, data) = match module.format() {
+        Format::Native => ("Increment", ""),
+        _ => ("Eval", "Counter = (Counter or 0) + 1; return Counter"),
+    };
     let text = |nonce: usize| {
-        json!({ "Id": format!("{nonce:043}"), "Data": "Counter = (Counter or 0) + 1; return Counter", "Owner": ID,
-                "Target": ID, "From": ID, "Tags": [{ "name": "Action", "value": action }], "Nonce": nonce,
+        json!({ "Id": format!("{nonce:043}"), "Data": data, "Owner": ID,
+                "Target": ID, "From": ID, "Module": ID, "Anchor": "", "Tags": [{ "name": "Action", "value": action }], "Nonce": nonce,
                 "Timestamp": 1_700_000_000_000_u64 + nonce as u64, "Block-Height": 1, "Cron": false })
         .to_string()
     };

@@ -17,8 +17,9 @@ use super::{
 };
 use crate::machine::{PageHash, PageTree};
 
-/// Pages that a resting image keeps by themselves at most; with more it stays a file, which is quicker to wake.
-const MAX_LOOSE_PAGES: usize = 512;
+/// Pages that a resting image keeps by themselves at most; with more it stays a file, which is quicker to wake: a page put back into
+/// a file costs some microseconds.
+const MAX_LOOSE_PAGES: usize = 64;
 /// How much is read at once to be hashed or compared, in bytes.
 const CHUNK_BYTES: usize = 1 << 20;
 
