@@ -32,6 +32,7 @@ mod given_up;
 mod hydrate;
 mod json;
 mod log;
+mod memory_pressure;
 mod metrics;
 mod options;
 mod pool;

@@ -1,16 +1,49 @@
-//! Threads that evaluate Wasm: a fixed number, with the large native stacks that guests need, fed in order of arrival.
+//! Threads that evaluate Wasm, with the large native stacks that guests need, fed in order of arrival.
 //!
-//! Jobs are turns of bounded length, so arrival order is also fairness between processes. A job that panics takes
-//! nothing but itself with it.
+//! ```text
+//!   queue ──► threads, as many as configured      jobs of ordinary length
+//!                │ a job runs longer than LONG_AFTER
+//!                ▼
+//!             threads of their own, lower priority, as many at a time as configured
+//! ```
+//!
+//! Jobs are meant as turns of bounded length, so arrival order is also fairness between processes. A message can make a
+//! turn long, though, and so can a gateway that does not answer. Such a job keeps its thread, which another one replaces in
+//! front of the queue. Long jobs share a number of places among themselves: at every tick of the guest's clock
+//! ([`Pacer`]) the one that has run least goes first, so that an honest minute does not wait behind endless loops. Of more than
+//! [`MAX_LONG`], the one that has run longest is ended, and so is the largest one when memory runs short.
+//!
+//! A job that panics takes nothing but itself with it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::machine::{Pacer, Progress, Stopped, set_pacer};
+use crate::memory_pressure::is_short_of_memory;
+
 /// Native stack of a thread; address space only, pages are used as they are touched.
 pub const STACK_BYTES: usize = 64 << 20;
+/// After this time a job is long: its thread is replaced, and it competes with other long ones only.
+const LONG_AFTER: Duration = Duration::from_millis(100);
+/// How often the age of running jobs is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(25);
+/// How often the computer's memory is looked at while there are long jobs.
+const MEMORY_EVERY: Duration = Duration::from_millis(100);
+/// How much longer than a waiting one a long job must have run before it makes room.
+const SLICE: Duration = Duration::from_millis(500);
+/// Most long jobs; each has a thread and a memory.
+pub const MAX_LONG: usize = 64;
+/// Most threads of long jobs: those that have been told to end may take a while, for instance in a gateway's answer.
+const MAX_LONG_THREADS: usize = 2 * MAX_LONG;
+/// What is added to the nice value of a thread with a long job: it gets about a tenth of what others get.
+const LONG_NICE: i32 = 10;
+/// Longest wait for a place before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -31,38 +64,119 @@ pub enum PoolError {
 /// A pool of threads; they end when it is closed or dropped.
 #[derive(Debug)]
 pub struct Pool {
-    queue: Arc<Queue>,
+    shared: Arc<Shared>,
     limit: usize,
 }
 
-struct Queue {
+struct Shared {
+    name: String,
+    /// Long jobs that may run at the same time.
+    places: usize,
+    /// After this time a job is long.
+    long_after: Duration,
     state: Mutex<State>,
-    changed: Condvar,
+    /// For threads that wait for a job.
+    queued: Condvar,
+    /// For long jobs that wait for a place.
+    turn: Condvar,
+    /// For the watch while nothing runs.
+    started: Condvar,
 }
 
 struct State {
     jobs: VecDeque<Job>,
     open: bool,
+    running: HashMap<u64, Running>,
+    next: u64,
+    /// The watch waits until something runs.
+    resting: bool,
 }
 
-impl std::fmt::Debug for Queue {
+/// A job on a thread.
+struct Running {
+    since: Instant,
+    long: Option<Long>,
+}
+
+/// A job that takes long.
+#[derive(Default)]
+struct Long {
+    /// Whether it has one of the places.
+    placed: bool,
+    /// Time it has waited for one.
+    paused: Duration,
+    /// Since when it waits for one.
+    waits: Option<Instant>,
+    memory_bytes: u64,
+    stopped: Option<Stopped>,
+    /// Whether its thread's priority has been lowered.
+    lowered: bool,
+}
+
+impl Running {
+    /// Time that it has had.
+    fn ran(&self) -> Duration {
+        let (paused, waits) = self.long.as_ref().map_or((Duration::ZERO, None), |long| (long.paused, long.waits));
+        waits.unwrap_or_else(Instant::now).saturating_duration_since(self.since).saturating_sub(paused)
+    }
+}
+
+impl State {
+    fn long(&self) -> impl Iterator<Item = (u64, &Running, &Long)> {
+        self.running.iter().filter_map(|(id, job)| Some((*id, job, job.long.as_ref()?)))
+    }
+
+    fn placed(&self) -> usize {
+        self.long().filter(|(_, _, long)| long.placed).count()
+    }
+
+    /// The waiting long job that has run least.
+    fn first_waiting(&self) -> Option<(u64, Duration)> {
+        let waiting = self.long().filter(|(_, _, long)| !long.placed && long.stopped.is_none());
+        waiting.map(|(id, job, _)| (id, job.ran())).min_by_key(|(id, ran)| (*ran, *id))
+    }
+
+    /// Ends the long job for which `weight` is greatest.
+    fn stop_one(&mut self, stopped: Stopped, weight: impl Fn(&Running, &Long) -> u64) {
+        let going = self.long().filter(|(_, _, long)| long.stopped.is_none());
+        let victim = going.max_by_key(|(id, job, long)| (weight(job, long), *id)).map(|(id, _, _)| id);
+        if let Some(long) = victim.and_then(|id| self.running.get_mut(&id)?.long.as_mut()) {
+            long.stopped = Some(stopped);
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").finish_non_exhaustive()
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl Pool {
     /// Starts `threads` threads; at most `limit` jobs wait for one.
     pub fn new(name: &str, threads: usize, limit: usize) -> std::io::Result<Self> {
-        let state = State { jobs: VecDeque::new(), open: true };
-        let pool = Self { queue: Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new() }), limit };
-        for number in 0..threads.max(1) {
-            let queue = pool.queue.clone();
-            std::thread::Builder::new()
-                .name(format!("{name}-{number}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || queue.work())?;
+        Self::with_patience(name, threads, limit, LONG_AFTER)
+    }
+
+    fn with_patience(name: &str, threads: usize, limit: usize, long_after: Duration) -> std::io::Result<Self> {
+        let places = threads.max(1);
+        let state = State { jobs: VecDeque::new(), open: true, running: HashMap::new(), next: 0, resting: false };
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            places,
+            long_after,
+            state: Mutex::new(state),
+            queued: Condvar::new(),
+            turn: Condvar::new(),
+            started: Condvar::new(),
+        });
+        // What has been started ends when this is dropped, also on an error below.
+        let pool = Self { shared, limit };
+        for _ in 0..places {
+            pool.shared.start()?;
         }
+        let shared = pool.shared.clone();
+        std::thread::Builder::new().name(format!("{name}-watch")).spawn(move || shared.watch())?;
         Ok(pool)
     }
 
@@ -76,7 +190,7 @@ impl Pool {
             }
         });
         {
-            let mut state = self.queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.shared.lock();
             if !state.open {
                 return Err(PoolError::Closed);
             }
@@ -85,27 +199,30 @@ impl Pool {
             }
             state.jobs.push_back(job);
         }
-        self.queue.changed.notify_one();
-        receiver.await.map_err(|_| if self.is_open() { PoolError::Panicked } else { PoolError::Closed })
+        self.shared.queued.notify_one();
+        receiver.await.map_err(|_| if self.shared.lock().open { PoolError::Panicked } else { PoolError::Closed })
+    }
+
+    /// Jobs that run longer than jobs should.
+    pub fn long(&self) -> usize {
+        self.shared.lock().long().count()
     }
 
     /// Jobs that wait for a thread.
     #[cfg(test)]
     fn waiting(&self) -> usize {
-        self.queue.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.len()
+        self.shared.lock().jobs.len()
     }
 
-    /// Ends the threads after the jobs they are running; waiting jobs are dropped.
+    /// Ends the threads after the jobs they are running; waiting jobs are dropped, and long ones end at their next tick.
     pub fn close(&self) {
-        let mut state = self.queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.lock();
         state.open = false;
         state.jobs.clear();
         drop(state);
-        self.queue.changed.notify_all();
-    }
-
-    fn is_open(&self) -> bool {
-        self.queue.state.lock().unwrap_or_else(PoisonError::into_inner).open
+        self.shared.queued.notify_all();
+        self.shared.turn.notify_all();
+        self.shared.started.notify_all();
     }
 }
 
@@ -115,22 +232,160 @@ impl Drop for Pool {
     }
 }
 
-impl Queue {
-    fn work(&self) {
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a thread.
+    fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        let shared = self.clone();
+        std::thread::Builder::new().name(self.name.clone()).stack_size(STACK_BYTES).spawn(move || shared.work())?;
+        Ok(())
+    }
+
+    fn work(self: Arc<Self>) {
         loop {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let job = loop {
-                if let Some(job) = state.jobs.pop_front() {
-                    break job;
+            let (id, job) = {
+                let mut state = self.lock();
+                let job = loop {
+                    if let Some(job) = state.jobs.pop_front() {
+                        break job;
+                    }
+                    if !state.open {
+                        return;
+                    }
+                    state = self.queued.wait(state).unwrap_or_else(PoisonError::into_inner);
+                };
+                let id = state.next;
+                state.next += 1;
+                state.running.insert(id, Running { since: Instant::now(), long: None });
+                if state.resting {
+                    self.started.notify_one();
                 }
-                if !state.open {
-                    return;
-                }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                (id, job)
             };
-            drop(state);
+            set_pacer(Some(Rc::new(Place { shared: self.clone(), id })));
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 tracing::error!("an evaluation panicked");
+            }
+            set_pacer(None);
+            let long = self.lock().running.remove(&id).is_some_and(|job| job.long.is_some());
+            if long {
+                self.turn.notify_all();
+                // Another thread has taken this one's place.
+                return;
+            }
+        }
+    }
+
+    /// Finds the long jobs among those that run.
+    fn watch(self: Arc<Self>) {
+        let mut memory_seen = Instant::now();
+        let mut state = self.lock();
+        loop {
+            if !state.open {
+                return;
+            }
+            if state.running.is_empty() {
+                state.resting = true;
+                state = self.started.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.resting = false;
+                continue;
+            }
+            state = self.started.wait_timeout(state, WATCH_EVERY).unwrap_or_else(PoisonError::into_inner).0;
+            let old = |(id, job): (&u64, &Running)| {
+                (job.long.is_none() && job.since.elapsed() >= self.long_after).then_some(*id)
+            };
+            for id in state.running.iter().filter_map(old).collect::<Vec<_>>() {
+                self.set_aside(&mut state, id);
+            }
+            if state.long().next().is_some() && memory_seen.elapsed() >= MEMORY_EVERY {
+                memory_seen = Instant::now();
+                drop(state);
+                let short = is_short_of_memory();
+                state = self.lock();
+                if short {
+                    tracing::warn!(pool = self.name, "memory runs short; ending the largest long evaluation");
+                    state.stop_one(Stopped::Memory, |_, long| long.memory_bytes);
+                    self.turn.notify_all();
+                }
+            }
+        }
+    }
+
+    /// Makes a job a long one, and starts the thread that takes its place.
+    fn set_aside(self: &Arc<Self>, state: &mut State, id: u64) {
+        let (threads, going) = (state.long().count(), state.long().filter(|(_, _, long)| long.stopped.is_none()).count());
+        if threads >= MAX_LONG_THREADS {
+            return;
+        }
+        if let Err(error) = self.start() {
+            tracing::warn!(%error, pool = self.name, "a long evaluation keeps a thread from the others");
+            return;
+        }
+        if going >= MAX_LONG {
+            state.stop_one(Stopped::Crowded { limit: MAX_LONG }, |job, _| job.ran().as_millis() as u64);
+            self.turn.notify_all();
+        }
+        let placed = state.placed() < self.places;
+        if let Some(job) = state.running.get_mut(&id) {
+            job.long = Some(Long { placed, ..Long::default() });
+        }
+    }
+}
+
+/// The job of a thread, as its guest sees it.
+struct Place {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Pacer for Place {
+    fn pace(&self, progress: &Progress) -> Result<Duration, Stopped> {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        let mut pause = Duration::ZERO;
+        loop {
+            if !state.open {
+                return Err(Stopped::Closing);
+            }
+            let (placed, first) = (state.placed(), state.first_waiting());
+            let Some(job) = state.running.get_mut(&self.id) else { return Ok(pause) };
+            let ran = job.ran();
+            let Some(long) = &mut job.long else { return Ok(pause) };
+            if let Some(stopped) = long.stopped {
+                return Err(stopped);
+            }
+            long.memory_bytes = progress.memory_bytes;
+            if !std::mem::replace(&mut long.lowered, true) {
+                // On Linux this is the thread's own. Without it the others only share evenly.
+                if let Err(error) = rustix::process::setpriority_process(None, LONG_NICE) {
+                    tracing::debug!(%error, "a long evaluation keeps its priority");
+                }
+            }
+            if long.placed {
+                if first.is_none_or(|(_, waiting)| waiting + SLICE > ran) {
+                    return Ok(pause);
+                }
+                long.placed = false;
+                shared.turn.notify_all();
+                continue;
+            }
+            if placed < shared.places && first.is_some_and(|(id, _)| id == self.id) {
+                long.placed = true;
+                // The next one may find a place as well.
+                shared.turn.notify_all();
+                return Ok(pause);
+            }
+            let began = Instant::now();
+            long.waits = Some(began);
+            state = shared.turn.wait_timeout(state, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+            let waited = began.elapsed();
+            pause += waited;
+            if let Some(long) = state.running.get_mut(&self.id).and_then(|job| job.long.as_mut()) {
+                long.waits = None;
+                long.paused += waited;
             }
         }
     }
@@ -138,7 +393,30 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
     use super::*;
+    use crate::machine::{Stopped, pace};
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// What a guest in an endless loop does, until it is told to end.
+    fn endless(ended: &AtomicBool) -> Result<(), Stopped> {
+        while !ended.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(2));
+            pace(&Progress { memory_bytes: 1 })?;
+        }
+        Ok(())
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !condition() {
+            assert!(started.elapsed() < DEADLINE);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
 
     #[tokio::test]
     async fn a_panicking_job_harms_no_other() {
@@ -150,57 +428,152 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_nobody_waits_for_is_not_run() {
-        let pool = Arc::new(Pool::new("test", 1, 10).unwrap());
-        let (started, begun) = std::sync::mpsc::channel();
-        let (release, gate) = std::sync::mpsc::channel::<()>();
-        let busy = tokio::spawn({
-            let pool = pool.clone();
-            async move {
-                let job = move || {
-                    started.send(()).unwrap();
-                    gate.recv().unwrap();
-                };
-                pool.run(job).await
+    async fn endless_jobs_many_times_as_many_as_threads_hold_up_no_short_one() {
+        let pool = Arc::new(Pool::new("test", 2, 100).unwrap());
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut long = Vec::new();
+        for number in 1..=10 {
+            let (pool, ended) = (pool.clone(), ended.clone());
+            let watched = pool.clone();
+            long.push(tokio::spawn(async move { pool.run(move || endless(&ended)).await }));
+            until(|| watched.long() == number).await;
+        }
+        let mut slowest = Duration::ZERO;
+        for number in 0..50 {
+            let asked = Instant::now();
+            assert_eq!(pool.run(move || number).await, Ok(number));
+            slowest = slowest.max(asked.elapsed());
+        }
+        assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+        ended.store(true, Ordering::Relaxed);
+        for job in long {
+            assert_eq!(job.await.unwrap(), Ok(Ok(())));
+        }
+        assert_eq!(pool.long(), 0);
+    }
+
+    #[tokio::test]
+    async fn long_jobs_take_turns_and_the_one_that_had_least_goes_first() {
+        let pool = Arc::new(Pool::new("test", 1, 100).unwrap());
+        let ended = Arc::new(AtomicBool::new(false));
+        let spin = |pool: &Arc<Pool>| {
+            let (pool, ended) = (pool.clone(), ended.clone());
+            tokio::spawn(async move { pool.run(move || endless(&ended)).await })
+        };
+        let first = spin(&pool);
+        until(|| pool.long() == 1).await;
+        // Longer than short, much shorter than endless: it needs the only place, and gets it.
+        let ticks = Arc::new(AtomicUsize::new(0));
+        let counted = ticks.clone();
+        let honest = pool.run(move || {
+            let mut paused = Duration::ZERO;
+            for _ in 0..100 {
+                std::thread::sleep(Duration::from_millis(5));
+                paused += pace(&Progress { memory_bytes: 1 })?;
+                counted.fetch_add(1, Ordering::Relaxed);
             }
+            Ok::<_, Stopped>(paused)
         });
-        tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
-        let (ran, runs) = std::sync::mpsc::channel::<()>();
-        // Polled once, so that it waits, and dropped.
-        let abandoned = pool.run(move || ran.send(()).unwrap());
-        let deadline = std::time::Duration::from_millis(50);
-        assert!(tokio::time::timeout(deadline, abandoned).await.is_err());
+        let paused = tokio::time::timeout(DEADLINE, honest).await.unwrap().unwrap().unwrap();
+        assert_eq!(ticks.load(Ordering::Relaxed), 100);
+        assert!(paused < Duration::from_secs(10), "{paused:?}");
+        ended.store(true, Ordering::Relaxed);
+        assert_eq!(first.await.unwrap(), Ok(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn of_too_many_long_jobs_the_one_that_ran_longest_is_ended() {
+        let pool = Arc::new(Pool::new("test", 2, 1000).unwrap());
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut long = Vec::new();
+        for _ in 0..MAX_LONG + 3 {
+            let (pool, ended) = (pool.clone(), ended.clone());
+            long.push(tokio::spawn(async move { pool.run(move || endless(&ended)).await }));
+        }
+        let crowded = || long.iter().filter(|job| job.is_finished()).count();
+        until(|| crowded() >= 3 && pool.waiting() == 0).await;
+        ended.store(true, Ordering::Relaxed);
+        let mut stopped = 0;
+        for job in long {
+            match job.await.unwrap() {
+                Ok(Err(Stopped::Crowded { limit: MAX_LONG })) => stopped += 1,
+                other => assert_eq!(other, Ok(Ok(()))),
+            }
+        }
+        assert!((3..10).contains(&stopped), "{stopped}");
+    }
+
+    #[tokio::test]
+    async fn closing_ends_long_jobs_too() {
+        let pool = Arc::new(Pool::new("test", 1, 10).unwrap());
+        let running = pool.clone();
+        let job = tokio::spawn(async move { running.run(move || endless(&AtomicBool::new(false))).await });
+        until(|| pool.long() == 1).await;
+        pool.close();
+        let ended = tokio::time::timeout(DEADLINE, job).await.unwrap().unwrap();
+        assert_eq!(ended, Ok(Err(Stopped::Closing)));
+    }
+
+    #[test]
+    fn the_largest_is_ended_when_memory_runs_short_and_none_twice() {
+        let long = |memory_bytes| Running {
+            since: Instant::now(),
+            long: Some(Long { memory_bytes, ..Long::default() }),
+        };
+        let running = [(1, long(10)), (2, long(30)), (3, long(20)), (4, Running { since: Instant::now(), long: None })];
+        let mut state =
+            State { jobs: VecDeque::new(), open: true, running: HashMap::from(running), next: 5, resting: false };
+        let mut ended = Vec::new();
+        for _ in 0..4 {
+            state.stop_one(Stopped::Memory, |_, long| long.memory_bytes);
+            ended.push(state.long().filter(|(_, _, long)| long.stopped.is_some()).map(|(id, _, _)| id).sum::<u64>());
+        }
+        assert_eq!(ended, [2, 5, 6, 6]);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_nobody_waits_for_is_not_run() {
+        let pool = Arc::new(Pool::with_patience("test", 1, 10, DEADLINE).unwrap());
+        let (busy, release) = occupied(&pool).await;
+        let (ran, runs) = mpsc::channel::<()>();
+        // Polled once, so that it waits, and dropped before a thread is free.
+        {
+            let abandoned = pool.run(move || ran.send(()).unwrap());
+            tokio::pin!(abandoned);
+            assert!(futures_util::poll!(&mut abandoned).is_pending());
+        }
         release.send(()).unwrap();
-        busy.await.unwrap().unwrap();
+        busy.await.unwrap();
         assert_eq!(pool.run(|| 3).await, Ok(3));
         assert!(runs.try_recv().is_err());
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses() {
-        let pool = Arc::new(Pool::new("test", 1, 1).unwrap());
-        let (started, begun) = std::sync::mpsc::channel();
-        let (release, gate) = std::sync::mpsc::channel::<()>();
-        let busy = tokio::spawn({
-            let pool = pool.clone();
-            async move {
-                let job = move || {
-                    started.send(()).unwrap();
-                    gate.recv().unwrap();
-                };
-                pool.run(job).await
-            }
-        });
-        tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
-        let waiting = tokio::spawn({
-            let pool = pool.clone();
-            async move { pool.run(|| 1).await }
-        });
-        while pool.waiting() == 0 {
-            tokio::task::yield_now().await;
-        }
+        let pool = Arc::new(Pool::with_patience("test", 1, 1, DEADLINE).unwrap());
+        let (busy, release) = occupied(&pool).await;
+        let waiting = pool.run(|| 1);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
         assert_eq!(pool.run(|| 2).await, Err(PoolError::Full));
         release.send(()).unwrap();
-        assert_eq!((busy.await.unwrap(), waiting.await.unwrap()), (Ok(()), Ok(1)));
+        busy.await.unwrap();
+        assert_eq!(waiting.await, Ok(1));
+    }
+
+    /// Keeps the only thread of a pool busy until something is sent.
+    async fn occupied(pool: &Arc<Pool>) -> (tokio::task::JoinHandle<()>, mpsc::Sender<()>) {
+        let (started, begun) = mpsc::channel();
+        let (release, gate) = mpsc::channel::<()>();
+        let inner = pool.clone();
+        let busy = tokio::spawn(async move {
+            let job = move || {
+                started.send(()).unwrap();
+                gate.recv().unwrap();
+            };
+            inner.run(job).await.unwrap();
+        });
+        tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
+        (busy, release)
     }
 }

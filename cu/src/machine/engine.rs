@@ -164,17 +164,6 @@ impl Engine {
     pub(super) fn options(&self) -> &EngineOptions {
         &self.inner.options
     }
-
-    /// Ticks of the clock until the wall-clock limit has passed for sure.
-    pub(super) fn wall_clock_ticks(&self) -> u64 {
-        Self::ticks(self.inner.options.wall_clock)
-    }
-
-    /// Ticks of the clock until `limit` has passed for sure.
-    pub(super) fn ticks(limit: Duration) -> u64 {
-        let ticks = limit.as_millis().div_ceil(CLOCK_TICK.as_millis());
-        u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1).min(u64::MAX / 2)
-    }
 }
 
 impl Module {

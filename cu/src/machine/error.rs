@@ -42,6 +42,16 @@ pub enum CompileError {
         /// [`super::MAX_FUNCTION_BYTES`].
         limit: usize,
     },
+    /// Compiling it would take too long, or too much memory.
+    #[error("module has {found} {what}, at most {limit} are compiled")]
+    TooCostly {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        found: u64,
+        /// How much there may be.
+        limit: u64,
+    },
     /// Not WebAssembly, or WebAssembly with features that are switched off.
     #[error("not a valid module: {0}")]
     Invalid(String),
@@ -90,6 +100,9 @@ pub enum HostFailure {
         /// The limit.
         limit: Duration,
     },
+    /// Whoever runs the evaluation ended it ([`Pacer`](super::Pacer)).
+    #[error("evaluation was ended: {0}")]
+    Stopped(#[from] super::Stopped),
     /// The operator's memory ceiling.
     #[error("evaluation wants {bytes} bytes of memory, the operator allows {limit}")]
     MemoryCeiling {
@@ -125,6 +138,9 @@ impl HostFailure {
 
     /// Whether the same call may succeed later on this machine.
     pub fn retryable(&self) -> bool {
-        matches!(self, HostFailure::Halt(_) | HostFailure::WallClock { .. } | HostFailure::System(_))
+        matches!(
+            self,
+            HostFailure::Halt(_) | HostFailure::WallClock { .. } | HostFailure::Stopped(_) | HostFailure::System(_)
+        )
     }
 }

@@ -1,11 +1,17 @@
 //! What the host keeps for one instance, and begins anew with each message (spec 06 §7).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use holon_protocol::Tags;
-use wasmtime::{Memory, ResourceLimiter};
+use wasmtime::{Memory, ResourceLimiter, StoreContextMut, UpdateDeadline};
 
-use super::{Call, Drive, DriveContext, HostFailure, emscripten, format::Generation, gas::Counter};
+use super::{
+    Call, Drive, DriveContext, HostFailure, emscripten,
+    format::Generation,
+    gas::Counter,
+    pace::{self, Progress},
+};
 
 /// Most elements of a module's tables together; the largest examined module has about a thousand.
 const MAX_TABLE_ELEMENTS: usize = 1 << 17;
@@ -67,6 +73,7 @@ pub(super) struct Host {
     pub gas: Counter,
     /// Whether the guest is left and entered again around calls of WeaveDrive (spec 06 §5.2).
     pub unwinds: bool,
+    pub clock: Clock,
     pub emscripten: emscripten::State,
     pub drive: Arc<dyn Drive>,
     /// The message being evaluated; none during set-up.
@@ -83,6 +90,7 @@ impl Host {
             metered: false,
             gas: Counter::default(),
             unwinds,
+            clock: Clock::new(Duration::MAX),
             emscripten: emscripten::State::new(generation),
             drive,
             entry: None,
@@ -94,6 +102,33 @@ impl Host {
         self.emscripten = emscripten::State::new(self.emscripten.generation);
         self.entry = Some(entry);
     }
+}
+
+/// The wall clock of one call: how long it has run, without the pauses its pacer made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    limit: Duration,
+    started: Instant,
+    paused: Duration,
+}
+
+impl Clock {
+    /// Starts now.
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, started: Instant::now(), paused: Duration::ZERO }
+    }
+}
+
+/// What a running guest does at every tick of the engine's clock.
+pub(super) fn tick(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<UpdateDeadline> {
+    let memory_bytes = store.data().memory.map_or(0, |memory| memory.data_size(&store) as u64);
+    let paused = pace::pace(&Progress { memory_bytes }).map_err(HostFailure::Stopped)?;
+    let clock = &mut store.data_mut().clock;
+    clock.paused += paused;
+    if clock.started.elapsed().saturating_sub(clock.paused) > clock.limit {
+        return Err(HostFailure::WallClock { limit: clock.limit }.into());
+    }
+    Ok(UpdateDeadline::Continue(1))
 }
 
 /// Bounds on what an instance may allocate.

@@ -11,7 +11,9 @@ use wasm_encoder::Encode;
 use wasmparser::{ElementKind, ExternalKind, GlobalType, Operator, Parser, Payload, TypeRef, ValType, WasmFeatures};
 
 use super::{
-    CompileError, Format, MAX_FUNCTION_BYTES, MAX_MODULE_BYTES, metering, minified,
+    CompileError, Format, MAX_MODULE_BYTES,
+    cost::Cost,
+    metering, minified,
     sections::{self, Sections},
 };
 
@@ -129,6 +131,7 @@ struct Summary {
     memory_exported: bool,
     reserved_name: Option<String>,
     start: bool,
+    cost: Cost,
     /// State outside memory and globals is changed: tables, dropped segments.
     beyond_memory: bool,
     /// Exceptions are thrown or caught with instructions of their own.
@@ -167,12 +170,10 @@ impl Summary {
                 }
             }
             Payload::CodeSectionEntry(body) => {
-                let bytes = body.range().len();
-                if bytes > MAX_FUNCTION_BYTES {
-                    return Err(Refusal::Module(CompileError::FunctionTooLarge { bytes, limit: MAX_FUNCTION_BYTES }));
-                }
+                let mut function = self.cost.begin(&body).map_err(Refusal::Module)?;
                 for operator in body.get_operators_reader()? {
                     let operator = operator?;
+                    function.see(&operator);
                     self.exceptions |= matches!(
                         operator,
                         Operator::Try { .. } | Operator::TryTable { .. } | Operator::Throw { .. } | Operator::ThrowRef
@@ -188,6 +189,7 @@ impl Summary {
                             | Operator::DataDrop { .. }
                     );
                 }
+                self.cost.end(&function).map_err(Refusal::Module)?;
             }
             _ => {}
         }

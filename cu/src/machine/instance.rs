@@ -10,7 +10,7 @@ use super::{
     engine::Engine,
     format::HostKind,
     gas::{self, Counter, Meter},
-    host::{Entry, Growth, Host},
+    host::{self, Clock, Entry, Growth, Host},
     inspect::{GLOBAL_PREFIX, Lifetime},
     memory::{Image, Region},
     native,
@@ -18,6 +18,8 @@ use super::{
 
 /// Instructions a module may spend on its own set-up.
 const SET_UP_FUEL: u64 = 20_000_000_000;
+/// Longest time a module's own set-up may take.
+const SET_UP_WALL_CLOCK: Duration = Duration::from_secs(30);
 
 /// What every instance of a module starts from: memory and mutable globals after set-up.
 pub(super) struct Initial {
@@ -112,7 +114,9 @@ impl Live {
         if compiled.metered {
             store.set_fuel(SET_UP_FUEL).map_err(failed)?;
         }
-        store.set_epoch_deadline(engine.wall_clock_ticks());
+        store.data_mut().clock = Clock::new(engine.options().wall_clock.min(SET_UP_WALL_CLOCK));
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(host::tick);
         let instance = match compiled.instance.instantiate(&mut store) {
             Ok(instance) => instance,
             Err(error) => return Err(Region::refused().map_or_else(|| failed(error), MachineError::System)),
@@ -182,7 +186,7 @@ impl Live {
             Guest::WasiWide(handle) => handle.set_up(&mut self.store, &self.instance),
             Guest::Native(_) => Ok(()),
         };
-        result.map_err(|error| match stop(error, &self.engine) {
+        result.map_err(|error| match stop(error) {
             Stop::Thrown(reason) => MachineError::SetUp(reason.to_string()),
             Stop::Host(failure) => MachineError::Host(failure),
         })
@@ -226,7 +230,8 @@ impl Live {
         if self.meter == Meter::Gas {
             gas::begin(&mut self.store, compute).map_err(engine_failure)?;
         }
-        self.store.set_epoch_deadline(Engine::ticks(limit));
+        self.store.data_mut().clock = Clock::new(limit);
+        self.store.set_epoch_deadline(1);
         let ended = match &self.guest {
             Guest::Narrow(handle) => handle.call(&mut self.store, entry),
             Guest::Wide(handle) => handle.call(&mut self.store, entry),
@@ -246,9 +251,8 @@ impl Live {
         };
         match ended {
             Ok(text) => Ok(Returned { text: Ok(text), gas_used }),
-            Err(error) => match stop(error, &self.engine) {
+            Err(error) => match stop(error) {
                 Stop::Thrown(value) => Ok(Returned { text: Err(value), gas_used }),
-                Stop::Host(HostFailure::WallClock { .. }) => Err(HostFailure::WallClock { limit }),
                 Stop::Host(failure) => Err(failure),
             },
         }
@@ -285,7 +289,7 @@ fn engine_failure(error: wasmtime::Error) -> HostFailure {
 }
 
 /// Sorts an error that ended a call by whose it is. Texts are part of results, so they must be the same everywhere.
-fn stop(error: wasmtime::Error, engine: &Engine) -> Stop {
+fn stop(error: wasmtime::Error) -> Stop {
     let error = match error.downcast::<HostFailure>() {
         Ok(failure) => return Stop::Host(failure),
         Err(error) => error,
@@ -298,7 +302,6 @@ fn stop(error: wasmtime::Error, engine: &Engine) -> Stop {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Stop::Thrown(Value::String("out of gas!".to_owned())),
-        Some(Trap::Interrupt) => Stop::Host(HostFailure::WallClock { limit: engine.options().wall_clock }),
         Some(trap) => Stop::Thrown(Value::String(trap.to_string())),
         None => Stop::Host(engine_failure(error)),
     }

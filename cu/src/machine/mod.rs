@@ -19,9 +19,10 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `engine`, `inspect`, `minified`, `sections`, `cache` | from bytes to compiled code |
+//! | `engine`, `inspect`, `cost`, `minified`, `sections`, `cache` | from bytes to compiled code |
 //! | `metering`, `gas` | the reference's gas |
 //! | `instance`, `host` | one instance: run a message, say how it ended |
+//! | `pace` | long evaluations wait for their turn |
 //! | `live` | commit, rollback, forks, rest |
 //! | `pages`, `root` | the Merkle tree over pages, the state root |
 //! | `memory` | mappings, dirty pages; the crate's `unsafe` |
@@ -31,6 +32,7 @@
 mod answer;
 mod cache;
 mod call;
+mod cost;
 mod drive;
 mod emscripten;
 mod engine;
@@ -48,6 +50,7 @@ mod metering;
 mod minified;
 mod narrow;
 mod native;
+mod pace;
 mod pages;
 mod root;
 mod sections;
@@ -60,13 +63,14 @@ pub use engine::{Engine, Module, UNREACHABLE_FUEL, counts_fuel};
 pub use error::{CompileError, Error, HostFailure, MachineError};
 pub use format::{Format, UnknownFormat};
 pub use live::{Fork, Machine};
+pub use pace::{Pacer, Progress, Stopped, pace, set_pacer};
 pub use pages::{PAGE_BYTES, PageHash, PageTree};
 pub use root::{NotARoot, StateRoot};
 
 /// Largest module that is compiled, in bytes.
 pub const MAX_MODULE_BYTES: usize = 32 << 20;
 /// Largest single function that is compiled, in bytes: compile time can grow faster than a function's size.
-pub const MAX_FUNCTION_BYTES: usize = 1 << 20;
+pub const MAX_FUNCTION_BYTES: usize = 512 << 10;
 /// Largest text a module may return, in bytes.
 pub const MAX_RESULT_BYTES: usize = 64 << 20;
 /// Longest time an operator may let one message run. Bounded, so that [`UNREACHABLE_FUEL`] is.

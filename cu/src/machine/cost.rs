@@ -1,0 +1,109 @@
+//! What compiling a module will take at most, estimated from a look at its functions.
+//!
+//! The compiler's time is proportional to a function's code where the code is straight, and to the square of its control
+//! flow where it is not (each branch against each variable and each other branch), and a running compilation cannot be
+//! stopped. So modules that would take too long, or too much memory, are refused before. The weights come from measuring
+//! functions made to be as bad as possible; what compilers make of real programs stays far below: an official `aos` costs
+//! a fiftieth of [`MAX_MODULE_COST`].
+
+use wasmparser::{FunctionBody, Operator};
+
+use super::{CompileError, MAX_FUNCTION_BYTES};
+
+/// Most functions of a module; the largest examined one has 2 367.
+const MAX_FUNCTIONS: u32 = 30_000;
+/// Most variables of a function; compilers leave a few hundred at most.
+const MAX_LOCALS: u32 = 4_000;
+/// Most calls in a function: each takes some 2.5 KiB while it is compiled.
+const MAX_CALLS: u64 = 100_000;
+/// Most a function may cost: some ten seconds, and a third of a gigabyte.
+const MAX_FUNCTION_COST: u64 = 400_000_000;
+/// Most a module may cost. A core does some 25 million in a second where the estimate is closest.
+const MAX_MODULE_COST: u64 = 4_000_000_000;
+
+const PER_FUNCTION: u64 = 10_000;
+const PER_BYTE: u64 = 35;
+const PER_CALL: u64 = 300;
+const PER_LOCAL: u64 = 15;
+/// Control-flow operators that `memory.grow`, which the compiler takes apart, counts for.
+const GROWTH: u64 = 3;
+/// How many targets of a `br_table` count for one operator.
+const TARGETS: u64 = 8;
+
+/// The cost of the functions seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Cost {
+    functions: u32,
+    total: u64,
+}
+
+/// The function being looked at.
+pub(super) struct Function {
+    bytes: u64,
+    locals: u64,
+    branches: u64,
+    calls: u64,
+}
+
+impl Cost {
+    /// Begins with a function's body.
+    pub fn begin(&mut self, body: &FunctionBody<'_>) -> Result<Function, CompileError> {
+        let bytes = body.range().len();
+        if bytes > MAX_FUNCTION_BYTES {
+            return Err(CompileError::FunctionTooLarge { bytes, limit: MAX_FUNCTION_BYTES });
+        }
+        self.functions += 1;
+        at_most("functions", self.functions.into(), MAX_FUNCTIONS.into())?;
+        let invalid = |error: wasmparser::BinaryReaderError| CompileError::Invalid(error.to_string());
+        let mut locals = 0;
+        for group in body.get_locals_reader().map_err(invalid)? {
+            locals += u64::from(group.map_err(invalid)?.0);
+            at_most("variables in a function", locals, MAX_LOCALS.into())?;
+        }
+        Ok(Function { bytes: bytes as u64, locals, branches: 0, calls: 0 })
+    }
+
+    /// Adds a function that has been looked at.
+    pub fn end(&mut self, function: &Function) -> Result<(), CompileError> {
+        let Function { bytes, locals, branches, calls } = *function;
+        at_most("calls in a function", calls, MAX_CALLS)?;
+        let flow = branches.saturating_mul(branches.saturating_add(locals));
+        let cost = PER_FUNCTION
+            .saturating_add(bytes.saturating_mul(PER_BYTE))
+            .saturating_add(calls.saturating_mul(PER_CALL))
+            .saturating_add(locals.saturating_mul(PER_LOCAL))
+            .saturating_add(flow);
+        at_most("units of work to compile a function", cost, MAX_FUNCTION_COST)?;
+        self.total = self.total.saturating_add(cost);
+        at_most("units of work to compile it", self.total, MAX_MODULE_COST)
+    }
+
+    /// The estimate.
+    #[cfg(test)]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+impl Function {
+    /// Takes an operator into account.
+    pub fn see(&mut self, operator: &Operator<'_>) {
+        match operator {
+            Operator::Call { .. } | Operator::CallIndirect { .. } => self.calls += 1,
+            Operator::MemoryGrow { .. } => self.branches += GROWTH,
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Else
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::Return => self.branches += 1,
+            Operator::BrTable { targets } => self.branches += 1 + u64::from(targets.len()) / TARGETS,
+            _ => {}
+        }
+    }
+}
+
+fn at_most(what: &'static str, found: u64, limit: u64) -> Result<(), CompileError> {
+    if found > limit { Err(CompileError::TooCostly { what, found, limit }) } else { Ok(()) }
+}
