@@ -185,6 +185,17 @@ impl Actors {
         receiver.await.unwrap_or(Err(Error::Stopping))
     }
 
+    /// Evaluates `process` to `goal` for whoever asks next.
+    pub fn try_again(&self, process: ProcessId, goal: Goal) {
+        let (actors, stopping) = (self.clone(), self.0.tasks.stopping());
+        self.0.tasks.spawn("cu-resume", async move {
+            let evaluated = stopping.run_until_cancelled(actors.evaluate(process, goal, None, None)).await;
+            if let Some(Err(error)) = evaluated {
+                tracing::info!(%process, %error, "a resumed process did not get on");
+            }
+        });
+    }
+
     /// A state of `process` for dry runs at `goal`, at most `max_age` old if the goal is the present.
     pub async fn state(&self, process: ProcessId, goal: Goal, max_age: Duration) -> Result<Arc<State>, Error> {
         if goal == Goal::Latest

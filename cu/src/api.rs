@@ -50,6 +50,8 @@ pub struct Api {
     pub rate_limit: RateLimit,
 }
 
+mod parking;
+
 type Answer = Result<HttpResponse, ApiError>;
 
 /// Adds the routes.
@@ -64,6 +66,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .route("/state/{process}", web::get().to(state))
         .route("/root/{process}", web::get().to(state_root))
         .route("/dry-run", web::post().to(dry_run))
+        .route("/parked", web::get().to(parking::list))
+        .route("/resume/{process}", web::post().to(parking::resume))
         .default_service(web::to(unknown));
 }
 
@@ -93,7 +97,7 @@ async fn result(request: HttpRequest, api: web::Data<Api>) -> Answer {
         async move { compute.result(process, message).await }
     };
     let busy = format!("Evaluation of process \"{process}\" to \"{message}\" is in progress.");
-    unless_busy(&api, &query, busy, work).await
+    parking::noted(&api, process, unless_busy(&api, &query, busy, work).await)
 }
 
 async fn results(request: HttpRequest, api: web::Data<Api>) -> Answer {
@@ -110,7 +114,7 @@ async fn results(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let sort = sort.or(from.as_ref().and_then(Bound::sort)).or(to.as_ref().and_then(Bound::sort)).unwrap_or_default();
     let limit = query.limit(RESULTS_LIMIT)?;
     let page = api.compute.results(process, Listing::All, from, to, sort, limit).await?;
-    Ok(json_text(StatusCode::OK, page.json(sort)))
+    parking::noted(&api, process, Ok(json_text(StatusCode::OK, page.json(sort))))
 }
 
 async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
@@ -123,13 +127,16 @@ async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
         async move { Ok(compute.cron(process, from, to, limit).await?.json(Sort::Ascending)) }
     };
     let busy = format!("Evaluation of process \"{process}\" is in progress.");
-    unless_busy(&api, &query, busy, work).await
+    parking::noted(&api, process, unless_busy(&api, &query, busy, work).await)
 }
 
 async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
-    let image = api.compute.image(process, query.goal()?).await?;
+    let image = match api.compute.image(process, query.goal()?).await {
+        Ok(image) => image,
+        Err(error) => return parking::noted(&api, process, Err(error.into())),
+    };
     let mut answer = HttpResponse::Ok();
     answer.content_type("application/octet-stream");
     if let Some(position) = &image.state.position {
@@ -143,22 +150,26 @@ async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
     }
     answer.insert_header(("State-Root", image.root.to_string()));
     let size = image.state.fork.memory_bytes();
-    Ok(answer.body(SizedStream::new(size, send(image))))
+    parking::noted(&api, process, Ok(answer.body(SizedStream::new(size, send(image)))))
 }
 
 /// `GET /root/{process}`: the root of a state without its memory.
 async fn state_root(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
-    let (state, root) = api.compute.root(process, query.goal()?).await?;
-    Ok(HttpResponse::Ok().json(json!({
+    let (state, root) = match api.compute.root(process, query.goal()?).await {
+        Ok(found) => found,
+        Err(error) => return parking::noted(&api, process, Err(error.into())),
+    };
+    let answer = HttpResponse::Ok().json(json!({
         "process": process,
         "nonce": state.link.map(|link| link.nonce),
         "timestamp": state.timestamp(),
         "stateRoot": root,
         "memoryBytes": state.fork.memory_bytes(),
         "evaluator": EVALUATOR,
-    })))
+    }));
+    parking::noted(&api, process, Ok(answer))
 }
 
 /// The bytes of an image, read as the client takes them. A client that takes too long loses the rest.
@@ -230,7 +241,7 @@ async fn dry_run(request: HttpRequest, payload: web::Payload, api: web::Data<Api
         }
     };
     let busy = format!("Evaluation of process \"{process}\" is in progress.");
-    unless_busy(&api, &query, busy, work).await
+    parking::noted(&api, process, unless_busy(&api, &query, busy, work).await)
 }
 
 /// Waits for `work`; when the unit has a threshold and it passes first, answers 202 and lets the work go on.

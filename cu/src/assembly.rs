@@ -58,6 +58,7 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
     let engine = EngineOptions {
         cache_dir: Some(options.data_dir.join("compiled")),
         wall_clock: options.message_wall_clock.min(MAX_WALL_CLOCK),
+        memory_ceiling_bytes: options.memory_ceiling_bytes,
         ..EngineOptions::default()
     };
     let engine = Engine::new(engine).map_err(|error| ServiceError::Engine(error.to_string()))?;

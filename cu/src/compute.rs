@@ -14,6 +14,7 @@ use crate::actor::{Actors, State};
 use crate::advance::Sources;
 use crate::dry_run::DryRun;
 use crate::error::Error;
+use crate::given_up::Parked;
 use crate::log::Goal;
 use crate::machine::{Call, StateRoot};
 use crate::options::Options;
@@ -304,9 +305,29 @@ impl Compute {
         Ok(state)
     }
 
+    /// The process, if it is parked.
+    pub fn parked(&self, process: ProcessId) -> Option<Parked> {
+        self.0.sources.given_up.of(process)
+    }
+
+    /// All parked processes.
+    pub fn all_parked(&self) -> Vec<Parked> {
+        self.0.sources.given_up.all()
+    }
+
+    /// Lets a parked process be tried again, and does so beside the caller. What it was parked for.
+    pub fn resume(&self, process: ProcessId) -> Option<Parked> {
+        let parked = self.0.sources.given_up.resume(process)?;
+        let goal = parked.timestamp.map_or(Goal::Latest, Goal::Time);
+        self.0.actors.try_again(process, goal);
+        Some(parked)
+    }
+
     /// Drops what is kept in memory for too long.
     pub fn sweep(&self) {
         let options = &self.0.options;
+        let sources = &self.0.sources;
+        sources.metrics.held_up(sources.given_up.all().len(), sources.pool.long() + self.0.dry_runs.long());
         lock(&self.0.past).retain(|_, (_, since)| since.elapsed() <= options.dry_run_state_ttl);
         lock(&self.0.results).expire(options.dry_run_result_ttl);
     }

@@ -7,6 +7,7 @@ use holon_protocol::{ModuleId, Nonce, ProcessId};
 use holon_unit::ApiError;
 
 use crate::cron::CronError;
+use crate::given_up::Parked;
 use crate::log::LogError;
 use crate::log::arweave::SlotError;
 
@@ -60,6 +61,16 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The module is still being compiled.
+    #[error(
+        "module \"{module}\" has been compiled for more than {patience:?} and is not ready. Please try again later."
+    )]
+    Compiling {
+        /// The module.
+        module: ModuleId,
+        /// How long was waited for it.
+        patience: std::time::Duration,
+    },
     /// No scheduler can be found for the process.
     #[error("scheduler of process {process} cannot be found: {reason}")]
     Locate {
@@ -101,6 +112,9 @@ pub enum Error {
     /// The evaluation could not be carried out, through no fault of the message; nothing was recorded.
     #[error("evaluation abandoned: {0}")]
     Host(String),
+    /// The operator's limits keep the process from going on; nothing was recorded.
+    #[error("{0}")]
+    Parked(Box<Parked>),
     /// The result store failed.
     #[error("result store: {0}")]
     Store(String),
@@ -175,6 +189,8 @@ impl Error {
             | Self::SchedulerUnreadable { .. }
             | Self::Gateway(_)
             | Self::Host(_)
+            | Self::Parked(_)
+            | Self::Compiling { .. }
             | Self::Hydrating { .. }
             | Self::Mailbox { .. }
             | Self::Replaced(_)
@@ -205,9 +221,13 @@ impl Error {
             Self::BodyTooLarge { .. } | Self::MemoryLimit(_) | Self::ComputeLimit(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ProcessDenied(_) | Self::OwnerDenied(_) => StatusCode::FORBIDDEN,
             Self::Unsupported { .. } | Self::Log(_) | Self::Slot(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Hydrating { .. } | Self::Mailbox { .. } | Self::Replaced(_) | Self::Busy { .. } | Self::Stopping => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Parked(_)
+            | Self::Compiling { .. }
+            | Self::Hydrating { .. }
+            | Self::Mailbox { .. }
+            | Self::Replaced(_)
+            | Self::Busy { .. }
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoSlot { .. } => StatusCode::NOT_FOUND,
             Self::DryRunQueue | Self::RateLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::ProcessTag { .. }

@@ -34,6 +34,7 @@ mod json;
 mod log;
 mod memory_pressure;
 mod metrics;
+mod modules;
 mod options;
 mod pool;
 mod process;

@@ -22,6 +22,11 @@ pub fn is_short_of_memory() -> bool {
     [computer, of_container(Path::new("/sys/fs/cgroup"))].into_iter().flatten().any(Memory::is_short)
 }
 
+/// Memory of this computer, in bytes.
+pub fn total_bytes() -> Option<u64> {
+    of_computer(&fs::read_to_string("/proc/meminfo").ok()?).map(|memory| memory.total)
+}
+
 impl Memory {
     fn is_short(self) -> bool {
         self.available < RESERVE_BYTES.min(self.total / 16)

@@ -23,6 +23,8 @@ struct Evaluated {
 pub struct Metrics {
     evaluations: Family<Evaluated, Counter>,
     diverged: Counter,
+    parked: Gauge,
+    long: Gauge,
     live: Gauge,
     live_bytes: Gauge<u64, AtomicU64>,
     registry: Arc<holon_unit::metrics::Metrics>,
@@ -38,6 +40,16 @@ impl Metrics {
                 "ao_cu_replay_divergences",
                 "Results of a replay that differ from the stored ones",
                 metrics.diverged.clone(),
+            );
+            registry.register(
+                "ao_cu_parked_processes",
+                "Processes that the operator's limits keep from going on",
+                metrics.parked.clone(),
+            );
+            registry.register(
+                "ao_cu_long_evaluations",
+                "Evaluations and dry runs that have been set aside because they take long",
+                metrics.long.clone(),
             );
             registry.register("ao_cu_live_processes", "Processes in memory", metrics.live.clone());
             registry.register("ao_cu_live_memory_bytes", "Memory of live processes", metrics.live_bytes.clone());
@@ -66,6 +78,12 @@ impl Metrics {
     /// Counts a result that a replay did not confirm.
     pub fn diverged(&self) {
         self.diverged.inc();
+    }
+
+    /// Says how many processes are parked, and how many evaluations take long.
+    pub fn held_up(&self, parked: usize, long: usize) {
+        self.parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
+        self.long.set(i64::try_from(long).unwrap_or(i64::MAX));
     }
 
     /// Says how many processes are live and what they take.

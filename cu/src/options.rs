@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::checkpoint::Place;
 use crate::machine::MAX_WALL_CLOCK;
+use crate::memory_pressure;
 
 /// Default bound of a process's `Memory-Limit`, in bytes.
 pub const DEFAULT_MEMORY_LIMIT_BYTES: u64 = 1 << 30;
@@ -146,6 +147,14 @@ pub struct Arguments {
     /// refused at once. 0 tries each time.
     #[arg(long, env = "CU_WALL_CLOCK_PAUSE", default_value_t = DEFAULT_WALL_CLOCK_PAUSE.as_millis() as u64)]
     pub wall_clock_pause_ms: u64,
+    /// Most linear memory one process may have, in bytes, whatever its module allows; one that wants more is parked. 0 takes
+    /// 4 GiB, or half of the computer's memory if that is less.
+    #[arg(long, env = "CU_MEMORY_CEILING", default_value_t = 0)]
+    pub memory_ceiling_bytes: u64,
+    /// Token that lets requests from elsewhere do what otherwise only requests from this computer may: resume parked
+    /// processes. Sent as `Authorization: Bearer <token>`.
+    #[arg(long, env = "CU_OPERATOR_TOKEN", hide_env_values = true)]
+    pub operator_token: Option<String>,
     /// How long the gateway is asked for a transaction or block that a process opens and that is not there, in
     /// milliseconds.
     #[arg(long, env = "CU_WEAVEDRIVE_PATIENCE", default_value_t = DEFAULT_WEAVEDRIVE_PATIENCE.as_millis() as u64)]
@@ -242,6 +251,10 @@ pub struct Options {
     pub dry_run_wall_clock: Duration,
     /// Pause before a message that took too long is tried again.
     pub wall_clock_pause: Duration,
+    /// Most linear memory one process may have, in bytes.
+    pub memory_ceiling_bytes: u64,
+    /// Token of the operator; none leaves what it allows to requests from this computer.
+    pub operator_token: Option<zeroize::Zeroizing<String>>,
     /// How long the gateway is asked for a header that is not there.
     pub weavedrive_patience: Duration,
     /// Where logs are read.
@@ -290,6 +303,8 @@ impl Options {
             message_wall_clock: DEFAULT_MESSAGE_WALL_CLOCK,
             dry_run_wall_clock: DEFAULT_DRY_RUN_WALL_CLOCK,
             wall_clock_pause: DEFAULT_WALL_CLOCK_PAUSE,
+            memory_ceiling_bytes: default_memory_ceiling(),
+            operator_token: None,
             weavedrive_patience: DEFAULT_WEAVEDRIVE_PATIENCE,
             log: LogSource::default(),
             page_size: 1000,
@@ -297,6 +312,11 @@ impl Options {
             backoff: Duration::from_millis(500),
         }
     }
+}
+
+fn default_memory_ceiling() -> u64 {
+    const MOST_BYTES: u64 = 4 << 30;
+    memory_pressure::total_bytes().map_or(MOST_BYTES, |total| MOST_BYTES.min(total / 2))
 }
 
 fn default_workers() -> usize {
@@ -386,6 +406,11 @@ impl TryFrom<Arguments> for Options {
             message_wall_clock: Duration::from_millis(arguments.message_wall_clock_ms.max(1)),
             dry_run_wall_clock: Duration::from_millis(arguments.dry_run_wall_clock_ms.max(1)),
             wall_clock_pause: Duration::from_millis(arguments.wall_clock_pause_ms),
+            memory_ceiling_bytes: match arguments.memory_ceiling_bytes {
+                0 => default_memory_ceiling(),
+                bytes => bytes,
+            },
+            operator_token: arguments.operator_token.filter(|token| !token.is_empty()).map(zeroize::Zeroizing::new),
             weavedrive_patience: Duration::from_millis(arguments.weavedrive_patience_ms),
             log: arguments.log,
             page_size: arguments.page_size,

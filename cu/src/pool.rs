@@ -316,7 +316,8 @@ impl Shared {
 
     /// Makes a job a long one, and starts the thread that takes its place.
     fn set_aside(self: &Arc<Self>, state: &mut State, id: u64) {
-        let (threads, going) = (state.long().count(), state.long().filter(|(_, _, long)| long.stopped.is_none()).count());
+        let (threads, going) =
+            (state.long().count(), state.long().filter(|(_, _, long)| long.stopped.is_none()).count());
         if threads >= MAX_LONG_THREADS {
             return;
         }
@@ -516,10 +517,8 @@ mod tests {
 
     #[test]
     fn the_largest_is_ended_when_memory_runs_short_and_none_twice() {
-        let long = |memory_bytes| Running {
-            since: Instant::now(),
-            long: Some(Long { memory_bytes, ..Long::default() }),
-        };
+        let long =
+            |memory_bytes| Running { since: Instant::now(), long: Some(Long { memory_bytes, ..Long::default() }) };
         let running = [(1, long(10)), (2, long(30)), (3, long(20)), (4, Running { since: Instant::now(), long: None })];
         let mut state =
             State { jobs: VecDeque::new(), open: true, running: HashMap::from(running), next: 5, resting: false };

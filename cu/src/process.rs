@@ -1,15 +1,12 @@
 //! Loading a process: its record from the scheduler, its module from the gateway, and what their tags allow
 //! (spec 05 §4.1 – §4.3).
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use holon_arweave::{Gateway, Node, Query, Verified};
+use holon_arweave::{Gateway, Node};
 use holon_protocol::process::{parse_compute_limit, parse_memory_limit};
-use holon_protocol::{BlockHeight, ModuleId, ProcessId, Tags, base64url, wire};
-use tokio::sync::{OnceCell, Semaphore};
+use holon_protocol::{BlockHeight, ModuleId, ProcessId, Tags, wire};
 
 use crate::cron::{Block, Schedule};
 use crate::drive::GatewayDrive;
@@ -17,15 +14,10 @@ use crate::error::Error;
 use crate::hydrate;
 use crate::log::{Logs, expected, verify};
 use crate::machine::{
-    Drive, Engine, Format, Limits, MAX_MODULE_BYTES, Machine, MachineError, Module, NoDrive, PAGE_BYTES, PageTree,
-    counts_fuel,
+    Drive, Engine, Format, Limits, Machine, MachineError, Module, NoDrive, PAGE_BYTES, PageTree,
 };
+use crate::modules::Modules;
 use crate::options::{LogSource, Options};
-
-/// Compiled modules kept in memory.
-const MODULES_KEPT: usize = 32;
-/// Modules fetched and compiled at the same time.
-const COMPILE_LIMIT: usize = 4;
 
 /// A process that can be evaluated.
 pub struct Process {
@@ -102,8 +94,8 @@ impl Process {
     }
 
     /// A memory for it, as it is before its first message. Takes a while: call it on an evaluation thread.
-    pub fn machine(&self) -> Result<Machine, Error> {
-        Machine::new(&self.module, self.limits, self.drive.clone()).map_err(|error| Error::Host(error.to_string()))
+    pub fn machine(&self) -> Result<Machine, MachineError> {
+        Machine::new(&self.module, self.limits, self.drive.clone())
     }
 }
 
@@ -111,22 +103,9 @@ impl Process {
 pub struct Loader {
     gateway: Gateway,
     logs: Arc<dyn Logs>,
-    engine: Engine,
-    modules: Mutex<Modules>,
-    compiles: Semaphore,
-    folder: PathBuf,
+    modules: Modules,
     drive: Arc<GatewayDrive>,
     options: Arc<Options>,
-}
-
-/// Modules by id and by whether they count fuel, each compiled once.
-type Modules = HashMap<(ModuleId, bool), Arc<OnceCell<Code>>>;
-
-/// A compiled module and its metadata.
-#[derive(Clone)]
-struct Code {
-    module: Module,
-    node: Arc<Node>,
 }
 
 impl Loader {
@@ -139,16 +118,9 @@ impl Loader {
         drive: Arc<GatewayDrive>,
         options: Arc<Options>,
     ) -> Self {
-        Self {
-            gateway,
-            logs,
-            engine,
-            modules: Mutex::default(),
-            compiles: Semaphore::new(COMPILE_LIMIT),
-            folder,
-            drive,
-            options,
-        }
+        let verifies = options.log != LogSource::Scheduler;
+        let modules = Modules::new(gateway.clone(), engine, folder, verifies);
+        Self { gateway, logs, modules, drive, options }
     }
 
     /// Checks what every process has, and whether its owner is served.
@@ -185,13 +157,12 @@ impl Loader {
         let module_id = record.tags.get("Module").and_then(|module| module.parse::<ModuleId>().ok());
         let module_id = module_id.ok_or(Error::ProcessTag { name: "Module", reason: "is not an id" })?;
         // The tags are checked first: a module that is not supported is not even fetched.
-        let node = match self.known(module_id) {
+        let node = match self.modules.known(module_id) {
             Some(node) => node,
             None => Arc::new(self.node(module_id).await?),
         };
         let (format, limits) = self.allowed(id, module_id, &record.tags, &node.tags)?;
-        let cell = self.cell(module_id, counts_fuel(format, limits.compute));
-        let code = cell.get_or_try_init(|| self.compile(module_id, node, format, limits.compute)).await?.clone();
+        let code = self.modules.get(module_id, node, format, limits.compute).await?;
         let owner = hydrate::ao_owner(&record.owner);
         let module_tags = code.node.tags.clone();
         let environment = hydrate::environment(
@@ -249,105 +220,9 @@ impl Loader {
         Ok((format, Limits { memory_bytes, compute }))
     }
 
-    /// The module as it is compiled for processes that count fuel, or do not.
-    fn cell(&self, id: ModuleId, metered: bool) -> Arc<OnceCell<Code>> {
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if modules.len() >= MODULES_KEPT && !modules.contains_key(&(id, metered)) {
-            // Those in use live on in their processes.
-            modules.retain(|_, cell| Arc::strong_count(cell) > 1);
-        }
-        modules.entry((id, metered)).or_default().clone()
-    }
-
-    /// Metadata of a module that has been loaded before.
-    fn known(&self, id: ModuleId) -> Option<Arc<Node>> {
-        let modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        [true, false].into_iter().find_map(|metered| Some(modules.get(&(id, metered))?.get()?.node.clone()))
-    }
-
     async fn node(&self, id: ModuleId) -> Result<Node, Error> {
         let Options { retries, backoff, .. } = &*self.options;
         let node = expected(&self.gateway, id.into(), *retries, *backoff).await?;
         node.ok_or_else(|| Error::Module { module: id, reason: "not found".into() })
-    }
-
-    async fn compile(&self, id: ModuleId, node: Arc<Node>, format: Format, compute: u64) -> Result<Code, Error> {
-        let bad = |reason: String| Error::Module { module: id, reason };
-        let _permit = self.compiles.acquire().await.map_err(|_| Error::Stopping)?;
-        let path = self.folder.join(format!("{id}.wasm"));
-        let wasm = match self.options.log {
-            LogSource::Scheduler => self.believed(id, &path).await?,
-            LogSource::Arweave | LogSource::Auto => self.verified(id, &node, &path).await?,
-        };
-        if wasm.len() > MAX_MODULE_BYTES {
-            return Err(bad(format!("{} bytes; at most {MAX_MODULE_BYTES} are compiled", wasm.len())));
-        }
-        let engine = self.engine.clone();
-        let module = tokio::task::spawn_blocking(move || engine.compile_for(&wasm, format, compute))
-            .await
-            .map_err(|error| bad(error.to_string()))?;
-        match module {
-            Ok(module) => Ok(Code { module, node }),
-            Err(error) => {
-                // Perhaps the file was cut; the next try fetches it again.
-                let _ = tokio::fs::remove_file(&path).await;
-                Err(bad(error.to_string()))
-            }
-        }
-    }
-
-    /// The bytes that the gateway gives for a module.
-    async fn believed(&self, id: ModuleId, path: &Path) -> Result<Bytes, Error> {
-        if let Ok(wasm) = tokio::fs::read(path).await {
-            return Ok(wasm.into());
-        }
-        let wasm = self.gateway.raw(id.into()).await;
-        let wasm = wasm.map_err(|error| Error::Module { module: id, reason: error.to_string() })?;
-        if wasm.len() <= MAX_MODULE_BYTES {
-            self.keep(path, &wasm).await;
-        }
-        Ok(wasm)
-    }
-
-    /// The bytes of a module that its signature covers, with the tags of `node`. Those on disk may come from a time when
-    /// the gateway was believed.
-    async fn verified(&self, id: ModuleId, node: &Arc<Node>, path: &Path) -> Result<Bytes, Error> {
-        let bad = |reason: String| Error::Module { module: id, reason };
-        if let Ok(wasm) = tokio::fs::read(path).await {
-            let (wasm, node) = (Bytes::from(wasm), node.clone());
-            let kept = tokio::task::spawn_blocking(move || node.item(&wasm).map(|item| item.data())).await;
-            if let Ok(Ok(wasm)) = kept {
-                return Ok(wasm);
-            }
-        }
-        let page = self.gateway.placed_nodes(&Query::ids([id.into()])).await;
-        let placed = page.map_err(|error| bad(error.to_string()))?.nodes.into_iter().next();
-        let placed = placed.ok_or_else(|| bad("not found".into()))?;
-        let verified = self.gateway.verified(&placed, MAX_MODULE_BYTES as u64).await;
-        let (tags, owner, wasm) = match verified.map_err(|error| bad(error.to_string()))? {
-            Verified::Item(item) => (item.tags().clone(), wire::Owner::of(&item), item.data()),
-            Verified::Transaction(transaction, data) => {
-                let key = base64url::encode(&transaction.owner);
-                (transaction.text_tags(), wire::Owner { address: transaction.owner_address(), key }, data)
-            }
-        };
-        if tags != node.tags || owner != node.owner {
-            return Err(bad("the gateway's tags and owner are not what its signature covers".into()));
-        }
-        self.keep(path, &wasm).await;
-        Ok(wasm)
-    }
-
-    /// Keeps module bytes for the next start. It is a cache: what cannot be written is fetched again.
-    async fn keep(&self, path: &Path, wasm: &[u8]) {
-        let partial = path.with_extension("part");
-        let written = async {
-            tokio::fs::create_dir_all(&self.folder).await?;
-            tokio::fs::write(&partial, wasm).await?;
-            tokio::fs::rename(&partial, path).await
-        };
-        if let Err(error) = written.await {
-            tracing::warn!(path = %path.display(), %error, "module bytes could not be kept");
-        }
     }
 }

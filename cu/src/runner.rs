@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holon_protocol::Timestamp;
+use holon_protocol::{ProcessId, Timestamp};
 
 use crate::checkpoint::{self, Checkpoints, Lineage, Restored, Snapshot};
 use crate::error::Error;
-use crate::given_up::GivenUp;
+use crate::given_up::{GivenUp, Pause};
 use crate::hydrate::{Identity, assignment_as_message};
-use crate::machine::{Call, Fork, HostFailure, Machine};
+use crate::machine::{Call, Fork, HostFailure, Machine, MachineError, Stopped};
 use crate::metrics::Metrics;
 use crate::process::Process;
 use crate::results::{Batch, Key, Known, Record, Results, StoreError};
@@ -129,8 +129,15 @@ impl Runner {
             (process.id, process.owner.clone(), process.origin, process.schedule.clone());
         let (machine, stream, history, lineage) = match restored {
             None => {
-                let stream = Stream::new(id, owner, origin, schedule);
-                (process.machine()?, stream, checkpoint::NO_HISTORY, Arc::default())
+                let given_up = &surroundings.given_up;
+                if let Some(parked) = given_up.refusal(id, None) {
+                    return Err(Error::Parked(Box::new(parked)));
+                }
+                let machine = process.machine().map_err(|error| match error {
+                    MachineError::Host(failure) => parked(given_up, id, None, &failure),
+                    error => Error::Host(error.to_string()),
+                })?;
+                (machine, Stream::new(id, owner, origin, schedule), checkpoint::NO_HISTORY, Arc::default())
             }
             Some(Restored { machine, resume, history, lineage }) => {
                 let stream = Stream::resume(id, owner, origin, schedule, resume);
@@ -261,9 +268,9 @@ impl Runner {
                 self.skip(&step);
                 continue;
             }
-            if let Some(reason) = self.surroundings.given_up.reason(self.process.id, &step.key) {
+            if let Some(parked) = self.surroundings.given_up.refusal(self.process.id, Some(&step.key)) {
                 self.stream.undo(step);
-                return Err(Interrupted { error: Error::Host(reason), lost: false });
+                return Err(Interrupted { error: Error::Parked(Box::new(parked)), lost: false });
             }
             self.text.clear();
             step.message.write(&mut self.text);
@@ -278,12 +285,10 @@ impl Runner {
             let evaluation = match self.machine.apply(&call) {
                 Ok(evaluation) => evaluation,
                 Err(failure) => {
-                    if let HostFailure::WallClock { .. } = failure {
-                        self.surroundings.given_up.add(self.process.id, step.key.clone(), failure.to_string());
-                    }
-                    self.stream.undo(step);
                     let lost = failure.lost();
-                    return Err(Interrupted { error: Error::Host(failure.to_string()), lost });
+                    let error = parked(&self.surroundings.given_up, self.process.id, Some(&step.key), &failure);
+                    self.stream.undo(step);
+                    return Err(Interrupted { error, lost });
                 }
             };
             self.since.evaluation += begun.elapsed();
@@ -298,6 +303,7 @@ impl Runner {
             self.surroundings.metrics.evaluated(&step.source, record.failed);
             self.store(&step, &record)?;
             self.see(&step);
+            self.surroundings.given_up.passed(self.process.id, &step.key);
             self.stream.done(&step, true);
             if started.elapsed() >= TURN {
                 break;
@@ -387,10 +393,22 @@ impl Runner {
     }
 }
 
+/// What a failure means for whoever asked. An operator's limit parks the process before the message at `key` (none: its module's
+/// set-up).
+fn parked(given_up: &GivenUp, process: ProcessId, key: Option<&Key>, failure: &HostFailure) -> Error {
+    let pause = match failure {
+        HostFailure::WallClock { .. } | HostFailure::MemoryCeiling { .. } => Pause::Full,
+        HostFailure::Stopped(Stopped::Closing) => return Error::Stopping,
+        HostFailure::Stopped(Stopped::Crowded { .. } | Stopped::Memory) => Pause::Brief,
+        failure => return Error::Host(failure.to_string()),
+    };
+    Error::Parked(Box::new(given_up.add(process, key, pause, failure.to_string())))
+}
+
 #[cfg(test)]
 mod tests {
     use holon_protocol::chain::HashChain;
-    use holon_protocol::{Address, AssignmentId, ItemId, Nonce, ProcessId, wire};
+    use holon_protocol::{Address, AssignmentId, ItemId, Nonce, wire};
 
     use super::*;
     use crate::hydrate::{Message, Scheduled};

@@ -4,9 +4,9 @@
 //! flow where it is not (each branch against each variable and each other branch), and a running compilation cannot be
 //! stopped. So modules that would take too long, or too much memory, are refused before. The weights come from measuring
 //! functions made to be as bad as possible; what compilers make of real programs stays far below: an official `aos` costs
-//! a fiftieth of [`MAX_MODULE_COST`].
+//! a small part of [`MAX_MODULE_COST`].
 
-use wasmparser::{FunctionBody, Operator};
+use wasmparser::{FunctionBody, Operator, Payload};
 
 use super::{CompileError, MAX_FUNCTION_BYTES};
 
@@ -19,7 +19,10 @@ const MAX_CALLS: u64 = 100_000;
 /// Most a function may cost: some ten seconds, and a third of a gigabyte.
 const MAX_FUNCTION_COST: u64 = 400_000_000;
 /// Most a module may cost. A core does some 25 million in a second where the estimate is closest.
-const MAX_MODULE_COST: u64 = 4_000_000_000;
+const MAX_MODULE_COST: u64 = 1_500_000_000;
+
+/// Most types, imports, exports, globals, tables, segments of each kind; examined modules have a few dozen.
+const MAX_ITEMS: u32 = 20_000;
 
 const PER_FUNCTION: u64 = 10_000;
 const PER_BYTE: u64 = 35;
@@ -46,6 +49,24 @@ pub(super) struct Function {
 }
 
 impl Cost {
+    /// Checks how many items a section has.
+    pub fn section(payload: &Payload<'_>) -> Result<(), CompileError> {
+        let (what, count) = match payload {
+            Payload::TypeSection(section) => ("types", section.count()),
+            Payload::ImportSection(section) => ("imports", section.count()),
+            Payload::TableSection(section) => ("tables", section.count()),
+            Payload::GlobalSection(section) => ("globals", section.count()),
+            Payload::ExportSection(section) => ("exports", section.count()),
+            Payload::ElementSection(section) => ("element segments", section.count()),
+            Payload::DataSection(section) => ("data segments", section.count()),
+            Payload::FunctionSection(section) => {
+                return at_most("functions", section.count().into(), MAX_FUNCTIONS.into());
+            }
+            _ => return Ok(()),
+        };
+        at_most(what, count.into(), MAX_ITEMS.into())
+    }
+
     /// Begins with a function's body.
     pub fn begin(&mut self, body: &FunctionBody<'_>) -> Result<Function, CompileError> {
         let bytes = body.range().len();
@@ -79,7 +100,6 @@ impl Cost {
     }
 
     /// The estimate.
-    #[cfg(test)]
     pub fn total(&self) -> u64 {
         self.total
     }

@@ -72,8 +72,8 @@ pub(super) struct Compiled {
     /// BLAKE3 hash of the module as it was given.
     pub digest: [u8; 32],
     pub instance: InstancePre<Host>,
-    /// Memory and globals after set-up, once somebody needed them.
-    pub initial: OnceLock<Initial>,
+    /// Memory and globals after set-up, or why there is none, once somebody needed them.
+    pub initial: OnceLock<Result<Initial, String>>,
 }
 
 impl Engine {
@@ -183,13 +183,27 @@ impl Module {
     }
 
     pub(super) fn initial(&self) -> Result<&Initial, MachineError> {
-        if let Some(initial) = self.inner.initial.get() {
-            return Ok(initial);
-        }
-        let initial = Initial::build(self)?;
-        // Two threads may have built it; they are equal.
-        Ok(self.inner.initial.get_or_init(|| initial))
+        let built = match self.inner.initial.get() {
+            Some(built) => built,
+            None => {
+                let built = match Initial::build(self) {
+                    Ok(initial) => Ok(initial),
+                    // It fails so every time.
+                    Err(MachineError::SetUp(reason)) => Err(reason),
+                    Err(error) => return Err(error),
+                };
+                // Two threads may have built it; they are equal.
+                self.inner.initial.get_or_init(|| built)
+            }
+        };
+        built.as_ref().map_err(|reason| MachineError::SetUp(reason.clone()))
     }
+}
+
+/// What compiling a module costs about, in units of which a core does some 25 million in a second; an error if it will not be
+/// compiled anyway.
+pub fn compile_cost(wasm: &[u8], format: Format) -> Result<u64, CompileError> {
+    inspect::inspect(wasm, format).map(|inspected| inspected.cost)
 }
 
 /// Whether modules of `format` count fuel under a `Compute-Limit` of `compute`. Native ones always do, because their gas is

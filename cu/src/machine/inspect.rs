@@ -40,6 +40,8 @@ pub(super) struct Inspected<'a> {
     /// The module, with its mutable globals exported, and counting its gas where its format says so.
     pub wasm: Cow<'a, [u8]>,
     pub lifetime: Lifetime,
+    /// See [`Cost`].
+    pub cost: u64,
 }
 
 /// Checks `wasm` against limits and format, and prepares it.
@@ -107,7 +109,7 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
     if profile.instrumented {
         changed = Cow::Owned(metering::instrument(&changed, format)?);
     }
-    Ok(Inspected { wasm: changed, lifetime })
+    Ok(Inspected { wasm: changed, lifetime, cost: module.cost.total() })
 }
 
 enum Refusal {
@@ -140,6 +142,7 @@ struct Summary {
 
 impl Summary {
     fn see(&mut self, payload: Payload<'_>) -> Result<(), Refusal> {
+        Cost::section(&payload).map_err(Refusal::Module)?;
         match payload {
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {

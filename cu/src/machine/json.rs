@@ -11,6 +11,9 @@ use serde_json::{Map, Number, Value};
 /// Deepest nesting. Readers further down the line (and their copies of a result inside lists) stop at 128.
 pub(super) const MAX_DEPTH: usize = 120;
 
+/// Most values in a text. One of three characters takes a hundred times as many bytes when it is read.
+pub(super) const MAX_VALUES: usize = 1 << 20;
+
 /// Why a text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at byte {at} of the module's answer")]
@@ -21,7 +24,7 @@ pub(super) struct ParseError {
 
 /// Parses a complete text.
 pub(super) fn parse(text: &str) -> Result<Value, ParseError> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader { text, at: 0, values: 0 };
     let value = reader.value(0)?;
     reader.space();
     if reader.at < text.len() { Err(reader.error("unexpected text after the end")) } else { Ok(value) }
@@ -41,6 +44,7 @@ pub(super) fn truthy(value: &Value) -> bool {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    values: usize,
 }
 
 impl Reader<'_> {
@@ -67,6 +71,10 @@ impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Result<Value, ParseError> {
         if depth > MAX_DEPTH {
             return Err(self.error("values are nested too deeply"));
+        }
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(self.error("too many values"));
         }
         self.space();
         match self.peek() {

@@ -59,7 +59,7 @@ use std::{path::PathBuf, time::Duration};
 
 pub use call::{Call, Evaluation, Outcome, Response};
 pub use drive::{Drive, DriveContext, DriveFile, Halt, NoDrive};
-pub use engine::{Engine, Module, UNREACHABLE_FUEL, counts_fuel};
+pub use engine::{Engine, Module, UNREACHABLE_FUEL, compile_cost, counts_fuel};
 pub use error::{CompileError, Error, HostFailure, MachineError};
 pub use format::{Format, UnknownFormat};
 pub use live::{Fork, Machine};

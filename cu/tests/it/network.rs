@@ -137,6 +137,11 @@ impl Network {
         network
     }
 
+    /// The options of the next start.
+    pub fn loosen(&mut self, change: fn(&mut Options)) {
+        self.change = change;
+    }
+
     pub async fn start_cu(&mut self) {
         let mut options = Options::new(self.folder.path().join("cu"), self.cu_wallet.clone(), self.gateway.clone());
         options.scheduler_urls = vec![(self.su_wallet.address(), self.proxy.url.clone())];

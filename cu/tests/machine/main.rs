@@ -1,6 +1,7 @@
 //! The machine against the published modules, against a naive memory, and against hostile modules.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bombs;
 mod conformance;
 mod formats;
 mod hostile;

@@ -1,0 +1,127 @@
+//! The operator's limits: they park a process, say so on every answer, and never make a result.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::network::{Network, dry};
+
+const UNLIMITED: (&str, &str) = ("Compute-Limit", "9000000000000");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_process_says_so_on_every_answer_and_serves_what_came_before() {
+    let network = Network::start_with(|options| options.message_wall_clock = Duration::from_millis(500)).await;
+    let process = network.spawn(&[UNLIMITED]).await;
+    let before = network.send(process, "Add").await;
+    assert_eq!(network.count(process, before).await, "2");
+    assert!(!network.get(&format!("/results/{process}")).await.headers().contains_key("parked"));
+    let endless = network.send(process, "X-Spin").await;
+    let after = network.send(process, "Add").await;
+    let path = |message| format!("/result/{message}?process-id={process}");
+    let (status, first) = network.json(&path(endless)).await;
+    let text = first["error"].as_str().unwrap();
+    assert_eq!(status, 503, "{first}");
+    for part in [format!("process {process} is parked at slot 2 since "), format!("POST /resume/{process}")] {
+        assert!(text.contains(&part), "{part}: {text}");
+    }
+    // Nobody tries it again: the same answer, at once, to whoever needs the message or a later state.
+    let again = Instant::now();
+    for path in [path(endless), path(after), format!("/state/{process}"), format!("/cron/{process}")] {
+        assert_eq!(network.json(&path).await, (503, first.clone()), "{path}");
+    }
+    assert_eq!(network.dry_run(process, "", dry(process, "X-Get")).await, (503, first.clone()));
+    assert!(again.elapsed() < Duration::from_secs(20), "it was tried again: {:?}", again.elapsed());
+    // What came before is there, and says it too.
+    assert_eq!(network.count(process, before).await, "2");
+    assert_eq!(network.outputs(process).await, ["1", "2"]);
+    for path in [path(before), format!("/results/{process}"), path(endless), format!("/state/{process}")] {
+        let answer = network.get(&path).await;
+        let header = answer.headers()["parked"].to_str().unwrap();
+        assert!(header.starts_with("slot=2; since=") && header.contains("; until="), "{path}: {header}");
+    }
+    let past = network.dry_run(process, &format!("&to={before}"), dry(process, "X-Get")).await;
+    assert_eq!((past.0, &past.1["Output"]), (200, &json!("2")));
+    let (_, listed) = network.json("/parked").await;
+    let entry = &listed["parked"][0];
+    assert_eq!((&listed["total"], &entry["process"], &entry["slot"]), (&json!(1), &json!(process), &json!(2)));
+    assert_eq!((&entry["tries"], &entry["reason"]), (&json!(1), &json!("evaluation took longer than 500ms")));
+    let (since, until) = (entry["since"].as_u64().unwrap(), entry["until"].as_u64().unwrap());
+    assert_eq!(until - since, 1_800_000);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_process_is_resumed_on_demand_and_only_by_the_operator() {
+    let network = Network::start_with(|options| options.message_wall_clock = Duration::from_millis(500)).await;
+    let process = network.spawn(&[UNLIMITED]).await;
+    let url = format!("{}/resume/{process}", network.cu.as_ref().unwrap().url());
+    let resume = || network.client.post(&url);
+    assert_eq!(resume().send().await.unwrap().status(), 404);
+    let endless = network.send(process, "X-Spin").await;
+    let path = format!("/result/{endless}?process-id={process}");
+    assert_eq!(network.json(&path).await.0, 503);
+    for (name, value) in [
+        ("origin", "https://example.com"),
+        ("origin", "null"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("forwarded", "for=127.0.0.1"),
+        ("host", "rebound.example.com"),
+    ] {
+        assert_eq!(resume().header(name, value).send().await.unwrap().status(), 403, "{name}: {value}");
+    }
+    assert_eq!(network.get(&format!("/resume/{process}")).await.status(), 404);
+    let (_, before) = network.json("/parked").await;
+    let (status, body) = crate::network::answer(resume().send().await.unwrap()).await;
+    assert_eq!((status, &body["process"], &body["resumed"]["slot"]), (202, &json!(process), &json!(1)), "{body}");
+    // It is tried without anybody asking, and parked anew.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let (_, now) = network.json("/parked").await;
+        if now["total"] == 1 && now["parked"][0]["since"] != before["parked"][0]["since"] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{now}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(network.outputs(process).await, ["1"]);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_token_the_token_counts_and_nothing_else() {
+    let network = Network::start_with(|options| {
+        options.message_wall_clock = Duration::from_millis(500);
+        options.operator_token = Some("secret".to_owned().into());
+    })
+    .await;
+    let process = network.spawn(&[UNLIMITED]).await;
+    let endless = network.send(process, "X-Spin").await;
+    assert_eq!(network.json(&format!("/result/{endless}?process-id={process}")).await.0, 503);
+    let url = format!("{}/resume/{process}", network.cu.as_ref().unwrap().url());
+    for token in ["", "Bearer ", "Bearer secre", "Bearer secret2", "secret"] {
+        let answer = network.client.post(&url).header("authorization", token).send().await.unwrap();
+        assert_eq!(answer.status(), 401, "{token:?}");
+    }
+    let answer = network.client.post(&url).bearer_auth("secret").header("x-forwarded-for", "10.0.0.1");
+    assert_eq!(answer.send().await.unwrap().status(), 202);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_was_too_tight_leaves_no_trace_in_the_results() {
+    let mut network = Network::start_with(|options| options.message_wall_clock = Duration::from_millis(300)).await;
+    let process = network.spawn(&[("Compute-Limit", "8000000000")]).await;
+    let first = network.send(process, "Add").await;
+    let heavy = network.send(process, "X-Spin").await;
+    let last = network.send(process, "Add").await;
+    let (status, _) = network.json(&format!("/result/{last}?process-id={process}")).await;
+    assert_eq!(status, 503, "the limit is not tight enough for this test");
+    network.stop_cu().await;
+    // On a quieter day the message runs out of gas, as everywhere else.
+    network.loosen(|options| options.message_wall_clock = Duration::from_secs(300));
+    network.start_cu().await;
+    assert_eq!(network.count(process, first).await, "2");
+    assert_eq!(network.count(process, last).await, "3");
+    assert_eq!(network.result(process, heavy).await["Error"], "out of gas!");
+    network.stop().await;
+}

@@ -1,0 +1,204 @@
+//! Modules that are made to be slow or large to compile, and guests that are made to fill what holds them.
+
+use std::time::{Duration, Instant};
+
+use holon_cu::machine::{CompileError, Format, MAX_MODULE_BYTES, Outcome, compile_cost};
+use wasm_encoder::{
+    BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection, Function,
+    FunctionSection, GlobalSection, GlobalType, Instruction as I, MemorySection, MemoryType, Module, RefType,
+    TableSection, TableType, TypeSection, ValType,
+};
+
+use super::{ENGINE, call, machine, native, on_evaluation_thread, published};
+
+/// Refusing takes no longer than looking at the bytes.
+const REFUSED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A native module with `functions` functions of this body beside its own, and whatever `more` adds to its sections.
+#[derive(Default)]
+struct Bomb {
+    functions: usize,
+    locals: Vec<(u32, ValType)>,
+    body: Vec<I<'static>>,
+    types: usize,
+    globals: usize,
+    exports: usize,
+    data: usize,
+    elements: usize,
+    tables: usize,
+}
+
+impl Bomb {
+    /// One function of this body with a hundred variables.
+    fn of(body: Vec<I<'static>>) -> Self {
+        Self { functions: 1, locals: vec![(100, ValType::I32)], body, ..Self::default() }
+    }
+
+    fn wasm(&self) -> Vec<u8> {
+        let mut module = Module::new();
+        let mut types = TypeSection::new();
+        types.ty().function([ValType::I32; 4], [ValType::I64]);
+        types.ty().function([ValType::I32], [ValType::I32]);
+        types.ty().function([], []);
+        for _ in 0..self.types {
+            types.ty().function([], []);
+        }
+        module.section(&types);
+        let mut functions = FunctionSection::new();
+        functions.function(0).function(1);
+        for _ in 0..self.functions {
+            functions.function(2);
+        }
+        module.section(&functions);
+        if self.tables + self.elements > 0 {
+            let mut tables = TableSection::new();
+            for _ in 0..self.tables.max(1) {
+                let element_type = RefType::FUNCREF;
+                tables.table(TableType { element_type, minimum: 1, maximum: None, table64: false, shared: false });
+            }
+            module.section(&tables);
+        }
+        let mut memory = MemorySection::new();
+        memory.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+        module.section(&memory);
+        if self.globals > 0 {
+            let mut globals = GlobalSection::new();
+            for _ in 0..self.globals {
+                let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+                globals.global(ty, &ConstExpr::i32_const(0));
+            }
+            module.section(&globals);
+        }
+        let mut exports = ExportSection::new();
+        exports.export("memory", ExportKind::Memory, 0);
+        exports.export("holon_handle", ExportKind::Func, 0);
+        exports.export("holon_alloc", ExportKind::Func, 1);
+        for number in 0..self.exports {
+            exports.export(&number.to_string(), ExportKind::Func, 0);
+        }
+        module.section(&exports);
+        if self.elements > 0 {
+            let mut elements = ElementSection::new();
+            for _ in 0..self.elements {
+                elements.active(None, &ConstExpr::i32_const(0), Elements::Functions(vec![0].into()));
+            }
+            module.section(&elements);
+        }
+        let mut code = CodeSection::new();
+        let ours = |result: I<'static>| {
+            let mut function = Function::new([]);
+            function.instruction(&result).instruction(&I::End);
+            function
+        };
+        code.function(&ours(I::I64Const(0))).function(&ours(I::I32Const(1024)));
+        let mut function = Function::new(self.locals.iter().copied());
+        for instruction in &self.body {
+            function.instruction(instruction);
+        }
+        function.instruction(&I::End);
+        for _ in 0..self.functions {
+            code.function(&function);
+        }
+        module.section(&code);
+        if self.data > 0 {
+            let mut data = DataSection::new();
+            for _ in 0..self.data {
+                data.active(0, &ConstExpr::i32_const(0), [1]);
+            }
+            module.section(&data);
+        }
+        module.finish()
+    }
+}
+
+fn repeated(count: usize, piece: &[I<'static>]) -> Vec<I<'static>> {
+    piece.iter().cloned().cycle().take(count * piece.len()).collect()
+}
+
+fn nested(count: usize, open: I<'static>) -> Vec<I<'static>> {
+    let mut body = repeated(count, &[open]);
+    body.extend(repeated(count, &[I::LocalGet(0), I::BrIf(0), I::End]));
+    body
+}
+
+#[test]
+fn compile_bombs_are_refused_at_once() {
+    let loops = [I::Loop(BlockType::Empty), I::LocalGet(7), I::LocalTee(9), I::BrIf(0), I::End];
+    let conditions = [I::LocalGet(7), I::If(BlockType::Empty), I::I32Const(1), I::LocalSet(9), I::End];
+    let table = I::BrTable(vec![0; 60_000].into(), 0);
+    let straight = [I::LocalGet(0), I::I32Const(3), I::I32Add, I::LocalSet(0)];
+    let bombs = [
+        ("one huge function", Bomb::of(repeated(150_000, &straight))),
+        ("loops beside each other", Bomb::of(repeated(25_000, &loops))),
+        ("conditions beside each other", Bomb::of(repeated(40_000, &conditions))),
+        ("loops inside each other", Bomb::of(nested(20_000, I::Loop(BlockType::Empty)))),
+        ("blocks inside each other", Bomb::of(nested(20_000, I::Block(BlockType::Empty)))),
+        ("jump tables", Bomb::of(repeated(8, &[I::Block(BlockType::Empty), I::LocalGet(0), table, I::End]))),
+        ("growth", Bomb::of(repeated(20_000, &[I::LocalGet(0), I::MemoryGrow(0), I::Drop]))),
+        ("calls", Bomb::of(repeated(200_000, &[I::Call(2)]))),
+        ("variables", Bomb { locals: vec![(49_000, ValType::I64)], ..Bomb::of(vec![]) }),
+        ("a million functions", Bomb { functions: 1_000_000, ..Bomb::default() }),
+        ("many middling functions", Bomb { functions: 600, ..Bomb::of(repeated(1500, &loops)) }),
+        ("types", Bomb { types: 900_000, ..Bomb::default() }),
+        ("globals", Bomb { globals: 900_000, ..Bomb::default() }),
+        ("exports", Bomb { exports: 90_000, ..Bomb::default() }),
+        ("data segments", Bomb { data: 90_000, ..Bomb::default() }),
+        ("element segments", Bomb { elements: 90_000, ..Bomb::default() }),
+        ("tables", Bomb { tables: 90_000, ..Bomb::default() }),
+    ];
+    for (name, bomb) in bombs {
+        let wasm = bomb.wasm();
+        assert!(wasm.len() < MAX_MODULE_BYTES, "{name}: refused for its size alone");
+        let started = Instant::now();
+        let refused = ENGINE.compile(&wasm, Format::Native).map(|_| ());
+        assert!(started.elapsed() < REFUSED_WITHIN, "{name}: {:?}", started.elapsed());
+        let expected = match &refused {
+            Err(CompileError::TooCostly { found, limit, .. }) => found > limit,
+            Err(CompileError::FunctionTooLarge { bytes, limit }) => bytes > limit,
+            _ => false,
+        };
+        assert!(expected, "{name}: {refused:?}");
+    }
+}
+
+#[test]
+fn published_modules_are_far_from_being_bombs() {
+    for (file, format) in [
+        ("aos.wasm", Format::Emscripten64Draft0215),
+        ("aos2_0_1.wasm", Format::Emscripten64Draft0215),
+        ("aos2_0_6.wasm", Format::Emscripten64Draft0215),
+        ("aos2_0_4_32.wasm", Format::Emscripten4),
+        ("process.wasm", Format::Emscripten64Draft0215),
+        ("sqlite.wasm", Format::Emscripten64Draft0215),
+        ("llama.wasm", Format::Emscripten64Draft0215),
+    ] {
+        let cost = compile_cost(&published::module(file), format).unwrap();
+        println!("{file}: {cost}");
+        assert!(cost < 500_000_000, "{file} costs {cost}");
+    }
+}
+
+#[test]
+fn an_answer_of_very_many_small_values_is_no_memory_bomb() {
+    // A mebibyte of `{},` in an array, with a head and a tail around it.
+    let text = r#"(module
+      (memory (export "memory") 1100)
+      (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":[")
+      (data (i32.const 200) "0]}}")
+      (func (export "holon_alloc") (param i32) (result i32) (i32.const 1024))
+      (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) (local $at i32)
+        (memory.copy (i32.const 65536) (i32.const 100) (i32.const 34))
+        (local.set $at (i32.const 65570))
+        (loop $fill
+          (i32.store (local.get $at) (i32.const 0x002c7d7b))
+          (local.set $at (i32.add (local.get $at) (i32.const 3)))
+          (br_if $fill (i32.lt_u (local.get $at) (i32.const 63000000))))
+        (memory.copy (local.get $at) (i32.const 200) (i32.const 4))
+        (i64.or (i64.shl (i64.const 65536) (i64.const 32))
+                (i64.extend_i32_u (i32.sub (local.get $at) (i32.const 65532))))))"#;
+    on_evaluation_thread(move || {
+        let outcome = machine(&native(text)).apply(&call("{}", "{}")).unwrap().outcome;
+        let Outcome::Thrown(error) = outcome else { panic!("{outcome:.200?}") };
+        assert!(error.as_str().unwrap().starts_with("too many values at byte"), "{error}");
+    });
+}
