@@ -6,7 +6,7 @@
 //!
 //! A good message costs nothing but its evaluation. A failed one is undone by dropping what was written since the commit
 //! and applying the good messages since again, which is correct because evaluation is deterministic, and cheap because
-//! [`Policy`] commits before those messages add up. What replaying cannot reproduce (data from outside) is committed at once.
+//! [`CommitPolicy`] commits before those messages add up. What replaying cannot reproduce (data from outside) is committed at once.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -32,18 +32,46 @@ const WASM_PAGE_BYTES: u64 = 1 << 16;
 /// Instances kept for the next fork of the same process.
 const MAX_IDLE_INSTANCES: usize = 4;
 
-/// When to commit. Replaying is bounded by what this lets add up; committing is amortised by the same.
-struct Policy;
+/// When to commit. Replaying is bounded by what this lets add up; committing is amortised by the same. Nothing that can be
+/// observed depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitPolicy {
+    /// Guest time since the last commit, at least.
+    pub after_min: Duration,
+    /// The same, at most.
+    pub after_max: Duration,
+    /// Guest time for each unit of time that the last commit took.
+    pub guest_per_commit: u32,
+    /// Good messages since the last commit.
+    pub after_messages: usize,
+    /// Their texts, which are kept for replay, in bytes.
+    pub after_text_bytes: usize,
+}
 
-impl Policy {
-    /// Guest time since the last commit, at least and at most.
-    const AFTER_MIN: Duration = Duration::from_millis(20);
-    const AFTER_MAX: Duration = Duration::from_millis(250);
-    /// Guest time for each unit of time that the last commit took: keeps committing below 2 %.
-    const GUEST_PER_COMMIT: u32 = 50;
-    const AFTER_MESSAGES: usize = 256;
-    /// Texts kept for replay, in bytes.
-    const AFTER_TEXT_BYTES: usize = 4 << 20;
+impl CommitPolicy {
+    /// After every message.
+    pub const EAGER: Self = Self { after_messages: 1, ..Self::LAZY };
+    /// Only where it cannot be put off.
+    pub const LAZY: Self = Self {
+        after_min: Duration::MAX,
+        after_max: Duration::MAX,
+        guest_per_commit: 0,
+        after_messages: usize::MAX,
+        after_text_bytes: usize::MAX,
+    };
+}
+
+impl Default for CommitPolicy {
+    /// Keeps committing below 2 % of the guest's time, and replaying short.
+    fn default() -> Self {
+        Self {
+            after_min: Duration::from_millis(20),
+            after_max: Duration::from_millis(250),
+            guest_per_commit: 50,
+            after_messages: 256,
+            after_text_bytes: 4 << 20,
+        }
+    }
 }
 
 /// One live process memory. Belongs to one thread at a time, which needs
@@ -57,6 +85,7 @@ pub struct Machine {
     since_text_bytes: usize,
     since_time: Duration,
     commit_time: Duration,
+    policy: CommitPolicy,
     /// The previous message, whose environment and tags the next one most likely shares.
     last: Option<Entry>,
     condition: Condition,
@@ -155,6 +184,7 @@ impl Machine {
             since_text_bytes: 0,
             since_time: Duration::ZERO,
             commit_time: Duration::ZERO,
+            policy: CommitPolicy::default(),
             last: None,
             condition: Condition::Ready,
         }
@@ -194,6 +224,11 @@ impl Machine {
             }
         }
         Ok(evaluation)
+    }
+
+    /// When to commit from now on.
+    pub fn set_commit_policy(&mut self, policy: CommitPolicy) {
+        self.policy = policy;
     }
 
     /// Forks the present state.
@@ -257,10 +292,11 @@ impl Machine {
     }
 
     fn commit_is_due(&self) -> bool {
-        let after = (self.commit_time * Policy::GUEST_PER_COMMIT).clamp(Policy::AFTER_MIN, Policy::AFTER_MAX);
+        let CommitPolicy { after_min, after_max, guest_per_commit, after_messages, after_text_bytes } = self.policy;
+        let after = self.commit_time.saturating_mul(guest_per_commit).clamp(after_min, after_max);
         self.since_time >= after
-            || self.since.len() >= Policy::AFTER_MESSAGES
-            || self.since_text_bytes >= Policy::AFTER_TEXT_BYTES
+            || self.since.len() >= after_messages
+            || self.since_text_bytes >= after_text_bytes
     }
 
     /// Makes the present state the committed one.

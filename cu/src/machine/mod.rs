@@ -62,7 +62,7 @@ pub use drive::{Drive, DriveContext, DriveFile, Halt, NoDrive};
 pub use engine::{Engine, Module, UNREACHABLE_FUEL, compile_cost, counts_fuel};
 pub use error::{CompileError, Error, HostFailure, MachineError};
 pub use format::{Format, UnknownFormat};
-pub use live::{Fork, Machine};
+pub use live::{CommitPolicy, Fork, Machine};
 pub use pace::{Pacer, Progress, Stopped, pace, set_pacer};
 pub use pages::{PAGE_BYTES, PageHash, PageTree};
 pub use root::{NotARoot, StateRoot};

@@ -180,15 +180,15 @@ fn published_modules_are_far_from_being_bombs() {
 
 #[test]
 fn an_answer_of_very_many_small_values_is_no_memory_bomb() {
-    // A mebibyte of `{},` in an array, with a head and a tail around it.
+    // Twenty million objects in an array, with a head and a tail around them.
     let text = r#"(module
       (memory (export "memory") 1100)
       (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":[")
       (data (i32.const 200) "0]}}")
       (func (export "holon_alloc") (param i32) (result i32) (i32.const 1024))
       (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) (local $at i32)
-        (memory.copy (i32.const 65536) (i32.const 100) (i32.const 34))
-        (local.set $at (i32.const 65570))
+        (memory.copy (i32.const 65536) (i32.const 100) (i32.const 33))
+        (local.set $at (i32.const 65569))
         (loop $fill
           (i32.store (local.get $at) (i32.const 0x002c7d7b))
           (local.set $at (i32.add (local.get $at) (i32.const 3)))

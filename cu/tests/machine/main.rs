@@ -3,6 +3,7 @@
 
 mod bombs;
 mod conformance;
+mod determinism;
 mod formats;
 mod hostile;
 mod imports;
