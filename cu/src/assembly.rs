@@ -69,7 +69,13 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
         tasks.spawn("cu-collect", checkpoints.clone().collect_now_and_then());
     }
     let runtime = tokio::runtime::Handle::current();
-    let drive = GatewayDrive::new(gateway.clone(), runtime, tasks.stopping(), options.weavedrive_patience);
+    let mut gateways = vec![gateway.clone()];
+    for url in &options.weavedrive_gateways {
+        let mut more = GatewayOptions::new(url.clone());
+        (more.retries, more.backoff) = (options.retries, options.backoff);
+        gateways.push(Gateway::new(more).map_err(|error| ServiceError::Gateway(error.to_string()))?);
+    }
+    let drive = GatewayDrive::new(gateways, runtime, tasks.stopping(), options.weavedrive_patience);
     let drive = Arc::new(drive);
     let folder = options.data_dir.join(LOG_FOLDER);
     let arweave = ArweaveLogs::new(gateway.clone(), Some(folder), options.retries, options.backoff);

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use holon_arweave::Gateway;
+use holon_arweave::{DataPath, Gateway};
 use holon_protocol::{BlockHeight, ItemId, Tags, base64url};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -21,6 +21,8 @@ use crate::machine::{Drive, DriveContext, DriveFile, Halt};
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Bytes of file contents kept, over all files.
 const CACHE_BYTES: u64 = 256 << 20;
+/// Bytes of transactions and blocks kept. Old transactions hold their data.
+const FILE_CACHE_BYTES: u64 = 64 << 20;
 /// Files and admissions kept.
 const CACHE_ENTRIES: usize = 4096;
 /// Pause before `/tx` and `/block` are asked for again for the first time; it doubles. Spec 06 §9.2 waits for up to 100
@@ -31,7 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The drive of every process of this unit.
 pub struct GatewayDrive {
-    gateway: Gateway,
+    /// Asked in order.
+    gateways: Vec<Gateway>,
     wait: Wait,
     header_patience: Duration,
     cache: Arc<Mutex<Cache>>,
@@ -46,12 +49,20 @@ struct Wait {
 
 #[derive(Default)]
 struct Cache {
-    files: HashMap<String, Arc<dyn DriveFile>>,
+    files: HashMap<String, Kept>,
     order: VecDeque<String>,
+    /// Bytes that the files hold themselves.
+    file_bytes: u64,
     admitted: HashMap<[u8; 32], ()>,
     chunks: HashMap<(ItemId, u64), Arc<[u8]>>,
     chunk_order: VecDeque<(ItemId, u64)>,
     chunk_bytes: u64,
+}
+
+/// A file, and how many bytes it holds itself.
+struct Kept {
+    file: Arc<dyn DriveFile>,
+    bytes: u64,
 }
 
 fn lock(cache: &Mutex<Cache>) -> std::sync::MutexGuard<'_, Cache> {
@@ -63,55 +74,77 @@ fn halt(reason: impl ToString) -> Halt {
 }
 
 impl GatewayDrive {
-    /// A drive that reads from `gateway` with the connections of `runtime`, until `stopping`. Headers that are not there
-    /// are asked for again for `header_patience`.
-    pub fn new(gateway: Gateway, runtime: Handle, stopping: CancellationToken, header_patience: Duration) -> Self {
-        Self { gateway, wait: Wait { runtime, stopping }, header_patience, cache: Arc::default() }
+    /// A drive that reads from `gateways`, in order, with the connections of `runtime`, until `stopping`. Headers that are not
+    /// there are asked for again for `header_patience`.
+    pub fn new(
+        gateways: Vec<Gateway>,
+        runtime: Handle,
+        stopping: CancellationToken,
+        header_patience: Duration,
+    ) -> Self {
+        Self { gateways, wait: Wait { runtime, stopping }, header_patience, cache: Arc::default() }
+    }
+
+    /// The first answer that a gateway has, with the gateway; else what the first one said (spec 06 §9.2).
+    fn ask<T, R>(&self, read: impl Fn(Gateway) -> R) -> Result<Option<(Gateway, T)>, Halt>
+    where
+        R: Future<Output = Result<Option<T>, holon_arweave::Error>>,
+    {
+        let mut first = None;
+        for gateway in &self.gateways {
+            match self.wait.answer(read(gateway.clone())) {
+                Ok(Some(answer)) => return Ok(Some((gateway.clone(), answer))),
+                other => {
+                    first.get_or_insert(other.map(|_| None));
+                }
+            }
+        }
+        first.unwrap_or(Ok(None))
     }
 
     fn data(&self, id: ItemId, context: &DriveContext<'_>) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
         self.admit(id, context)?;
         self.kept(format!("/data/{id}"), || {
-            let size = self.wait.answer(self.gateway.size(id))?;
-            let size = size.ok_or_else(|| halt(format!("FILE NOT FOUND: {id}")))?;
-            Ok(Arc::new(DataFile {
-                id,
-                size,
-                gateway: self.gateway.clone(),
-                wait: self.wait.clone(),
-                cache: self.cache.clone(),
-            }))
+            let found = self.ask(|gateway| async move { gateway.located(id).await })?;
+            let (gateway, (path, size)) = found.ok_or_else(|| halt(format!("FILE NOT FOUND: {id}")))?;
+            let (wait, cache) = (self.wait.clone(), self.cache.clone());
+            // Its bytes are counted where they are kept.
+            Ok((Arc::new(DataFile { id, path, size, gateway, wait, cache }), 0))
         })
     }
 
     fn transaction(&self, id: ItemId) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
         self.kept(format!("/tx/{id}"), || {
-            let mut transaction = self.patiently(|| self.wait.answer(self.gateway.transaction(id)))?;
+            let read = || self.ask(|gateway| async move { gateway.transaction(id).await });
+            let mut transaction = self.patiently(read)?;
             let owner = transaction.get("owner").and_then(Value::as_str).unwrap_or_default();
             let owner = base64url::decode(owner).map_err(|error| halt(format!("owner of {id}: {error}")))?;
             let address = base64url::encode(Sha256::digest(owner));
             if let Value::Object(members) = &mut transaction {
+                // At the end, whatever was there.
+                members.shift_remove("ownerAddress");
                 members.insert("ownerAddress".into(), address.into());
             }
             let mut out = String::new();
             text::value(&mut out, &transaction);
-            Ok(Arc::new(out.into_bytes()))
+            let bytes = out.len() as u64;
+            Ok((Arc::new(out.into_bytes()), bytes))
         })
     }
 
     fn block(&self, height: BlockHeight) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
         self.kept(format!("/block/{height}"), || {
-            let block = self.patiently(|| self.wait.answer(self.gateway.block(height)))?;
-            Ok(Arc::new(block.to_vec()))
+            let block = self.patiently(|| self.ask(|gateway| async move { gateway.block(height).await }))?;
+            Ok((Arc::new(block.to_vec()), block.len() as u64))
         })
     }
 
     /// Tries again while there is no answer; in the end the evaluation is abandoned.
-    fn patiently<T>(&self, read: impl Fn() -> Result<Option<T>, Halt>) -> Result<T, Halt> {
+    fn patiently<T>(&self, read: impl Fn() -> Result<Option<(Gateway, T)>, Halt>) -> Result<T, Halt> {
         let (started, mut pause) = (Instant::now(), HEADER_PAUSE);
         loop {
             let problem = match read() {
-                Ok(Some(value)) => return Ok(value),
+                Ok(Some((_, value))) => return Ok(value),
                 Ok(None) => halt("FILE NOT FOUND"),
                 Err(problem) => problem,
             };
@@ -123,24 +156,17 @@ impl GatewayDrive {
         }
     }
 
+    /// The file at `path` if it is kept, else what `open` gives, with the bytes that it holds.
     fn kept(
         &self,
         path: String,
-        open: impl FnOnce() -> Result<Arc<dyn DriveFile>, Halt>,
+        open: impl FnOnce() -> Result<(Arc<dyn DriveFile>, u64), Halt>,
     ) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
-        if let Some(file) = lock(&self.cache).files.get(&path) {
-            return Ok(Some(file.clone()));
+        if let Some(kept) = lock(&self.cache).files.get(&path) {
+            return Ok(Some(kept.file.clone()));
         }
-        let file = open()?;
-        let mut cache = lock(&self.cache);
-        if cache.order.len() >= CACHE_ENTRIES
-            && let Some(oldest) = cache.order.pop_front()
-        {
-            cache.files.remove(&oldest);
-        }
-        if cache.files.insert(path.clone(), file.clone()).is_none() {
-            cache.order.push_back(path);
-        }
+        let (file, bytes) = open()?;
+        lock(&self.cache).keep(path, Kept { file: file.clone(), bytes });
         Ok(Some(file))
     }
 
@@ -162,6 +188,10 @@ impl GatewayDrive {
             return Err(halt(format!("Availability-Type {mode:?} is not Assignments, Individual or Library")));
         }
         let attestors: Vec<&str> = process.all("Scheduler").last().into_iter().chain(process.all("Attestor")).collect();
+        // A gateway takes an empty list for everybody.
+        if attestors.is_empty() {
+            return Err(halt(format!("{id} is not admitted: the process names nobody who could attest it")));
+        }
         // An admission at some height holds at every later one, so it is kept with its height.
         let admission: [u8; 32] = {
             let mut hash = Sha256::new();
@@ -198,9 +228,29 @@ impl GatewayDrive {
                       block: { min: 0, max: $max }, tags: $tags) { edges { node { id } } } }",
             "variables": { "owners": owners, "max": height, "tags": tags },
         });
-        let answer = self.wait.answer(self.gateway.graphql(&request))?;
+        let read = |gateway: Gateway| {
+            let request = &request;
+            async move { gateway.graphql(request).await.map(Some) }
+        };
+        let answer = self.ask(read)?.map(|(_, answer)| answer).unwrap_or_default();
         let edges = answer.get("transactions").and_then(|found| found.get("edges")).and_then(Value::as_array);
         Ok(edges.is_some_and(|edges| !edges.is_empty()))
+    }
+}
+
+impl Cache {
+    /// Keeps a file, and forgets the oldest ones beyond the limits.
+    fn keep(&mut self, path: String, kept: Kept) {
+        self.file_bytes += kept.bytes;
+        match self.files.insert(path.clone(), kept) {
+            None => self.order.push_back(path),
+            Some(before) => self.file_bytes -= before.bytes,
+        }
+        while (self.order.len() > CACHE_ENTRIES || self.file_bytes > FILE_CACHE_BYTES)
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.file_bytes -= self.files.remove(&oldest).map_or(0, |gone| gone.bytes);
+        }
     }
 }
 
@@ -243,6 +293,7 @@ impl Wait {
 /// A file below `/data`, read in chunks as they are needed.
 struct DataFile {
     id: ItemId,
+    path: DataPath,
     size: u64,
     gateway: Gateway,
     wait: Wait,
@@ -257,7 +308,7 @@ impl DataFile {
         }
         let start = number * CHUNK_BYTES;
         let end = (start + CHUNK_BYTES).min(self.size);
-        let bytes = self.wait.answer(self.gateway.range(self.id, start, end))?;
+        let bytes = self.wait.answer(self.gateway.range_at(self.path, self.id, start, end))?;
         if bytes.len() as u64 != end - start {
             return Err(halt(format!("{} has fewer bytes than announced", self.id)));
         }
@@ -293,5 +344,30 @@ impl DriveFile for DataFile {
             done += count;
         }
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_in_number_and_bytes() {
+        let mut cache = Cache::default();
+        let file = |bytes| Kept { file: Arc::new(Vec::new()), bytes };
+        for number in 0..10 {
+            cache.keep(format!("/tx/{number}"), file(FILE_CACHE_BYTES / 4));
+        }
+        assert_eq!((cache.files.len(), cache.order.len(), cache.file_bytes), (4, 4, FILE_CACHE_BYTES));
+        assert!(cache.files.contains_key("/tx/9") && !cache.files.contains_key("/tx/5"));
+        cache.keep("/tx/9".into(), file(1));
+        assert_eq!((cache.order.len(), cache.file_bytes), (4, FILE_CACHE_BYTES / 4 * 3 + 1));
+        for number in 0..CACHE_ENTRIES + 10 {
+            cache.keep(format!("/data/{number}"), file(0));
+        }
+        assert_eq!((cache.files.len(), cache.order.len(), cache.file_bytes), (CACHE_ENTRIES, CACHE_ENTRIES, 0));
+        // One that is larger than all that may be kept is not kept.
+        cache.keep("/tx/large".into(), file(FILE_CACHE_BYTES + 1));
+        assert_eq!((cache.files.len(), cache.file_bytes), (0, 0));
     }
 }

@@ -162,6 +162,9 @@ pub struct Arguments {
     /// Where logs are read: at schedulers, on Arweave, or on Arweave while a scheduler cannot be reached.
     #[arg(long, env = "CU_LOG", value_enum, default_value = "scheduler")]
     pub log: LogSource,
+    /// Gateways that WeaveDrive asks, in order, for what the gateway does not have, comma separated.
+    #[arg(long = "weavedrive-gateway", env = "CU_WEAVEDRIVE_GATEWAYS", value_delimiter = ',')]
+    pub weavedrive_gateways: Vec<Url>,
     /// Entries asked from a scheduler at once.
     #[arg(long, env = "LOAD_MESSAGES_PAGE_SIZE", default_value_t = 1000)]
     pub page_size: u32,
@@ -259,6 +262,8 @@ pub struct Options {
     pub weavedrive_patience: Duration,
     /// Where logs are read.
     pub log: LogSource,
+    /// Gateways that WeaveDrive asks for what the gateway does not have.
+    pub weavedrive_gateways: Vec<Url>,
     /// Entries asked from a scheduler at once.
     pub page_size: u32,
     /// Retries of a request to a scheduler or gateway.
@@ -307,6 +312,7 @@ impl Options {
             operator_token: None,
             weavedrive_patience: DEFAULT_WEAVEDRIVE_PATIENCE,
             log: LogSource::default(),
+            weavedrive_gateways: Vec::new(),
             page_size: 1000,
             retries: 5,
             backoff: Duration::from_millis(500),
@@ -413,6 +419,7 @@ impl TryFrom<Arguments> for Options {
             operator_token: arguments.operator_token.filter(|token| !token.is_empty()).map(zeroize::Zeroizing::new),
             weavedrive_patience: Duration::from_millis(arguments.weavedrive_patience_ms),
             log: arguments.log,
+            weavedrive_gateways: arguments.weavedrive_gateways,
             page_size: arguments.page_size,
             ..Self::new(arguments.data_dir, wallet, arguments.gateway_url)
         })

@@ -17,3 +17,4 @@ mod refusals;
 mod replay;
 mod restart;
 mod results;
+mod weavedrive;

@@ -11,14 +11,16 @@ fn module() -> Vec<u8> {
     std::fs::read(holon_peers::module("aos2_0_6").unwrap()).unwrap()
 }
 
-async fn aos(network: &Network, tags: &[(&str, &str)]) -> ProcessId {
+/// A process of the official module.
+pub async fn aos(network: &Network, tags: &[(&str, &str)]) -> ProcessId {
     let format = "wasm64-unknown-emscripten-draft_2024_02_15";
     let limits = [("Memory-Limit", "1-gb"), ("Compute-Limit", "9000000000000"), ("Extension", "WeaveDrive")];
     let module = network.publish_module(&module(), format, &limits).await;
     network.spawn_module(module, tags).await
 }
 
-async fn send(network: &Network, process: ProcessId, lua: &str) -> MessageId {
+/// Sends Lua to evaluate.
+pub async fn send(network: &Network, process: ProcessId, lua: &str) -> MessageId {
     let message = DataItem::builder()
         .target(process)
         .tag("Data-Protocol", "ao")
@@ -33,7 +35,7 @@ async fn send(network: &Network, process: ProcessId, lua: &str) -> MessageId {
 }
 
 /// What an `Eval` shows.
-fn shown(result: &Value) -> &str {
+pub fn shown(result: &Value) -> &str {
     let data = &result["Output"]["data"];
     data["output"].as_str().or(data.as_str()).unwrap_or_else(|| panic!("{result}"))
 }

@@ -45,6 +45,24 @@ impl GatewayOptions {
     }
 }
 
+/// Which of a gateway's two ways to an item's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataPath {
+    /// `/{id}`, where a manifest is followed.
+    Item,
+    /// `/raw/{id}`, the bytes themselves.
+    Raw,
+}
+
+impl DataPath {
+    fn of(self, id: ItemId) -> String {
+        match self {
+            Self::Item => id.to_string(),
+            Self::Raw => format!("raw/{id}"),
+        }
+    }
+}
+
 /// `GET /info`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
@@ -152,10 +170,18 @@ impl Gateway {
     /// # Errors
     /// [`Error::NotFound`] when the gateway does not know the id (not retried).
     pub async fn range(&self, id: ItemId, start: u64, end: u64) -> Result<Bytes, Error> {
+        self.range_at(DataPath::Raw, id, start, end).await
+    }
+
+    /// The same, read where [`Self::located`] found it.
+    ///
+    /// # Errors
+    /// As [`Self::range`].
+    pub async fn range_at(&self, path: DataPath, id: ItemId, start: u64, end: u64) -> Result<Bytes, Error> {
         if start >= end {
             return Ok(Bytes::new());
         }
-        let url = join(&self.url, &format!("raw/{id}"))?;
+        let url = join(&self.url, &path.of(id))?;
         self.attempts
             .run(Error::retryable, || async {
                 let request = self
@@ -169,12 +195,8 @@ impl Gateway {
                     // Nothing there: the data ends before `start`.
                     416 => Ok(Bytes::new()),
                     206 => http::body(response, url.as_str(), end - start).await,
-                    _ => {
-                        // The server ignores ranges: take the whole and cut.
-                        let whole = http::body(response, url.as_str(), MAX_DATA_BYTES).await?;
-                        let cut = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(whole.len());
-                        Ok(whole.slice(cut(start)..cut(end)))
-                    }
+                    // The server ignores ranges: pass over what comes before, and leave what comes after.
+                    _ => http::cut(response, url.as_str(), start, end).await,
                 }
             })
             .await
@@ -182,16 +204,25 @@ impl Gateway {
 
     /// Size of an item's data in bytes, `None` when the gateway does not know the id.
     pub async fn size(&self, id: ItemId) -> Result<Option<u64>, Error> {
-        for path in [id.to_string(), format!("raw/{id}")] {
-            if let Some(response) = self.head(&path).await? {
-                let size = http::content_length(response.headers());
-                return size.map(Some).ok_or_else(|| Error::Malformed {
-                    url: response.url().to_string(),
-                    reason: "no Content-Length".into(),
-                });
+        Ok(self.located(id).await?.map(|(_, size)| size))
+    }
+
+    /// Where an item's data is found, and its size in bytes: under its id, or raw where the gateway does not say how long that
+    /// is. `None` when the gateway does not know the id.
+    pub async fn located(&self, id: ItemId) -> Result<Option<(DataPath, u64)>, Error> {
+        let mut without_size = None;
+        for path in [DataPath::Item, DataPath::Raw] {
+            if let Some(response) = self.head(&path.of(id)).await? {
+                match http::content_length(response.headers()) {
+                    Some(size) => return Ok(Some((path, size))),
+                    None => without_size = Some(response.url().to_string()),
+                }
             }
         }
-        Ok(None)
+        match without_size {
+            None => Ok(None),
+            Some(url) => Err(Error::Malformed { url, reason: "no Content-Length".into() }),
+        }
     }
 
     /// Whether the gateway knows the id: `HEAD /{id}`. An unknown id is an answer and not retried.

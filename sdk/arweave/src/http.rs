@@ -65,6 +65,22 @@ pub(crate) async fn body(response: Response, url: &str, limit: u64) -> Result<By
     Err(status_error(response, url).await)
 }
 
+/// Bytes `start..end` of an answer that holds everything; no more than those are kept.
+pub(crate) async fn cut(mut response: Response, url: &str, start: u64, end: u64) -> Result<Bytes, Error> {
+    if !response.status().is_success() {
+        return Err(status_error(response, url).await);
+    }
+    let (mut body, mut at) = (BytesMut::new(), 0_u64);
+    while at < end {
+        let network = |source: reqwest::Error| Error::Network { url: url.to_owned(), source: source.without_url() };
+        let Some(chunk) = response.chunk().await.map_err(network)? else { break };
+        let inside = |position: u64| usize::try_from(position.saturating_sub(at)).map_or(chunk.len(), |at| at.min(chunk.len()));
+        body.extend_from_slice(&chunk[inside(start)..inside(end)]);
+        at += chunk.len() as u64;
+    }
+    Ok(body.freeze())
+}
+
 /// The error an unsuccessful answer stands for.
 pub(crate) async fn status_error(response: Response, url: &str) -> Error {
     let status = response.status().as_u16();
