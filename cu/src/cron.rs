@@ -360,6 +360,72 @@ mod tests {
         );
     }
 
+    /// The worked example as a process sees it: its own entry, crons, a message, and crons again, with the ordinates of their
+    /// keys and the exact texts.
+    #[test]
+    fn the_worked_example_comes_out_of_the_stream_with_its_ordinates_and_texts() {
+        use holon_protocol::chain::HashChain;
+        use holon_protocol::{AssignmentId, ItemId, Nonce, ProcessId};
+
+        use crate::hydrate::{Identity, Message, Scheduled};
+        use crate::log::Link;
+        use crate::stream::Stream;
+
+        let (schedule, blocks) = example();
+        let process = ProcessId::from_bytes([1; 32]);
+        let mut stream = Stream::new(process, "me".into(), block(100, 1000000250), std::sync::Arc::new(schedule));
+        let entry = |nonce: u64, timestamp, height| {
+            let id = ItemId::from_bytes([nonce as u8; 32]);
+            let timestamp = Timestamp(timestamp);
+            let hash_chain = HashChain::of([0; 32]);
+            let assignment = AssignmentId::from(id);
+            Scheduled {
+                message: Message { timestamp, block_height: BlockHeight(height), ..Message::default() },
+                link: Link { assignment, hash_chain, epoch: 0, nonce: Nonce(nonce), timestamp },
+                message_id: id.into(),
+                identity: Identity::Id(id),
+                deduplicated: false,
+                is_process: nonce == 0,
+            }
+        };
+        let entries = vec![entry(0, 1000000250, 100), entry(1, 1000010900, 103)];
+        stream.feed(entries, blocks, Some(Timestamp(1000022000)));
+        let mut seen = Vec::new();
+        while let Some(step) = stream.next() {
+            let mut text = String::new();
+            step.message.write(&mut text);
+            seen.push((step.key.timestamp.0, step.key.ordinate, step.key.cron.clone(), text));
+            stream.done(&step, true);
+        }
+        let keys: Vec<_> = seen.iter().map(|(at, ordinate, cron, _)| (*at, *ordinate, cron.as_deref())).collect();
+        let (five, ten, blk) = (Some("0-5-seconds"), Some("1-10-seconds"), Some("0-2-blocks"));
+        let expected = [
+            (1000000250, 0, None),
+            (1000005250, 0, five),
+            (1000007000, 0, blk),
+            (1000010250, 0, five),
+            (1000010250, 0, ten),
+            (1000010900, 1, None),
+            (1000010900, 1, five),
+            (1000010900, 1, ten),
+            (1000015900, 1, five),
+            (1000020900, 1, five),
+            (1000020900, 1, ten),
+            (1000021000, 1, blk),
+        ];
+        assert_eq!(keys, expected);
+        let cron = |action: &str, at: u64, height: u64| {
+            format!(
+                "{{\"Owner\":\"me\",\"Target\":\"{process}\",\"From\":\"me\",\"Tags\":[{{\"name\":\"Action\",\"value\":\"{action}\"}}],\
+                 \"Timestamp\":{at},\"Block-Height\":{height},\"Cron\":true,\"Read-Only\":false}}"
+            )
+        };
+        assert_eq!(seen[1].3, cron("Tick5", 1000005250, 101));
+        assert_eq!(seen[2].3, cron("Blk", 1000007000, 102));
+        assert_eq!(seen[4].3, cron("Tick10", 1000010250, 103));
+        assert_eq!(seen[11].3, cron("Blk", 1000021000, 104));
+    }
+
     #[test]
     fn cron_tags_belong_to_the_interval_before_them() {
         let (schedule, _) = example();

@@ -68,3 +68,66 @@ async fn a_replay_fires_the_same_cron_messages() {
     assert_eq!(network.count(process, message).await, count);
     network.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn block_crons_fire_once_for_each_block_of_the_gateway_and_pages_of_any_size_show_the_same() {
+    let network = Network::start().await;
+    let tags = [("Cron-Interval", "1-block"), ("Cron-Tag-Action", "X-Echo"), ("Cron-Interval", "2-blocks")];
+    let process = network.spawn(&tags).await;
+    let gateway = holon_arweave::Gateway::new(holon_arweave::GatewayOptions::new(network.gateway.clone())).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let listed = loop {
+        // What is uploaded gets a block, a second or more after the one before.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let item = holon_protocol::DataItem::builder().data("makes a block").tag("At", format!("{:?}", Instant::now()));
+        network.publish(&item.sign(&network.user).unwrap()).await;
+        let (status, body) = network.json(&format!("/cron/{process}?limit=1000")).await;
+        assert_eq!(status, 200, "{body}");
+        if body["edges"].as_array().unwrap().len() >= 6 {
+            break body;
+        }
+        assert!(Instant::now() < deadline, "too few cron messages fired: {body}");
+    };
+    let origin = network.client.get(format!("{}/processes/{process}", network.su.url())).send().await.unwrap();
+    let origin: u64 = crate::network::answer(origin).await.1["block"].as_str().unwrap().parse().unwrap();
+    let mut heights = Vec::new();
+    for (edge, cursor) in listed["edges"].as_array().unwrap().iter().zip(cursors(&listed)) {
+        let timestamp = cursor["timestamp"].as_u64().unwrap();
+        match cursor["cron"].as_str().unwrap() {
+            "0-1-block" => {
+                let seen = &edge["node"]["Output"];
+                let height = seen["Block-Height"].as_u64().unwrap();
+                let block = gateway.blocks(holon_protocol::BlockHeight(height), 1).await.unwrap()[0];
+                assert_eq!((block.height.0, block.timestamp.0), (height, timestamp), "{seen}");
+                assert_eq!(seen["Timestamp"], timestamp);
+                heights.push((height, timestamp));
+            }
+            // After the other at the same block, and only at every other one.
+            "1-2-blocks" => {
+                let (height, at) = *heights.last().unwrap();
+                assert!(at == timestamp && (height - origin).is_multiple_of(2), "{height} {cursor}");
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(heights.is_sorted_by(|one, next| one.0 < next.0 && one.1 < next.1), "{heights:?}");
+    assert!(heights.iter().all(|(height, _)| *height > origin), "{heights:?}");
+    // Page by page, from cursor to cursor.
+    let (mut paged, mut from) = (Vec::new(), String::new());
+    while paged.len() < listed["edges"].as_array().unwrap().len() {
+        let to = url::form_urlencoded::byte_serialize(
+            listed["edges"].as_array().unwrap().last().unwrap()["cursor"].as_str().unwrap().as_bytes(),
+        )
+        .collect::<String>();
+        let (status, page) = network.json(&format!("/cron/{process}?limit=2&from={from}&to={to}")).await;
+        let edges = page["edges"].as_array().unwrap().clone();
+        assert!(status == 200 && !edges.is_empty(), "{page}");
+        let cursor = edges.last().unwrap()["cursor"].as_str().unwrap();
+        from = url::form_urlencoded::byte_serialize(cursor.as_bytes()).collect();
+        paged.extend(edges);
+        let more = paged.len() < listed["edges"].as_array().unwrap().len();
+        assert_eq!(page["pageInfo"]["hasNextPage"], more, "{page}");
+    }
+    assert_eq!(&paged, listed["edges"].as_array().unwrap());
+    network.stop().await;
+}
