@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use holon_protocol::{ProcessId, wire};
+use holon_protocol::{MessageId, ProcessId, wire};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -143,8 +143,8 @@ impl Sources {
         let mut right = None;
         if runner.stream.has_crons() {
             right = match goal {
-                Goal::Slot(_) => None,
-                Goal::Entry(timestamp) => Some(timestamp),
+                // Cron messages before an entry fire because of the entry: if the log does not have it after all, none do.
+                Goal::Slot(_) | Goal::Entry(_) => None,
                 Goal::Time(timestamp) => log.now().await?.map(|now| timestamp.min(now)),
                 Goal::Latest => log.now().await?,
             };
@@ -174,6 +174,10 @@ impl Sources {
             let entries = complete(&*log, entries.checked).await?;
             let runner = runner_of(slot)?;
             if runner.stream.needs_process(&entries) {
+                if entries.is_empty() && has_own_entry(&*log, id).await? {
+                    let reason = "it came without the process's own entry".to_owned();
+                    return Err(Error::SchedulerUnreadable { what: "messages", reason });
+                }
                 let data = log.process_data().await?;
                 let message = hydrate::prepended(&process.record, &process.owner, process.origin.height, Some(data));
                 runner.stream.prepend(message);
@@ -261,6 +265,17 @@ async fn complete_one(log: &dyn Log, checked: Checked) -> Result<Scheduled, Erro
         Checked::Assigned { item, assignment, link } => {
             Ok(hydrate::hydrate(&assignment, link, log.on_chain(item).await?))
         }
+    }
+}
+
+/// Whether the log begins with the process itself. One that came empty does not show it, and a process that is put in front
+/// although it is there would be evaluated twice.
+async fn has_own_entry(log: &dyn Log, process: ProcessId) -> Result<bool, Error> {
+    match log.position(MessageId::from(process)).await {
+        Ok(position) => Ok(position.process == process),
+        Err(Error::NotInLog { .. }) => Ok(false),
+        Err(Error::Scheduler { status, .. }) if (400..500).contains(&status) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

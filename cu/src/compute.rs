@@ -29,6 +29,8 @@ const PAST_STATES: usize = 16;
 const IMAGES_LIMIT: usize = 4;
 /// Longest wait for a place among them.
 const IMAGE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long evaluations may take to end when the service stops.
+const REST_WITHIN: Duration = Duration::from_secs(5);
 
 /// The unit's work, without HTTP. Cheap to clone.
 #[derive(Clone)]
@@ -335,6 +337,12 @@ impl Compute {
     /// Writes checkpoints of what has no newer one, for at most `limit`.
     pub async fn checkpoint(&self, limit: Duration) {
         self.0.actors.checkpoint_all(limit).await;
+    }
+
+    /// Waits until the evaluation threads, which have been told to end, have let go of what they use.
+    pub async fn rest(&self) {
+        self.0.sources.pool.rest(REST_WITHIN).await;
+        self.0.dry_runs.rest(REST_WITHIN).await;
     }
 
     /// Ends the evaluation threads.

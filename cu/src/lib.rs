@@ -42,6 +42,8 @@ mod residents;
 mod results;
 mod runner;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod stream;
 
 pub use checkpoint::Place as CheckpointStore;

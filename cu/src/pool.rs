@@ -40,8 +40,8 @@ const SLICE: Duration = Duration::from_millis(500);
 pub const MAX_LONG: usize = 64;
 /// Most threads of long jobs: those that have been told to end may take a while, for instance in a gateway's answer.
 const MAX_LONG_THREADS: usize = 2 * MAX_LONG;
-/// What is added to the nice value of a thread with a long job: it gets about a tenth of what others get.
-const LONG_NICE: i32 = 10;
+/// What is added to the nice value of a thread with a long job: it gets about a third of what others get.
+const LONG_NICE: i32 = 5;
 /// Longest wait for a place before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -206,6 +206,14 @@ impl Pool {
     /// Jobs that run longer than jobs should.
     pub fn long(&self) -> usize {
         self.shared.lock().long().count()
+    }
+
+    /// Waits until no job runs any more, at most this long.
+    pub async fn rest(&self, limit: Duration) {
+        let started = Instant::now();
+        while !self.shared.lock().running.is_empty() && started.elapsed() < limit {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Jobs that wait for a thread.
@@ -450,7 +458,7 @@ mod tests {
         for job in long {
             assert_eq!(job.await.unwrap(), Ok(Ok(())));
         }
-        assert_eq!(pool.long(), 0);
+        until(|| pool.long() == 0).await;
     }
 
     #[tokio::test]

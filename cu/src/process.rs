@@ -13,9 +13,7 @@ use crate::drive::GatewayDrive;
 use crate::error::Error;
 use crate::hydrate;
 use crate::log::{Logs, expected, verify};
-use crate::machine::{
-    Drive, Engine, Format, Limits, Machine, MachineError, Module, NoDrive, PAGE_BYTES, PageTree,
-};
+use crate::machine::{Drive, Engine, Format, Limits, Machine, MachineError, Module, NoDrive, PAGE_BYTES, PageTree};
 use crate::modules::Modules;
 use crate::options::{LogSource, Options};
 

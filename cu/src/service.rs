@@ -79,6 +79,7 @@ impl Running {
         }
         self.compute.checkpoint(CHECKPOINT_WITHIN).await;
         self.compute.close();
+        self.compute.rest().await;
         Ok(self.server.stop().await?)
     }
 }

@@ -51,8 +51,8 @@ pub(super) fn inspect(wasm: &[u8], format: Format) -> Result<Inspected<'_>, Comp
     }
     if format == Format::Emscripten1 {
         let named = minified::give_names(wasm, format)?;
-        let Inspected { wasm, lifetime } = inspect_named(&named, format)?;
-        return Ok(Inspected { wasm: Cow::Owned(wasm.into_owned()), lifetime });
+        let Inspected { wasm, lifetime, cost } = inspect_named(&named, format)?;
+        return Ok(Inspected { wasm: Cow::Owned(wasm.into_owned()), lifetime, cost });
     }
     inspect_named(wasm, format)
 }

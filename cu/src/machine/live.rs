@@ -294,9 +294,7 @@ impl Machine {
     fn commit_is_due(&self) -> bool {
         let CommitPolicy { after_min, after_max, guest_per_commit, after_messages, after_text_bytes } = self.policy;
         let after = self.commit_time.saturating_mul(guest_per_commit).clamp(after_min, after_max);
-        self.since_time >= after
-            || self.since.len() >= after_messages
-            || self.since_text_bytes >= after_text_bytes
+        self.since_time >= after || self.since.len() >= after_messages || self.since_text_bytes >= after_text_bytes
     }
 
     /// Makes the present state the committed one.

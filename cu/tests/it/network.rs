@@ -149,7 +149,15 @@ impl Network {
         options.retries = 3;
         options.backoff = Duration::from_millis(50);
         (self.change)(&mut options);
-        self.cu = Some(Service::start(options, listener()).await.unwrap());
+        // The threads of the one before may hold its store for a moment.
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        self.cu = loop {
+            match Service::start(options.clone(), listener()).await {
+                Ok(running) => break Some(running),
+                Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
     }
 
     pub async fn stop_cu(&mut self) {

@@ -109,8 +109,8 @@ async fn with_a_token_the_token_counts_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_was_too_tight_leaves_no_trace_in_the_results() {
-    let mut network = Network::start_with(|options| options.message_wall_clock = Duration::from_millis(300)).await;
-    let process = network.spawn(&[("Compute-Limit", "8000000000")]).await;
+    let mut network = Network::start_with(|options| options.message_wall_clock = Duration::from_millis(200)).await;
+    let process = network.spawn(&[("Compute-Limit", "1500000000")]).await;
     let first = network.send(process, "Add").await;
     let heavy = network.send(process, "X-Spin").await;
     let last = network.send(process, "Add").await;

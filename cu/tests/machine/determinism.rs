@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use holon_cu::machine::{
-    CommitPolicy, Evaluation, Limits, Machine, Module, NoDrive, Outcome, PAGE_BYTES, StateRoot,
-};
+use holon_cu::machine::{CommitPolicy, Evaluation, Limits, Machine, Module, NoDrive, Outcome, PAGE_BYTES, StateRoot};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::Value;
 
@@ -112,7 +110,8 @@ fn letter() -> impl Strategy<Value = char> {
 }
 
 fn message() -> impl Strategy<Value = String> {
-    (letter(), 4096..3 * PAGE as u32 - 400, any::<u8>()).prop_map(|(letter, at, value)| format!("{letter}{at:08x}{value:02x}"))
+    (letter(), 4096..3 * PAGE as u32 - 400, any::<u8>())
+        .prop_map(|(letter, at, value)| format!("{letter}{at:08x}{value:02x}"))
 }
 
 fn between() -> impl Strategy<Value = Between> {
@@ -151,7 +150,13 @@ fn restored(machine: &mut Machine, module: &Module) -> Machine {
 }
 
 /// Applies a log with something in between, and checks every result.
-fn replay(module: &Module, policy: CommitPolicy, log: &[String], between: &[Between], expected: &[Evaluation]) -> Machine {
+fn replay(
+    module: &Module,
+    policy: CommitPolicy,
+    log: &[String],
+    between: &[Between],
+    expected: &[Evaluation],
+) -> Machine {
     let mut machine = fresh(module, policy);
     for (index, (message, expected)) in log.iter().zip(expected).enumerate() {
         match between.get(index).copied().unwrap_or(Between::Nothing) {
@@ -236,7 +241,8 @@ fn fixed_log() -> Vec<String> {
 
 /// Results and root of [`fixed_log`]. They change with the evaluator only: a new version of the engine that changes them is
 /// another evaluator, and what it says cannot be compared with what the old one said.
-const GOLDEN: [&str; 2] = ["O6sbYsCCiJE94KEQAjve8HD7B9UaKTKuGEcT48D0J9E", "x9asEKESlC827AbwYHYNf0T3z7XV-qLmuk4AynYGbDg"];
+const GOLDEN: [&str; 2] =
+    ["O6sbYsCCiJE94KEQAjve8HD7B9UaKTKuGEcT48D0J9E", "x9asEKESlC827AbwYHYNf0T3z7XV-qLmuk4AynYGbDg"];
 
 fn digest(evaluations: &[Evaluation]) -> String {
     use sha2::{Digest, Sha256};
@@ -295,8 +301,8 @@ fn an_official_module_gives_the_same_roots_however_it_is_run() {
                         match (disturb, disturbance) {
                             (true, 0) => machine.rest().unwrap(),
                             (true, 1) => {
-                                machine =
-                                    Machine::restore(&module, limits, Arc::new(NoDrive), &machine.copy_memory()).unwrap();
+                                machine = Machine::restore(&module, limits, Arc::new(NoDrive), &machine.copy_memory())
+                                    .unwrap();
                             }
                             (true, 2) => {
                                 let fork = machine.fork().unwrap();

@@ -74,7 +74,8 @@ pub(crate) async fn cut(mut response: Response, url: &str, start: u64, end: u64)
     while at < end {
         let network = |source: reqwest::Error| Error::Network { url: url.to_owned(), source: source.without_url() };
         let Some(chunk) = response.chunk().await.map_err(network)? else { break };
-        let inside = |position: u64| usize::try_from(position.saturating_sub(at)).map_or(chunk.len(), |at| at.min(chunk.len()));
+        let inside =
+            |position: u64| usize::try_from(position.saturating_sub(at)).map_or(chunk.len(), |at| at.min(chunk.len()));
         body.extend_from_slice(&chunk[inside(start)..inside(end)]);
         at += chunk.len() as u64;
     }
