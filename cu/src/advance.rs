@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use holon_protocol::{MessageId, ProcessId, wire};
+use holon_arweave::Node;
+use holon_protocol::{Address, MessageId, ProcessId, wire};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::{self, Reach, Restored};
+use crate::checkpoint::{self, Claim, Policy, Published, Reach, Restored};
 use crate::error::Error;
 use crate::given_up::GivenUp;
 use crate::hydrate::{self, Checked, Scheduled};
@@ -25,6 +26,8 @@ use crate::runner::{Interrupted, Keeping, Runner, Surroundings, Turn};
 const HYDRATIONS: usize = 8;
 /// Most entries checked without leaving the async thread.
 const CHECK_INLINE: usize = 16;
+/// Published checkpoints that are tried before the log is taken instead.
+const PUBLISHED_TRIES: usize = 4;
 /// Processes of which is remembered what they are after their memory is gone. They keep their modules.
 const RECENT_PROCESSES: usize = 1024;
 
@@ -44,6 +47,8 @@ pub struct Sources {
     pub metrics: Metrics,
     /// Checkpoints, if there are any.
     pub keeping: Option<Keeping>,
+    /// Checkpoints on Arweave, if any are looked for.
+    pub published: Option<Published>,
     /// Processes that were live lately.
     pub recent: Mutex<Recent>,
     /// When it is cancelled, evaluation ends after the turn.
@@ -103,7 +108,109 @@ impl Sources {
             Some(keeping) => keeping.checkpoints.restore(&process, reach, |job| self.build(job)).await,
         };
         let keeping = self.keeping.clone().filter(|_| keeps);
+        let fresh = (process.clone(), surroundings.clone(), keeping.clone());
+        if restored.is_none()
+            && let Some(runner) = self.start_published(fresh, reach).await
+        {
+            return Ok(runner);
+        }
+        self.runner(process, restored, surroundings, keeping).await
+    }
+
+    async fn runner(
+        &self,
+        process: Arc<Process>,
+        restored: Option<Restored>,
+        surroundings: Surroundings,
+        keeping: Option<Keeping>,
+    ) -> Result<Runner, Error> {
         self.pool.run(move || Runner::new(process, restored, surroundings, keeping)).await.map_err(stopped)?
+    }
+
+    /// A start at the farthest published checkpoint that serves and is usable. One that is not is logged and passed over.
+    async fn start_published(
+        &self,
+        (process, surroundings, keeping): (Arc<Process>, Surroundings, Option<Keeping>),
+        reach: Reach,
+    ) -> Option<Runner> {
+        let published = self.published.as_ref()?;
+        let groups = match published.find(process.id).await {
+            Ok(groups) => groups,
+            Err(error) => {
+                tracing::warn!(process = %process.id, %error, "published checkpoints cannot be found");
+                return None;
+            }
+        };
+        let usable = groups.into_iter().filter(|group| {
+            let claim = group.first().map(|(_, claim, _)| claim);
+            // Where one stands that was made after a cron message, only the unit that made it knows.
+            claim.is_some_and(|claim| !claim.cron && claim.module == process.module_id() && claim.serves(reach))
+        });
+        for group in usable.take(PUBLISHED_TRIES) {
+            let runner = self.runner(process.clone(), None, surroundings.clone(), keeping.clone()).await;
+            let adopted = match runner {
+                Ok(runner) => self.adopt(published, runner, &group).await,
+                Err(error) => Err(error),
+            };
+            let checkpoint = group.first().map(|(_, _, node)| node.id.to_string());
+            match adopted {
+                Ok(runner) => {
+                    tracing::info!(process = %process.id, checkpoint, "started from a published checkpoint");
+                    return Some(runner);
+                }
+                Err(Error::Stopping) => return None,
+                Err(error) => {
+                    tracing::warn!(process = %process.id, checkpoint, %error, "a published checkpoint is refused");
+                }
+            }
+        }
+        None
+    }
+
+    /// Brings a new runner to where a published checkpoint stands: with its memory, or, when it is to be verified, by
+    /// evaluating. What the process has seen comes from the log in either case.
+    async fn adopt(
+        &self,
+        published: &Published,
+        mut runner: Runner,
+        group: &[(Address, Claim, Node)],
+    ) -> Result<Runner, Error> {
+        let refused = |reason: String| Error::Host(reason);
+        let Some((_, claim, _)) = group.first() else { return Err(refused("nobody signed it".into())) };
+        let memory = match published.policy() {
+            Policy::Verified => None,
+            _ => Some(published.memory(group).await.map_err(|error| refused(error.to_string()))?),
+        };
+        if memory.is_some() {
+            runner.skim();
+        }
+        let mut slot = Some(runner);
+        // Boxed: starting, which calls this, is part of no cycle, but its future is large.
+        Box::pin(self.advance(&mut slot, Goal::Slot(claim.nonce), None, &mut |_| {})).await?;
+        let mut runner = slot.take().ok_or(Error::Stopping)?;
+        let link = runner.stream.link().copied();
+        let there = link.is_some_and(|link| {
+            link.nonce == claim.nonce
+                && link.timestamp == claim.timestamp
+                && claim.assignment.is_none_or(|assignment| assignment == link.assignment)
+                && claim.hash_chain.is_none_or(|chain| chain == link.hash_chain)
+        });
+        if !there {
+            return Err(refused(format!("it is about another entry than the log has at nonce {}", claim.nonce)));
+        }
+        let job = move || {
+            let root = match memory {
+                Some(memory) => runner.adopt(&memory),
+                None => runner.root(),
+            };
+            (runner, root)
+        };
+        let (runner, root) = self.pool.run(job).await.map_err(stopped)?;
+        let root = root?;
+        match claim.root {
+            Some(named) if named != root => Err(refused(format!("its contents have root {root}, it names {named}"))),
+            _ => Ok(runner),
+        }
     }
 
     async fn build(

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use holon_arweave::{Gateway, GatewayOptions, Locator, UrlPolicy};
+use holon_arweave::{Gateway, GatewayOptions, Locator, Uploader, UrlPolicy};
 use holon_unit::tasks::Tasks;
 
 use crate::advance::Sources;
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, Policy, Published};
 use crate::drive::GatewayDrive;
 use crate::error::ServiceError;
 use crate::given_up::GivenUp;
@@ -23,7 +23,7 @@ use crate::options::{LogSource, Options};
 use crate::pool::Pool;
 use crate::process::Loader;
 use crate::results::Results;
-use crate::runner::Keeping;
+use crate::runner::{Keeping, Publishing};
 
 /// Turns of evaluation streams that may wait for a thread; each process has at most one.
 const EVALUATION_QUEUE: usize = 100_000;
@@ -68,6 +68,22 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
     if let Some(checkpoints) = &checkpoints {
         tasks.spawn("cu-collect", checkpoints.clone().collect_now_and_then());
     }
+    let uploader = options.uploader_url.clone().unwrap_or_else(|| options.gateway_url.clone());
+    let uploader = Uploader::new(uploader).map_err(|error| ServiceError::Gateway(error.to_string()))?;
+    let published = Published::new(
+        gateway.clone(),
+        uploader,
+        options.wallet.clone(),
+        options.checkpoint_policy,
+        options.checkpoint_owners.clone(),
+        options.publish_throttle,
+        tasks.clone(),
+    );
+    let publishing = options.publish_checkpoints.then(|| Publishing {
+        published: published.clone(),
+        evaluation: options.publish_evaluation,
+        gas: options.publish_gas,
+    });
     let runtime = tokio::runtime::Handle::current();
     let mut gateways = vec![gateway.clone()];
     for url in &options.weavedrive_gateways {
@@ -98,7 +114,9 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
             evaluation: options.checkpoint_evaluation,
             messages: options.checkpoint_messages,
             gas: options.checkpoint_gas,
+            publishing,
         }),
+        published: (options.checkpoint_policy != Policy::None).then_some(published),
         recent: Mutex::default(),
         stopping: tasks.stopping(),
     });

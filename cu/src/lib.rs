@@ -46,7 +46,7 @@ mod service;
 mod simulation;
 mod stream;
 
-pub use checkpoint::Place as CheckpointStore;
+pub use checkpoint::{Place as CheckpointStore, Policy as CheckpointPolicy};
 pub use error::ServiceError as Error;
 pub use options::{Arguments, LogSource, Options, OptionsError};
 pub use service::{Running, Service};

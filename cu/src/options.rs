@@ -9,7 +9,7 @@ use std::time::Duration;
 use holon_protocol::{Address, ProcessId, Signer};
 use url::Url;
 
-use crate::checkpoint::Place;
+use crate::checkpoint::{Place, Policy};
 use crate::machine::MAX_WALL_CLOCK;
 use crate::memory_pressure;
 
@@ -26,6 +26,10 @@ pub const DEFAULT_CHECKPOINT_EVALUATION: Duration = Duration::from_secs(5);
 pub const DEFAULT_CHECKPOINT_MESSAGES: u64 = 10_000;
 /// Default gas between two checkpoints of a process (spec 05 §1).
 pub const DEFAULT_CHECKPOINT_GAS: u64 = 300_000_000_000_000;
+/// Default evaluation time between two published checkpoints of a process (spec 05 §1).
+pub const DEFAULT_PUBLISH_EVALUATION: Duration = Duration::from_secs(15 * 60);
+/// Default least time between two published checkpoints of a process (spec 05 §1).
+pub const DEFAULT_PUBLISH_THROTTLE: Duration = Duration::from_secs(30 * 60);
 /// Default longest evaluation of a message.
 pub const DEFAULT_MESSAGE_WALL_CLOCK: Duration = MAX_WALL_CLOCK;
 /// Default longest evaluation of a dry run, which anybody may ask for.
@@ -101,6 +105,26 @@ pub struct Arguments {
     /// Gas of a process after which it is written to a checkpoint.
     #[arg(long, env = "CU_CHECKPOINT_GAS", default_value_t = DEFAULT_CHECKPOINT_GAS)]
     pub checkpoint_gas: u64,
+    /// Whether publishing checkpoints on Arweave is off, which it is unless this is `false`.
+    #[arg(long, env = "DISABLE_PROCESS_CHECKPOINT_CREATION", default_value = "true", action = clap::ArgAction::Set,
+        value_parser = |text: &str| Ok::<bool, String>(text != "false"))]
+    pub disable_checkpoint_publishing: bool,
+    /// Evaluation time of a process after which a checkpoint is published, in milliseconds.
+    #[arg(long, env = "EAGER_CHECKPOINT_EVAL_TIME_THRESHOLD", default_value_t = DEFAULT_PUBLISH_EVALUATION.as_millis() as u64)]
+    pub publish_evaluation_ms: u64,
+    /// Gas of a process after which a checkpoint is published.
+    #[arg(long, env = "EAGER_CHECKPOINT_ACCUMULATED_GAS_THRESHOLD", default_value_t = DEFAULT_CHECKPOINT_GAS)]
+    pub publish_gas: u64,
+    /// Least time between two published checkpoints of a process, in milliseconds.
+    #[arg(long, env = "PROCESS_CHECKPOINT_CREATION_THROTTLE", default_value_t = DEFAULT_PUBLISH_THROTTLE.as_millis() as u64)]
+    pub publish_throttle_ms: u64,
+    /// Wallets whose published checkpoints may be used, comma separated.
+    #[arg(long, env = "PROCESS_CHECKPOINT_TRUSTED_OWNERS", value_delimiter = ',')]
+    pub checkpoint_owners: Vec<Address>,
+    /// Whose published checkpoints are used: `none`, `own` wallet, `listed` wallets, a number of them that must agree, or
+    /// those that are `verified` by a replay. Without it `listed` if any are, else `own` if this unit publishes, else `none`.
+    #[arg(long, env = "CU_CHECKPOINT_POLICY")]
+    pub checkpoint_policy: Option<Policy>,
     /// Milliseconds after which a waiting request is answered 202; 0 waits for the result.
     #[arg(long, env = "BUSY_THRESHOLD", default_value_t = 0)]
     pub busy_threshold_ms: u64,
@@ -228,6 +252,18 @@ pub struct Options {
     pub checkpoint_messages: u64,
     /// Gas after which it is.
     pub checkpoint_gas: u64,
+    /// Whether checkpoints are published on Arweave.
+    pub publish_checkpoints: bool,
+    /// Evaluation time after which one is.
+    pub publish_evaluation: Duration,
+    /// Gas after which one is.
+    pub publish_gas: u64,
+    /// Least time between two of one process.
+    pub publish_throttle: Duration,
+    /// Wallets whose published checkpoints may be used.
+    pub checkpoint_owners: Vec<Address>,
+    /// Whose published checkpoints are used.
+    pub checkpoint_policy: Policy,
     /// When a waiting request is answered 202; `None` waits.
     pub busy_threshold: Option<Duration>,
     /// Spec 05 §7.3; 0 is off.
@@ -295,6 +331,12 @@ impl Options {
             checkpoint_evaluation: DEFAULT_CHECKPOINT_EVALUATION,
             checkpoint_messages: DEFAULT_CHECKPOINT_MESSAGES,
             checkpoint_gas: DEFAULT_CHECKPOINT_GAS,
+            publish_checkpoints: false,
+            publish_evaluation: DEFAULT_PUBLISH_EVALUATION,
+            publish_gas: DEFAULT_CHECKPOINT_GAS,
+            publish_throttle: DEFAULT_PUBLISH_THROTTLE,
+            checkpoint_owners: Vec::new(),
+            checkpoint_policy: Policy::None,
             busy_threshold: None,
             hydration_limit: 0,
             restrict_processes: HashSet::new(),
@@ -398,6 +440,17 @@ impl TryFrom<Arguments> for Options {
             checkpoint_evaluation: Duration::from_millis(arguments.checkpoint_evaluation_ms),
             checkpoint_messages: arguments.checkpoint_messages.max(1),
             checkpoint_gas: arguments.checkpoint_gas.max(1),
+            publish_checkpoints: !arguments.disable_checkpoint_publishing,
+            publish_evaluation: Duration::from_millis(arguments.publish_evaluation_ms),
+            publish_gas: arguments.publish_gas.max(1),
+            publish_throttle: Duration::from_millis(arguments.publish_throttle_ms),
+            checkpoint_policy: match arguments.checkpoint_policy {
+                Some(policy) => policy,
+                None if !arguments.checkpoint_owners.is_empty() => Policy::Listed,
+                None if !arguments.disable_checkpoint_publishing => Policy::Own,
+                None => Policy::None,
+            },
+            checkpoint_owners: arguments.checkpoint_owners,
             busy_threshold: (arguments.busy_threshold_ms > 0)
                 .then(|| Duration::from_millis(arguments.busy_threshold_ms)),
             hydration_limit: arguments.hydration_limit,

@@ -82,6 +82,11 @@ impl Process {
         self.module.initial_tree()
     }
 
+    /// A memory for it with these bytes. Takes a while: call it on an evaluation thread.
+    pub fn restore_whole(&self, memory: &[u8]) -> Result<Machine, MachineError> {
+        Machine::restore(&self.module, self.limits, self.drive.clone(), memory)
+    }
+
     /// A memory for it that differs from the first one by `pages`. Takes a while: call it on an evaluation thread.
     pub fn restore(
         &self,

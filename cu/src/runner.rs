@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use holon_protocol::{ProcessId, Timestamp};
 
-use crate::checkpoint::{self, Checkpoints, Lineage, Restored, Snapshot};
+use crate::checkpoint::{self, Checkpoints, Lineage, Published, Restored, Snapshot};
 use crate::error::Error;
 use crate::given_up::{GivenUp, Pause};
 use crate::hydrate::{Identity, assignment_as_message};
-use crate::machine::{Call, Fork, HostFailure, Machine, MachineError, Stopped};
+use crate::machine::{Call, Fork, HostFailure, Machine, MachineError, StateRoot, Stopped};
 use crate::metrics::Metrics;
 use crate::process::Process;
 use crate::results::{Batch, Key, Known, Record, Results, StoreError};
@@ -47,6 +47,19 @@ pub struct Keeping {
     pub messages: u64,
     /// Gas since the last one.
     pub gas: u64,
+    /// Publishing on Arweave, which happens less often.
+    pub publishing: Option<Publishing>,
+}
+
+/// When a checkpoint of a live process is published.
+#[derive(Clone)]
+pub struct Publishing {
+    /// Where to.
+    pub published: Published,
+    /// Evaluation time since the last one.
+    pub evaluation: Duration,
+    /// Gas since the last one.
+    pub gas: u64,
 }
 
 /// Evaluation time for each unit of time that the last checkpoint took.
@@ -64,6 +77,14 @@ pub struct Since {
     pub messages: u64,
     /// Their gas.
     pub gas: u64,
+}
+
+impl Since {
+    fn add(&mut self, took: Duration, gas: u64) {
+        self.evaluation += took;
+        self.messages += 1;
+        self.gas = self.gas.saturating_add(gas);
+    }
 }
 
 /// A live process.
@@ -85,6 +106,9 @@ pub struct Runner {
     /// What it has seen since the last snapshot.
     seen: Vec<Known>,
     since: Since,
+    since_published: Since,
+    /// Whether log entries are only taken note of: somebody else has evaluated them.
+    skims: bool,
     lineage: Arc<Lineage>,
     keeping: Option<Keeping>,
 }
@@ -125,25 +149,21 @@ impl Runner {
         let store = |error: StoreError| Error::Store(error.to_string());
         let stored = surroundings.results.last(process.id).map_err(store)?;
         let known = surroundings.results.known_until(process.id).map_err(store)?;
-        let (id, owner, origin, schedule) =
-            (process.id, process.owner.clone(), process.origin, process.schedule.clone());
         let (machine, stream, history, lineage) = match restored {
             None => {
                 let given_up = &surroundings.given_up;
-                if let Some(parked) = given_up.refusal(id, None) {
+                if let Some(parked) = given_up.refusal(process.id, None) {
                     return Err(Error::Parked(Box::new(parked)));
                 }
                 let machine = process.machine().map_err(|error| match error {
-                    MachineError::Host(failure) => parked(given_up, id, None, &failure),
+                    MachineError::Host(failure) => parked(given_up, process.id, None, &failure),
                     error => Error::Host(error.to_string()),
                 })?;
-                (machine, Stream::new(id, owner, origin, schedule), checkpoint::NO_HISTORY, Arc::default())
+                let (owner, schedule) = (process.owner.clone(), process.schedule.clone());
+                let stream = Stream::new(process.id, owner, process.origin, schedule);
+                (machine, stream, checkpoint::NO_HISTORY, Arc::default())
             }
-            Some(Restored { machine, resume, history, lineage }) => {
-                let stream = Stream::resume(id, owner, origin, schedule, resume);
-                let stream = stream.ok_or_else(|| Error::Host(format!("a checkpoint of {id} names unknown crons")))?;
-                (machine, stream, history, lineage)
-            }
+            Some(Restored { machine, stream, history, lineage }) => (machine, stream, history, lineage),
         };
         Ok(Self {
             process,
@@ -157,6 +177,8 @@ impl Runner {
             history,
             seen: Vec::new(),
             since: Since::default(),
+            since_published: Since::default(),
+            skims: false,
             lineage,
             keeping,
         })
@@ -196,13 +218,49 @@ impl Runner {
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let fork = self.fork()?;
         self.since = Since::default();
-        Ok(Snapshot {
-            process: self.process.clone(),
-            fork,
-            resume: self.stream.standing(),
-            history: self.history,
-            identities: std::mem::take(&mut self.seen),
-        })
+        let identities = std::mem::take(&mut self.seen);
+        Ok(self.snapshot_of(fork, identities))
+    }
+
+    fn snapshot_of(&self, fork: Fork, identities: Vec<Known>) -> Snapshot {
+        let resume = self.stream.standing();
+        Snapshot { process: self.process.clone(), fork, resume, history: self.history, identities }
+    }
+
+    /// From here on log entries are only taken note of, until [`Self::adopt`] brings the memory that they lead to.
+    pub fn skim(&mut self) {
+        self.skims = true;
+    }
+
+    /// Takes over a memory that somebody else evaluated up to here, and gives its root. Call it on an evaluation thread.
+    pub fn adopt(&mut self, memory: &[u8]) -> Result<StateRoot, Error> {
+        let failed = |error: &dyn std::fmt::Display| Error::Host(error.to_string());
+        self.machine = self.process.restore_whole(memory).map_err(|error| failed(&error))?;
+        self.skims = false;
+        self.root()
+    }
+
+    /// The root of the state. Call it on an evaluation thread.
+    pub fn root(&mut self) -> Result<StateRoot, Error> {
+        let history = self.history;
+        self.fork()?.state_root(&history).map_err(|error| Error::Host(error.to_string()))
+    }
+
+    /// Publishes a checkpoint, when enough has been evaluated since the last one.
+    fn publish(&mut self) {
+        let Some(publishing) = self.keeping.as_ref().and_then(|keeping| keeping.publishing.clone()) else { return };
+        let since = self.since_published;
+        if since.evaluation < publishing.evaluation && since.gas < publishing.gas {
+            return;
+        }
+        if !publishing.published.take_turn(self.process.id) {
+            return;
+        }
+        self.since_published = Since::default();
+        match self.fork() {
+            Ok(fork) => publishing.published.publish_soon(self.snapshot_of(fork, Vec::new())),
+            Err(error) => tracing::warn!(process = %self.process.id, %error, "no snapshot to publish"),
+        }
     }
 
     /// Hands a snapshot in, when enough has been evaluated since the last and that one is written.
@@ -250,7 +308,8 @@ impl Runner {
         }
         // What was evaluated counts, whatever came after it.
         self.surroundings.results.commit(&mut self.batch)?;
-        if result.is_ok() {
+        if result.is_ok() && !self.skims {
+            self.publish();
             self.checkpoint();
         }
         result
@@ -266,6 +325,10 @@ impl Runner {
             self.check_current()?;
             if duplicate {
                 self.skip(&step);
+                continue;
+            }
+            if self.skims {
+                self.pass(&step);
                 continue;
             }
             if let Some(parked) = self.surroundings.given_up.refusal(self.process.id, Some(&step.key)) {
@@ -291,9 +354,8 @@ impl Runner {
                     return Err(Interrupted { error, lost });
                 }
             };
-            self.since.evaluation += begun.elapsed();
-            self.since.messages += 1;
-            self.since.gas = self.since.gas.saturating_add(evaluation.gas_used);
+            self.since.add(begun.elapsed(), evaluation.gas_used);
+            self.since_published.add(begun.elapsed(), evaluation.gas_used);
             let link = match &step.source {
                 Source::Log(entry) => Some((entry.link.assignment, entry.link.hash_chain)),
                 Source::Prepended | Source::Cron => None,
@@ -333,9 +395,17 @@ impl Runner {
         }
     }
 
+    /// Takes note of a message that somebody else has evaluated.
+    fn pass(&mut self, step: &Step) {
+        if let Some(known) = self.see(step) {
+            self.batch.identity(self.process.id, &known);
+        }
+        self.stream.done(step, true);
+    }
+
     /// Adds a message that has been evaluated to what the process has seen.
-    fn see(&mut self, step: &Step) {
-        let Source::Log(entry) = &step.source else { return };
+    fn see(&mut self, step: &Step) -> Option<Known> {
+        let Source::Log(entry) = &step.source else { return None };
         let known = Known {
             identity: entry.identity.clone(),
             epoch: entry.link.epoch,
@@ -344,8 +414,9 @@ impl Runner {
         };
         self.history = checkpoint::extend(&self.history, &known);
         if self.keeping.is_some() {
-            self.seen.push(known);
+            self.seen.push(known.clone());
         }
+        Some(known)
     }
 
     fn skip(&mut self, step: &Step) {

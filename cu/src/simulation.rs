@@ -538,6 +538,7 @@ fn sources(folder: &Path, engine: &Engine, logs: Arc<Directory>) -> Sources {
         pool: Pool::new("simulated", 2, 100).unwrap(),
         metrics: Metrics::new(),
         keeping: None,
+        published: None,
         recent: Mutex::default(),
         stopping: CancellationToken::new(),
     }

@@ -12,9 +12,11 @@
 //! | `name`, `retention` | which checkpoint is near, which are kept |
 //! | `store`, `pages` | where objects go, and what is there already |
 //! | `save`, `restore`, `collect` | writing, reading, throwing away |
+//! | `published`, `policy`, `arweave` | checkpoints on Arweave: their form, whose are used, publishing and finding them |
 //!
 //! A checkpoint is a cache: what is missing or damaged is passed over, and the log gives it again.
 
+mod arweave;
 mod bytes;
 mod chunk;
 mod collect;
@@ -22,6 +24,8 @@ mod identities;
 mod manifest;
 mod name;
 mod pages;
+mod policy;
+mod published;
 mod restore;
 mod retention;
 mod save;
@@ -36,8 +40,11 @@ use holon_unit::tasks::Tasks;
 use tokio::sync::{RwLock, Semaphore};
 
 pub use self::bytes::FormatError;
+pub use arweave::Published;
 pub use identities::{NO_HISTORY, extend};
 pub use name::Reach;
+pub use policy::Policy;
+pub use published::Claim;
 pub use restore::Restored;
 pub use save::{EVALUATOR, Lineage, Snapshot};
 pub use store::{Place, StoreError};
@@ -77,6 +84,17 @@ pub enum Error {
         found: crate::machine::StateRoot,
         /// The root it names.
         named: crate::machine::StateRoot,
+    },
+    /// The gateway or the bundler failed, or what it gives is not what it should be.
+    #[error("{0}")]
+    Gateway(String),
+    /// Too few have signed it.
+    #[error("{found} signers are there, {needed} are needed")]
+    Signers {
+        /// Signers found.
+        found: usize,
+        /// Signers needed.
+        needed: usize,
     },
     /// Reading or writing memory failed.
     #[error("memory: {0}")]

@@ -16,7 +16,7 @@ use super::{Checkpoints, Error, pack_path, segment_path};
 use crate::machine::{Machine, PAGE_BYTES, PageHash};
 use crate::process::Process;
 use crate::results::Known;
-use crate::stream::Resume;
+use crate::stream::Stream;
 
 /// Checkpoints that are tried before the log is taken instead.
 const TRIES: usize = 8;
@@ -27,8 +27,8 @@ const READS: usize = 8;
 pub struct Restored {
     /// Its memory.
     pub machine: Machine,
-    /// Where it stands.
-    pub resume: Resume,
+    /// Its messages from here on.
+    pub stream: Stream,
     /// Hash of what it has seen.
     pub history: [u8; 32],
     /// Its checkpoints from here on.
@@ -215,7 +215,10 @@ fn build(process: &Process, manifest: Manifest, pages: &[Page]) -> Result<Restor
     if found != manifest.root {
         return Err(Error::Root { found, named: manifest.root });
     }
-    let (resume, history) = (manifest.resume.clone(), manifest.history);
+    let (id, owner, origin, schedule) = (process.id, process.owner.clone(), process.origin, process.schedule.clone());
+    let stream = Stream::resume(id, owner, origin, schedule, manifest.resume.clone());
+    let stream = stream.ok_or(Error::Other("schedule of cron messages"))?;
+    let history = manifest.history;
     let lineage = Arc::new(Lineage::from(manifest, fork.tree()?));
-    Ok(Restored { machine, resume, history, lineage })
+    Ok(Restored { machine, stream, history, lineage })
 }

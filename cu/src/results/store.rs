@@ -177,6 +177,13 @@ impl Batch {
         self.identities.insert(identity.as_bytes().to_vec(), (epoch, key.ordinate));
     }
 
+    /// Adds how a message is recognised that was evaluated elsewhere.
+    pub fn identity(&mut self, process: ProcessId, known: &Known) {
+        let key = Key { timestamp: known.timestamp, ordinate: known.nonce.0, cron: None };
+        self.insert(identity_key(process, &known.identity), index_value(EVALUATED, known.epoch, Some(&key)));
+        self.identities.insert(known.identity.as_bytes().to_vec(), (known.epoch, known.nonce.0));
+    }
+
     /// Adds that the identities of all messages up to the entry at `until` are known.
     pub fn known(&mut self, process: ProcessId, until: Timestamp) {
         self.insert(prefix(KNOWN, process), &until.0.to_be_bytes());

@@ -36,7 +36,7 @@ async fn root(network: &Network, process: ProcessId, query: &str) -> Value {
 }
 
 /// Messages that were evaluated since the unit was started.
-async fn evaluated(network: &Network) -> u64 {
+pub async fn evaluated(network: &Network) -> u64 {
     let text = network.get("/metrics").await.text().await.unwrap();
     let lines = text.lines().filter(|line| line.starts_with("ao_cu_ao_process_total_evaluations_total{"));
     lines

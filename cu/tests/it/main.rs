@@ -13,6 +13,7 @@ mod logs;
 mod network;
 mod official;
 mod parking;
+mod published;
 mod refusals;
 mod replay;
 mod restart;

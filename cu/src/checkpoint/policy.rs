@@ -1,0 +1,74 @@
+//! Whose published checkpoints are used. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holon_protocol::Address;
+
+use super::published::Claim;
+
+/// What makes somebody's checkpoint usable, besides that it is sound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing: none is looked for.
+    #[default]
+    None,
+    /// This unit's wallet signed it.
+    Own,
+    /// This unit's wallet or a listed one signed it.
+    Listed,
+    /// So many different ones of them published the same root for the same point.
+    Quorum(usize),
+    /// A replay of the log gives the same root.
+    Verified,
+}
+
+impl std::str::FromStr for Policy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "own" => Ok(Self::Own),
+            "listed" => Ok(Self::Listed),
+            "verified" => Ok(Self::Verified),
+            number => match number.parse() {
+                Ok(signers) if signers > 0 => Ok(Self::Quorum(signers)),
+                _ => Err(format!("{text}: none, own, listed, verified or a number of signers is needed")),
+            },
+        }
+    }
+}
+
+impl Policy {
+    /// The wallets whose checkpoints are looked for.
+    pub fn signers(self, own: Address, listed: &[Address]) -> Vec<Address> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Own => vec![own],
+            Self::Listed | Self::Quorum(_) | Self::Verified => {
+                let mut signers: BTreeSet<Address> = listed.iter().copied().collect();
+                signers.insert(own);
+                signers.into_iter().collect()
+            }
+        }
+    }
+
+    /// The groups of claims, each about one state, that the policy allows to be tried: those farthest in the log first.
+    /// A claim that names no root counts for itself alone.
+    pub fn allowed<T>(self, claims: Vec<(Address, Claim, T)>) -> Vec<Vec<(Address, Claim, T)>> {
+        let mut groups: BTreeMap<_, Vec<(Address, Claim, T)>> = BTreeMap::new();
+        for (at, (signer, claim, item)) in claims.into_iter().enumerate() {
+            let alone = if claim.root.is_none() { at } else { usize::MAX };
+            let state = (claim.timestamp, claim.nonce, claim.root, alone);
+            groups.entry(state).or_default().push((signer, claim, item));
+        }
+        let needed = match self {
+            Self::None => return Vec::new(),
+            Self::Own | Self::Listed | Self::Verified => 1,
+            Self::Quorum(signers) => signers,
+        };
+        let different =
+            |group: &Vec<(Address, Claim, T)>| group.iter().map(|(signer, ..)| *signer).collect::<BTreeSet<_>>().len();
+        groups.into_values().rev().filter(|group| different(group) >= needed).collect()
+    }
+}
