@@ -15,6 +15,9 @@ use crate::hydrate::{Message, Scheduled};
 use crate::log::Link;
 use crate::results::Key;
 
+/// How many blocks a miner's clock may be ahead: more than an hour and a half, where the network allows less than a minute.
+const CLOCK_SKEW_BLOCKS: u64 = 50;
+
 /// Something to evaluate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -185,8 +188,12 @@ impl Stream {
     }
 
     /// Height from which blocks are needed.
+    ///
+    /// A message may name a block whose own time, set by a miner's clock, is later than the message's. So blocks that are not above
+    /// the last height count as well: without them, a stream that goes on would see fewer than one that starts anew.
     pub fn block_height(&self) -> BlockHeight {
-        self.walk.height()
+        let height = self.walk.height().0.saturating_sub(CLOCK_SKEW_BLOCKS);
+        BlockHeight(height.max(self.origin.height.0))
     }
 
     /// The next message. It stays the next one until [`Self::done`] is called.
