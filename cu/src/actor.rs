@@ -428,7 +428,7 @@ impl Inner {
                 let replay = Replay { inner: self.clone(), wanted, taken: AtomicBool::new(false) };
                 self.tasks.spawn("cu-replay", async move {
                     let stopping = replay.inner.tasks.stopping();
-                    stopping.run_until_cancelled(replay.serve()).await;
+                    stopping.run_until_cancelled(Box::pin(replay.serve())).await;
                 });
             }
         }

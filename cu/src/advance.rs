@@ -87,12 +87,14 @@ impl Drop for Fetch {
 impl Sources {
     /// Loads a process and brings its memory to the nearest checkpoint for `reach`, or to the start of its log. One that
     /// `keeps` writes checkpoints as it goes.
+    ///
+    /// What is needed once in a process's life is boxed: it would make every future that may start one large.
     pub async fn start(&self, id: ProcessId, reach: Reach, keeps: bool) -> Result<Runner, Error> {
         let recent = self.recent().get(&id);
         let process = match recent {
             Some(process) => process,
             None => {
-                let process = Arc::new(self.loader.load(id).await?);
+                let process = Arc::new(Box::pin(self.loader.load(id)).await?);
                 self.recent().insert(process.clone());
                 process
             }
@@ -105,12 +107,12 @@ impl Sources {
         };
         let restored = match &self.keeping {
             None => None,
-            Some(keeping) => keeping.checkpoints.restore(&process, reach, |job| self.build(job)).await,
+            Some(keeping) => Box::pin(keeping.checkpoints.restore(&process, reach, |job| self.build(job))).await,
         };
         let keeping = self.keeping.clone().filter(|_| keeps);
         let fresh = (process.clone(), surroundings.clone(), keeping.clone());
         if restored.is_none()
-            && let Some(runner) = self.start_published(fresh, reach).await
+            && let Some(runner) = Box::pin(self.start_published(fresh, reach)).await
         {
             return Ok(runner);
         }

@@ -51,7 +51,7 @@ async fn evict(inner: Weak<Inner>, stopping: tokio_util::sync::CancellationToken
         if stopping.run_until_cancelled(strong.crowded.notified()).await.is_none() {
             return;
         }
-        if stopping.run_until_cancelled(strong.evict()).await.is_none() {
+        if stopping.run_until_cancelled(Box::pin(strong.evict())).await.is_none() {
             return;
         }
     }
