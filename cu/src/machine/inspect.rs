@@ -24,7 +24,7 @@ pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
 /// More mutable globals than this are not reset one by one.
 const MAX_RESET_GLOBALS: usize = 64;
 /// Changes whenever this file, `metering`, `minified` or `narrow` changes what it produces, so that no old compiled module is used.
-pub(super) const REWRITE_VERSION: u32 = 4;
+pub(super) const REWRITE_VERSION: u32 = 5;
 
 /// How long an instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use std::convert::Infallible;
 
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{BlockType, CodeSection, Function, Instruction, MemArg, Module, ValType};
-use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmparser::{DataKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
 use super::CompileError;
 
@@ -88,6 +88,18 @@ fn survey(wasm: &[u8]) -> wasmparser::Result<Option<Vec<Signature>>> {
                         && !memory.shared
                         && memory.page_size_log2.is_none()
                         && memory.maximum.is_some_and(|maximum| maximum <= MAX_PAGES);
+                }
+            }
+            Payload::DataSection(section) => {
+                for data in section {
+                    if let DataKind::Active { offset_expr, .. } = data?.kind {
+                        let mut operators = offset_expr.get_operators_reader().into_iter();
+                        let plain = matches!(operators.next().transpose()?, Some(Operator::I64Const { .. }))
+                            && matches!(operators.next().transpose()?, Some(Operator::End));
+                        if !plain {
+                            return Ok(None);
+                        }
+                    }
                 }
             }
             Payload::CodeSectionEntry(body) => {
@@ -692,6 +704,8 @@ mod tests {
             r#"(module (memory (export "memory") i64 1 65537))"#,
             r#"(module (memory (export "memory") 1 2))"#,
             r#"(module (memory i64 1 2) (func (drop (memory.grow (i64.const 1)))))"#,
+            r#"(module (memory i64 1 2) (data (i64.add (i64.const 1) (i64.const 1)) "a"))"#,
+            r#"(module (import "a" "b" (global i64)) (memory i64 1 2) (data (global.get 0) "a"))"#,
             r#"(module (memory i64 1 2) (func (memory.fill (i64.const 1) (i32.const 1) (i64.const 1))))"#,
         ] {
             assert_eq!(narrow(&wat::parse_str(text).unwrap()).unwrap(), None, "{text}");
