@@ -1,7 +1,6 @@
 //! Moving a live process forward: reading its log page by page, completing what the pages lack, and evaluating while the
 //! next page is on its way.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
@@ -19,6 +18,7 @@ use crate::log::{Goal, Link, Log, Logged, Logs, Page, verify};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::process::{Loader, Process};
+use crate::recent::Recent;
 use crate::results::Results;
 use crate::runner::{Interrupted, Keeping, Runner, Surroundings, Turn};
 
@@ -29,7 +29,7 @@ const CHECK_INLINE: usize = 16;
 /// Published checkpoints that are tried before the log is taken instead.
 const PUBLISHED_TRIES: usize = 4;
 /// Processes of which is remembered what they are after their memory is gone. They keep their modules.
-const RECENT_PROCESSES: usize = 1024;
+pub const RECENT_PROCESSES: usize = 1024;
 
 /// Everything that evaluating needs besides a process.
 pub struct Sources {
@@ -49,30 +49,10 @@ pub struct Sources {
     pub keeping: Option<Keeping>,
     /// Checkpoints on Arweave, if any are looked for.
     pub published: Option<Published>,
-    /// Processes that were live lately.
-    pub recent: Mutex<Recent>,
+    /// Processes that were live lately: those whose memory is only evicted come back without being loaded again.
+    pub recent: Mutex<Recent<ProcessId, Arc<Process>>>,
     /// When it is cancelled, evaluation ends after the turn.
     pub stopping: CancellationToken,
-}
-
-/// Processes that were live lately: those whose memory is only evicted come back without being loaded again.
-#[derive(Default)]
-pub struct Recent {
-    late: HashMap<ProcessId, Arc<Process>>,
-    before: HashMap<ProcessId, Arc<Process>>,
-}
-
-impl Recent {
-    fn get(&self, id: &ProcessId) -> Option<Arc<Process>> {
-        self.late.get(id).or_else(|| self.before.get(id)).cloned()
-    }
-
-    fn insert(&mut self, process: Arc<Process>) {
-        if self.late.len() >= RECENT_PROCESSES / 2 {
-            self.before = std::mem::take(&mut self.late);
-        }
-        self.late.insert(process.id, process);
-    }
 }
 
 /// A fetch that stops when nobody waits for it any more.
@@ -90,12 +70,12 @@ impl Sources {
     ///
     /// What is needed once in a process's life is boxed: it would make every future that may start one large.
     pub async fn start(&self, id: ProcessId, reach: Reach, keeps: bool) -> Result<Runner, Error> {
-        let recent = self.recent().get(&id);
+        let recent = self.recent().get(&id).cloned();
         let process = match recent {
             Some(process) => process,
             None => {
                 let process = Arc::new(Box::pin(self.loader.load(id)).await?);
-                self.recent().insert(process.clone());
+                self.recent().insert(process.id, process.clone());
                 process
             }
         };
@@ -226,7 +206,7 @@ impl Sources {
         }
     }
 
-    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent<ProcessId, Arc<Process>>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

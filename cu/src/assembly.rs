@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use holon_arweave::{Gateway, GatewayOptions, Locator, Uploader, UrlPolicy};
 use holon_unit::tasks::Tasks;
 
-use crate::advance::Sources;
+use crate::advance::{RECENT_PROCESSES, Sources};
 use crate::checkpoint::{Checkpoints, Policy, Published};
 use crate::drive::GatewayDrive;
 use crate::error::ServiceError;
@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::options::{LogSource, Options};
 use crate::pool::Pool;
 use crate::process::Loader;
+use crate::recent::Recent;
 use crate::results::Results;
 use crate::runner::{Keeping, Publishing};
 
@@ -117,7 +118,7 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
             publishing,
         }),
         published: (options.checkpoint_policy != Policy::None).then_some(published),
-        recent: Mutex::default(),
+        recent: Mutex::new(Recent::new(RECENT_PROCESSES)),
         stopping: tasks.stopping(),
     });
     Ok(Assembly { sources, arweave })

@@ -38,6 +38,7 @@ mod modules;
 mod options;
 mod pool;
 mod process;
+mod recent;
 mod residents;
 mod results;
 mod runner;

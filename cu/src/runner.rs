@@ -354,8 +354,9 @@ impl Runner {
                     return Err(Interrupted { error, lost });
                 }
             };
-            self.since.add(begun.elapsed(), evaluation.gas_used);
-            self.since_published.add(begun.elapsed(), evaluation.gas_used);
+            let took = begun.elapsed();
+            self.since.add(took, evaluation.gas_used);
+            self.since_published.add(took, evaluation.gas_used);
             let link = match &step.source {
                 Source::Log(entry) => Some((entry.link.assignment, entry.link.hash_chain)),
                 Source::Prepended | Source::Cron => None,

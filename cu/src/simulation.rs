@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::advance::Sources;
+use crate::advance::{RECENT_PROCESSES, Sources};
 use crate::cron::{Block, Schedule};
 use crate::drive::GatewayDrive;
 use crate::error::Error;
@@ -38,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::process::{Loader, Process};
+use crate::recent::Recent;
 use crate::results::{Listing, Results, Sort};
 use crate::runner::{Runner, Surroundings};
 
@@ -539,7 +540,7 @@ fn sources(folder: &Path, engine: &Engine, logs: Arc<Directory>) -> Sources {
         metrics: Metrics::new(),
         keeping: None,
         published: None,
-        recent: Mutex::default(),
+        recent: Mutex::new(Recent::new(RECENT_PROCESSES)),
         stopping: CancellationToken::new(),
     }
 }

@@ -2,10 +2,9 @@
 //!
 //! What is not remembered here is stored once more, so forgetting costs space only.
 
-use std::collections::HashMap;
-
 use super::chunk::PackId;
 use crate::machine::PageHash;
+use crate::recent::Recent;
 
 /// Pages remembered: some 20 MB.
 const LIMIT: usize = 1 << 18;
@@ -23,31 +22,30 @@ pub struct Stored {
     pub bytes: u32,
 }
 
-/// Stored pages by their hash: those of late, and those of before.
-#[derive(Debug, Default)]
-pub struct Pages {
-    late: HashMap<PageHash, Stored>,
-    before: HashMap<PageHash, Stored>,
+/// Stored pages by their hash.
+#[derive(Debug)]
+pub struct Pages(Recent<PageHash, Stored>);
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self(Recent::new(LIMIT))
+    }
 }
 
 impl Pages {
     /// Where a page is stored.
     pub fn find(&self, hash: &PageHash) -> Option<Stored> {
-        self.late.get(hash).or_else(|| self.before.get(hash)).copied()
+        self.0.get(hash).copied()
     }
 
     /// Remembers where a page is stored.
     pub fn add(&mut self, hash: PageHash, stored: Stored) {
-        if self.late.len() >= LIMIT / 2 {
-            self.before = std::mem::take(&mut self.late);
-        }
-        self.late.insert(hash, stored);
+        self.0.insert(hash, stored);
     }
 
     /// Forgets the pages of packs that are gone.
     pub fn keep(&mut self, there: impl Fn(&PackId) -> bool) {
-        self.late.retain(|_, stored| there(&stored.pack));
-        self.before.retain(|_, stored| there(&stored.pack));
+        self.0.retain(|stored| there(&stored.pack));
     }
 }
 
@@ -68,7 +66,7 @@ mod tests {
         for number in 0..2 * LIMIT {
             pages.add(hash(number), stored(number));
         }
-        assert!(pages.late.len() + pages.before.len() <= LIMIT);
+        assert!(pages.0.len() <= LIMIT);
         assert_eq!(pages.find(&hash(2 * LIMIT - 1)), Some(stored(2 * LIMIT - 1)));
         assert_eq!(pages.find(&hash(2 * LIMIT - LIMIT / 2)), Some(stored(2 * LIMIT - LIMIT / 2)));
         assert_eq!(pages.find(&hash(0)), None);
