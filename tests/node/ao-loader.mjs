@@ -6,19 +6,12 @@
 // reference compute unit does it.
 
 import { readFileSync } from "node:fs";
-import AoLoader from "@permaweb/ao-loader";
+import { load } from "./loader.mjs";
 
 const [moduleFile, format, logFile] = process.argv.slice(2);
 const { messages, environment } = JSON.parse(readFileSync(logFile, "utf8"));
 
-const handle = await AoLoader(readFileSync(moduleFile), {
-  format,
-  inputEncoding: "JSON-1",
-  outputEncoding: "JSON-1",
-  memoryLimit: "1073741824",
-  computeLimit: "9000000000000",
-  extensions: [],
-});
+const handle = await load(moduleFile, format);
 
 const answers = [];
 let memory = null;

@@ -6,20 +6,13 @@
 // line: for each message its result without memory, or {"thrown": text}. Memory of message 0 goes to <memory file>.0, and so on.
 
 import { readFileSync, writeFileSync } from "node:fs";
-import AoLoader from "@permaweb/ao-loader";
+import { load } from "./loader.mjs";
 
 const [moduleFile, format, logFile, memoryFile] = process.argv.slice(2);
 const { messages, environment, program } = JSON.parse(readFileSync(logFile, "utf8"));
 process.argv = [process.argv[0], program];
 
-const handle = await AoLoader(readFileSync(moduleFile), {
-  format,
-  inputEncoding: "JSON-1",
-  outputEncoding: "JSON-1",
-  memoryLimit: "1073741824",
-  computeLimit: "9000000000000",
-  extensions: [],
-});
+const handle = await load(moduleFile, format);
 
 const answers = [];
 let memory = null;

@@ -1,7 +1,7 @@
 //! Small modules of every official format, made here, that call each import of the format: what they leave in memory is byte for
 //! byte what the published loader leaves (spec 06 §2–§4).
 
-use std::{fmt::Write, fs, process::Command, sync::Arc};
+use std::{fmt::Write, fs, sync::Arc};
 
 use holon_cu::machine::{Format, Limits, Machine, Module, NoDrive, Outcome};
 use serde_json::{Value, json};
@@ -516,18 +516,8 @@ fn by_the_loader(format: Format, wasm: &[u8], messages: &[String], environment: 
     fs::write(&module, wasm).unwrap();
     let description = json!({ "messages": messages, "environment": environment, "program": PROGRAM });
     fs::write(&log, description.to_string()).unwrap();
-    let loader = Command::new("node")
-        .args(["--experimental-wasm-memory64", "--no-warnings", "loader-memory.mjs"])
-        .arg(&module)
-        .args([format.as_str()])
-        .args([&log, &memory])
-        .current_dir(published::node_folder())
-        .env("TZ", "UTC")
-        .output()
-        .expect("Node 20 is needed to compare with the published loader: install it, and run again");
-    assert!(loader.status.success(), "{}", String::from_utf8_lossy(&loader.stderr));
-    let printed = String::from_utf8(loader.stdout).unwrap();
-    let answers: Vec<Value> = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    let arguments = [module.as_os_str(), format.as_str().as_ref(), log.as_os_str(), memory.as_os_str()];
+    let answers = published::loader_answers("loader-memory.mjs", &arguments);
     let memory_of = |index| fs::read(folder.path().join(format!("memory.{index}"))).ok();
     answers.into_iter().enumerate().map(|(index, answer)| (answer, memory_of(index))).collect()
 }

@@ -1,7 +1,7 @@
 //! What the recorded vectors do not reach, compared with the published loader on the same messages: dates, temporary files,
 //! removed folders, the shell.
 
-use std::{fs, process::Command, sync::Arc};
+use std::{fs, sync::Arc};
 
 use holon_cu::machine::{Machine, NoDrive, Outcome};
 use serde_json::{Value, json};
@@ -92,18 +92,9 @@ fn compare(name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.json");
     fs::write(&log, json!({ "messages": messages, "environment": environment }).to_string()).unwrap();
-    let loader = Command::new("node")
-        .args(["--experimental-wasm-memory64", "--no-warnings", "ao-loader.mjs"])
-        .arg(published::path(file))
-        .args([vector["format"].as_str().unwrap(), log.to_str().unwrap()])
-        .current_dir(published::node_folder())
-        .env("TZ", "UTC")
-        .output()
-        .expect("Node 20 is needed to compare with the published loader: install it, and run again");
-    assert!(loader.status.success(), "{}", String::from_utf8_lossy(&loader.stderr));
-    // What the process prints comes before.
-    let printed = String::from_utf8(loader.stdout).unwrap();
-    let answers: Vec<Value> = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    let module = published::path(file);
+    let arguments = [module.as_os_str(), vector["format"].as_str().unwrap().as_ref(), log.as_os_str()];
+    let answers = published::loader_answers("ao-loader.mjs", &arguments);
     let lines = |value: &Value| -> Vec<String> { value["data"].as_str().unwrap().lines().map(str::to_owned).collect() };
     assert_eq!(ours[0], answers[0]["output"]);
     let (ours, theirs) = (lines(&ours[1]), lines(&answers[1]["output"]));
