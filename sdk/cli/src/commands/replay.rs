@@ -1,5 +1,6 @@
 //! `holon replay`: a process rebuilt from its log, without a compute unit.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -198,12 +199,17 @@ pub fn show(report: &Report, terminal: Terminal) -> Result<(), Failure> {
     if terminal.is_json() {
         return terminal.json(report);
     }
-    terminal.field("process", format!("{COPY}{}{COPY:#}", report.process));
-    terminal.field("slot", format!("{STRONG}{}{STRONG:#}", report.slot));
-    terminal.field("root", format!("{GOOD}{}{GOOD:#}", report.state_root));
-    terminal.field("memory", format!("{} bytes", report.memory_bytes));
+    state_fields(terminal, report.process, report.slot, &report.state_root, report.memory_bytes);
     terminal.field("time", format!("{:.1} s", report.took_ms as f64 / 1000.0));
     Ok(())
+}
+
+/// Shows which state was found.
+pub fn state_fields(terminal: Terminal, process: ProcessId, slot: Nonce, root: &dyn Display, memory_bytes: u64) {
+    terminal.field("process", format!("{COPY}{process}{COPY:#}"));
+    terminal.field("slot", format!("{STRONG}{slot}{STRONG:#}"));
+    terminal.field("root", format!("{GOOD}{root}{GOOD:#}"));
+    terminal.field("memory", format!("{memory_bytes} bytes"));
 }
 
 /// What to do about an error of a replay.

@@ -11,7 +11,7 @@ use super::replay::{self, SourceArguments};
 use crate::arguments::{Global, ProcessName, parse_process};
 use crate::connection;
 use crate::failure::Failure;
-use crate::terminal::{COPY, GOOD, STRONG, Terminal};
+use crate::terminal::Terminal;
 
 /// Shown under `--help`.
 pub const EXAMPLES: &str = "\
@@ -76,10 +76,7 @@ fn show(standing: &Standing, terminal: Terminal) -> Result<(), Failure> {
     if terminal.is_json() {
         return terminal.json(standing);
     }
-    terminal.field("process", format!("{COPY}{}{COPY:#}", standing.process));
-    terminal.field("slot", format!("{STRONG}{}{STRONG:#}", standing.nonce));
-    terminal.field("root", format!("{GOOD}{}{GOOD:#}", standing.state_root));
-    terminal.field("memory", format!("{} bytes", standing.memory_bytes));
+    replay::state_fields(terminal, standing.process, standing.nonce, &standing.state_root, standing.memory_bytes);
     Ok(())
 }
 
