@@ -15,7 +15,7 @@ use crate::hydrate::{Identity, assignment_as_message};
 use crate::machine::{Call, Fork, HostFailure, Machine, MachineError, StateRoot, Stopped};
 use crate::metrics::Metrics;
 use crate::process::Process;
-use crate::results::{Batch, Key, Known, Record, Results, StoreError};
+use crate::results::{Batch, Evaluated, Key, Known, Record, Results, StoreError};
 use crate::stream::{Source, Step, Stream};
 
 /// Longest turn on an evaluation thread, apart from a single message that takes longer.
@@ -328,7 +328,7 @@ impl Runner {
                 continue;
             }
             if self.skims {
-                self.pass(&step);
+                self.pass(&step)?;
                 continue;
             }
             if let Some(parked) = self.surroundings.given_up.refusal(self.process.id, Some(&step.key)) {
@@ -397,11 +397,12 @@ impl Runner {
     }
 
     /// Takes note of a message that somebody else has evaluated.
-    fn pass(&mut self, step: &Step) {
+    fn pass(&mut self, step: &Step) -> Result<(), StoreError> {
         if let Some(known) = self.see(step) {
-            self.batch.identity(self.process.id, &known);
+            self.surroundings.results.identity(&mut self.batch, self.process.id, &known)?;
         }
         self.stream.done(step, true);
+        Ok(())
     }
 
     /// Adds a message that has been evaluated to what the process has seen.
@@ -455,8 +456,9 @@ impl Runner {
             Source::Log(entry) => {
                 let assigned = entry.deduplicated && matches!(entry.identity, Identity::Id(_));
                 let assignment = assigned.then_some(entry.link.assignment);
-                let (identity, epoch) = (&entry.identity, entry.link.epoch);
-                self.batch.message(process, entry.message_id, assignment, identity, epoch, &step.key);
+                let (id, identity, epoch) = (entry.message_id, &entry.identity, entry.link.epoch);
+                let message = Evaluated { id, assignment, identity, epoch };
+                self.surroundings.results.message(&mut self.batch, process, &message, &step.key)?;
             }
             Source::Prepended => self.batch.prepended(process, &step.key),
             Source::Cron => {}

@@ -9,13 +9,17 @@
 //! | `r` process time ordinate cron | [`Record`] |
 //! | `c` process time ordinate cron | nothing: lists the cron results |
 //! | `m` process message or assignment id | key of the record, from the time on |
-//! | `i` process identity | epoch and key of the message with it |
+//! | `i` process identity | epoch and key of the message with it that was evaluated first |
+//! | `e` process identity epoch | nonce of the first in another epoch than that |
 //! | `h` process | time up to which the identities of all messages are known |
 
+mod batch;
 mod cursor;
+mod layout;
 mod record;
 mod store;
 
+pub use batch::Batch;
 pub use cursor::{Bound, Cursor, Sort};
 pub use record::{Key, Record};
-pub use store::{Batch, Known, Listing, Page, Results, StoreError};
+pub use store::{Evaluated, Known, Listing, Page, Results, StoreError};

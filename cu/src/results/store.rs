@@ -1,6 +1,5 @@
 //! The store on disk (sled), and what happens when it is damaged.
 
-use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -9,7 +8,11 @@ use std::sync::{PoisonError, RwLock};
 
 use holon_protocol::{AssignmentId, ItemId, MessageId, Nonce, ProcessId, Timestamp};
 
-use super::{Bound, Cursor, Key, Record, Sort};
+use super::layout::{
+    CRON, Failure, KNOWN, MESSAGE, RESULT, SKIPPED_FIRST, after, index_key, prefix, read_epoch, read_evaluated,
+    read_index, read_key, read_record, unreadable,
+};
+use super::{Batch, Bound, Cursor, Key, Record, Sort};
 use crate::hydrate::{Identity, assignment_as_message};
 
 /// Memory for cached pages of the store, in bytes.
@@ -18,19 +21,6 @@ const CACHE_BYTES: u64 = 64 << 20;
 const FLUSH_EVERY_MS: u64 = 1000;
 /// Tree that holds everything, so that a batch is atomic.
 const TREE: &str = "results-2";
-
-const RESULT: u8 = b'r';
-const CRON: u8 = b'c';
-const MESSAGE: u8 = b'm';
-const IDENTITY: u8 = b'i';
-const KNOWN: u8 = b'h';
-
-/// What an entry under `m` says about its message.
-const EVALUATED: u8 = 0;
-const SKIPPED: u8 = 1;
-const SKIPPED_FIRST: u8 = 2;
-/// Evaluated, and recognised by something else than this id when it comes again.
-const NAMED: u8 = 3;
 
 /// Identities imported at once.
 const IMPORT_CHUNK: usize = 4096;
@@ -41,21 +31,6 @@ const IMPORT_CHUNK: usize = 4096;
 pub struct StoreError {
     path: PathBuf,
     reason: String,
-}
-
-/// Why an operation did not succeed.
-enum Failure {
-    Damaged(String),
-    Other(String),
-}
-
-impl From<sled::Error> for Failure {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(_) | sled::Error::Unsupported(_) => Self::Other(error.to_string()),
-            _ => Self::Damaged(error.to_string()),
-        }
-    }
 }
 
 /// The result store.
@@ -84,6 +59,20 @@ pub struct Known {
     pub nonce: Nonce,
     /// Time of its log entry.
     pub timestamp: Timestamp,
+}
+
+/// A message that has been evaluated.
+#[derive(Debug, Clone, Copy)]
+pub struct Evaluated<'a> {
+    /// Its id.
+    pub id: MessageId,
+    /// Its assignment, if that is to be another name for it: worth a write only where clients use it, for assignments of
+    /// on-chain items.
+    pub assignment: Option<AssignmentId>,
+    /// How it is recognised when it comes again.
+    pub identity: &'a Identity,
+    /// Epoch of its log entry.
+    pub epoch: u64,
 }
 
 /// Which results a listing shows.
@@ -125,82 +114,6 @@ impl Page {
     }
 }
 
-/// What one turn of an evaluation adds for one process; nothing of it is visible before it is committed.
-#[derive(Debug, Default)]
-pub struct Batch {
-    writes: sled::Batch,
-    /// Identities not committed yet.
-    identities: HashMap<Vec<u8>, (u64, u64)>,
-    /// Number of writes.
-    len: usize,
-}
-
-impl Batch {
-    /// Whether there is nothing to commit.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    fn insert(&mut self, key: Vec<u8>, value: impl Into<sled::IVec>) {
-        self.writes.insert(key, value);
-        self.len += 1;
-    }
-
-    /// Adds an evaluation.
-    pub fn record(&mut self, process: ProcessId, key: &Key, record: &Record) {
-        self.insert(record_key(RESULT, process, key), record.write());
-        if key.cron.is_some() {
-            self.insert(record_key(CRON, process, key), &[]);
-        }
-    }
-
-    /// Adds how the evaluation of a message is found, and how the message is recognised when it comes again. The assignment
-    /// is another name for it, worth a write only where clients use it: for assignments of on-chain items.
-    pub fn message(
-        &mut self,
-        process: ProcessId,
-        id: MessageId,
-        assignment: Option<AssignmentId>,
-        identity: &Identity,
-        epoch: u64,
-        key: &Key,
-    ) {
-        if let Some(assignment) = assignment.map(assignment_as_message) {
-            let at = index_key(MESSAGE, process, ItemId::from(assignment).as_bytes());
-            self.insert(at, index_value(NAMED, epoch, Some(key)));
-        }
-        if let Identity::Content(_) = identity {
-            let at = index_key(MESSAGE, process, ItemId::from(id).as_bytes());
-            self.insert(at, index_value(NAMED, epoch, Some(key)));
-        }
-        self.insert(identity_key(process, identity), index_value(EVALUATED, epoch, Some(key)));
-        self.identities.insert(identity.as_bytes().to_vec(), (epoch, key.ordinate));
-    }
-
-    /// Adds how a message is recognised that was evaluated elsewhere.
-    pub fn identity(&mut self, process: ProcessId, known: &Known) {
-        let key = Key { timestamp: known.timestamp, ordinate: known.nonce.0, cron: None };
-        self.insert(identity_key(process, &known.identity), index_value(EVALUATED, known.epoch, Some(&key)));
-        self.identities.insert(known.identity.as_bytes().to_vec(), (known.epoch, known.nonce.0));
-    }
-
-    /// Adds that the identities of all messages up to the entry at `until` are known.
-    pub fn known(&mut self, process: ProcessId, until: Timestamp) {
-        self.insert(prefix(KNOWN, process), &until.0.to_be_bytes());
-    }
-
-    /// Adds that a message was skipped, and the evaluation before it, whose result is shown instead.
-    pub fn skipped(&mut self, process: ProcessId, id: MessageId, epoch: u64, previous: Option<&Key>) {
-        let flag = if previous.is_some() { SKIPPED } else { SKIPPED_FIRST };
-        self.insert(index_key(MESSAGE, process, ItemId::from(id).as_bytes()), index_value(flag, epoch, previous));
-    }
-
-    /// Adds that the process's own message is found at `key`, for processes whose scheduler did not schedule them.
-    pub fn prepended(&mut self, process: ProcessId, key: &Key) {
-        self.insert(index_key(MESSAGE, process, process.as_bytes()), index_value(NAMED, 0, Some(key)));
-    }
-}
-
 impl Results {
     /// Opens the store at `path`. A damaged one is put aside and an empty one takes its place.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
@@ -235,6 +148,52 @@ impl Results {
         self.with(|tree| read_record(tree, process, key))
     }
 
+    /// Adds to `batch` how the evaluation of a message is found, and how the message is recognised when it comes again.
+    pub fn message(
+        &self,
+        batch: &mut Batch,
+        process: ProcessId,
+        message: &Evaluated<'_>,
+        key: &Key,
+    ) -> Result<(), StoreError> {
+        let Evaluated { id, assignment, identity, epoch } = *message;
+        if let Some(assignment) = assignment.map(assignment_as_message) {
+            batch.named(process, assignment, epoch, key);
+        }
+        if let Identity::Content(_) = identity {
+            batch.named(process, id, epoch, key);
+        }
+        self.evaluated(batch, process, identity, epoch, key)
+    }
+
+    /// Adds to `batch` how a message is recognised that was evaluated elsewhere.
+    pub fn identity(&self, batch: &mut Batch, process: ProcessId, known: &Known) -> Result<(), StoreError> {
+        let key = Key { timestamp: known.timestamp, ordinate: known.nonce.0, cron: None };
+        self.evaluated(batch, process, &known.identity, known.epoch, &key)
+    }
+
+    /// A message that is not checked for duplicates may come again and be evaluated again; what is compared with is its first
+    /// evaluation in the epoch, else a replay, which finds the last, would not skip what was skipped.
+    fn evaluated(
+        &self,
+        batch: &mut Batch,
+        process: ProcessId,
+        identity: &Identity,
+        epoch: u64,
+        key: &Key,
+    ) -> Result<(), StoreError> {
+        let (stored, in_epoch) = self.with(|tree| {
+            let stored = read_evaluated(tree, process, identity)?;
+            let in_epoch = match stored {
+                Some((other, _)) if other != epoch => read_epoch(tree, process, identity, epoch)?,
+                _ => None,
+            };
+            Ok((stored, in_epoch))
+        })?;
+        batch.evaluated(process, identity, epoch, key, stored, in_epoch);
+        Ok(())
+    }
+
     /// Whether a message with this identity and a smaller nonce in this epoch has been evaluated.
     pub fn seen_before(
         &self,
@@ -244,17 +203,17 @@ impl Results {
         epoch: u64,
         nonce: u64,
     ) -> Result<bool, StoreError> {
-        let before = |(seen_epoch, seen_nonce): (u64, u64)| seen_epoch == epoch && seen_nonce < nonce;
-        if batch.identities.get(identity.as_bytes()).copied().is_some_and(before) {
+        let in_batch = batch.identities.get(identity.as_bytes()).map(Vec::as_slice).unwrap_or_default();
+        if in_batch.iter().any(|(seen_epoch, seen_nonce)| *seen_epoch == epoch && *seen_nonce < nonce) {
             return Ok(true);
         }
-        let at = identity_key(process, identity);
         self.with(|tree| {
-            let Some(value) = tree.get(&at)? else { return Ok(false) };
-            Ok(match read_index(&value)? {
-                (EVALUATED, seen_epoch, Some(key)) => before((seen_epoch, key.ordinate)),
-                _ => false,
-            })
+            let first = match read_evaluated(tree, process, identity)? {
+                Some((seen_epoch, seen_nonce)) if seen_epoch == epoch => Some(seen_nonce),
+                Some(_) => read_epoch(tree, process, identity, epoch)?,
+                None => None,
+            };
+            Ok(first.is_some_and(|first| first < nonce))
         })
     }
 
@@ -271,20 +230,13 @@ impl Results {
 
     /// Takes in the identities of messages that were evaluated elsewhere, all up to the entry at `until`.
     pub fn import(&self, process: ProcessId, identities: &[Known], until: Timestamp) -> Result<(), StoreError> {
-        for chunk in identities.chunks(IMPORT_CHUNK) {
-            self.with(|tree| {
-                let mut writes = sled::Batch::default();
-                for known in chunk {
-                    let key = Key { timestamp: known.timestamp, ordinate: known.nonce.0, cron: None };
-                    writes.insert(
-                        identity_key(process, &known.identity),
-                        index_value(EVALUATED, known.epoch, Some(&key)),
-                    );
-                }
-                Ok(tree.apply_batch(writes)?)
-            })?;
-        }
         let mut batch = Batch::default();
+        for chunk in identities.chunks(IMPORT_CHUNK) {
+            for known in chunk {
+                self.identity(&mut batch, process, known)?;
+            }
+            self.commit(&mut batch)?;
+        }
         batch.known(process, until);
         self.commit(&mut batch)
     }
@@ -434,80 +386,6 @@ fn replace(path: &Path, reason: &str) -> Result<Open, StoreError> {
     }
     std::fs::rename(path, &aside).map_err(|error| failed(error.to_string()))?;
     open(path).map_err(|(Failure::Damaged(reason) | Failure::Other(reason))| failed(reason))
-}
-
-fn unreadable() -> Failure {
-    Failure::Damaged("a record is not readable".into())
-}
-
-fn prefix(kind: u8, process: ProcessId) -> Vec<u8> {
-    let mut key = Vec::with_capacity(64);
-    key.push(kind);
-    key.extend_from_slice(process.as_bytes());
-    key
-}
-
-/// The first key after all that start with `prefix`.
-fn after(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            break;
-        }
-    }
-    end
-}
-
-fn record_key(kind: u8, process: ProcessId, key: &Key) -> Vec<u8> {
-    let mut at = prefix(kind, process);
-    key.write(&mut at);
-    at
-}
-
-fn index_key(kind: u8, process: ProcessId, id: &[u8]) -> Vec<u8> {
-    let mut at = prefix(kind, process);
-    at.extend_from_slice(id);
-    at
-}
-
-/// Where an identity is kept: an id is found like its message.
-fn identity_key(process: ProcessId, identity: &Identity) -> Vec<u8> {
-    let kind = match identity {
-        Identity::Id(_) => MESSAGE,
-        Identity::Content(_) => IDENTITY,
-    };
-    index_key(kind, process, identity.as_bytes())
-}
-
-fn index_value(flag: u8, epoch: u64, key: Option<&Key>) -> Vec<u8> {
-    let mut value = vec![flag];
-    value.extend_from_slice(&epoch.to_be_bytes());
-    if let Some(key) = key {
-        key.write(&mut value);
-    }
-    value
-}
-
-fn read_index(value: &[u8]) -> Result<(u8, u64, Option<Key>), Failure> {
-    let read = || {
-        let (flag, rest) = value.split_first()?;
-        let (epoch, rest) = rest.split_first_chunk::<8>()?;
-        let key = if rest.is_empty() { None } else { Some(Key::read(rest)?) };
-        Some((*flag, u64::from_be_bytes(*epoch), key))
-    };
-    read().ok_or_else(unreadable)
-}
-
-fn read_key(at: &[u8]) -> Result<Key, Failure> {
-    at.get(33..).and_then(Key::read).ok_or_else(unreadable)
-}
-
-fn read_record(tree: &sled::Tree, process: ProcessId, key: &Key) -> Result<Option<Record>, Failure> {
-    match tree.get(record_key(RESULT, process, key))? {
-        Some(value) => Record::read(&value).map(Some).ok_or_else(unreadable),
-        None => Ok(None),
-    }
 }
 
 #[cfg(test)]

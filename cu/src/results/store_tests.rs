@@ -3,6 +3,7 @@
 use holon_protocol::{BlockHeight, Timestamp};
 use serde_json::json;
 
+use super::super::layout::record_key;
 use super::*;
 use crate::machine::{Evaluation, Outcome, Response};
 
@@ -18,6 +19,10 @@ fn record(output: &str, failed: bool) -> Record {
 
 fn key(timestamp: u64, ordinate: u64, cron: Option<&str>) -> Key {
     Key { timestamp: Timestamp(timestamp), ordinate, cron: cron.map(str::to_owned) }
+}
+
+fn evaluated(id: MessageId, assignment: Option<AssignmentId>, identity: &Identity, epoch: u64) -> Evaluated<'_> {
+    Evaluated { id, assignment, identity, epoch }
 }
 
 fn filled(path: &Path) -> Results {
@@ -76,7 +81,8 @@ fn messages_are_found_by_their_ids_and_recognised_when_they_come_again() {
     let id = |byte| MessageId::from_bytes([byte; 32]);
     let content = Identity::Content(vec![9; 48]);
     let mut batch = Batch::default();
-    batch.message(PROCESS, id(1), Some(AssignmentId::from_bytes([2; 32])), &content, 0, &key(105, 5, None));
+    let message = evaluated(id(1), Some(AssignmentId::from_bytes([2; 32])), &content, 0);
+    results.message(&mut batch, PROCESS, &message, &key(105, 5, None)).unwrap();
     batch.skipped(PROCESS, id(4), 0, Some(&key(106, 6, None)));
     batch.skipped(PROCESS, id(5), 0, None);
     for committed in [false, true] {
@@ -175,4 +181,40 @@ fn a_store_that_cannot_be_opened_now_is_not_thrown_away() {
     std::fs::remove_dir(&file).unwrap();
     std::fs::rename(&aside, &file).unwrap();
     assert_eq!(Results::open(&path).unwrap().last(PROCESS).unwrap(), Some(key(111, 11, None)));
+}
+
+/// Ordinary messages are not checked for duplicates, so one identity may be evaluated several times; what a later one is compared with
+/// must not depend on whether it is asked for the first time or in a replay, when all have been stored.
+#[test]
+fn an_identity_is_known_by_its_first_evaluation_in_each_epoch_whatever_comes_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let results = Results::open(&dir.path().join("results")).unwrap();
+    let id = MessageId::from_bytes([1; 32]);
+    for (at, identity) in [Identity::Id(id.into()), Identity::Content(vec![9; 48])].iter().enumerate() {
+        for commits in [false, true] {
+            let process = ProcessId::from_bytes([at as u8 * 2 + u8::from(commits); 32]);
+            let mut batch = Batch::default();
+            for (epoch, nonce) in [(0, 5), (0, 9), (1, 12), (0, 3), (1, 20), (2, 30), (1, 11)] {
+                let message = evaluated(id, None, identity, epoch);
+                results.message(&mut batch, process, &message, &key(100 + nonce, nonce, None)).unwrap();
+                if commits {
+                    results.commit(&mut batch).unwrap();
+                }
+            }
+            for committed in [commits, true] {
+                let seen = |epoch, nonce| results.seen_before(&batch, process, identity, epoch, nonce).unwrap();
+                for (epoch, first) in [(0, 3), (1, 11), (2, 30)] {
+                    assert!(!seen(epoch, first), "{identity:?} in {epoch}, committed: {committed}");
+                    assert!(seen(epoch, first + 1), "{identity:?} in {epoch}, committed: {committed}");
+                }
+                assert!(!seen(3, 100));
+                results.commit(&mut batch).unwrap();
+            }
+            // What is imported changes nothing that is earlier.
+            let known =
+                |nonce| Known { identity: identity.clone(), epoch: 0, nonce: Nonce(nonce), timestamp: Timestamp(1) };
+            results.import(process, &[known(8), known(7)], Timestamp(200)).unwrap();
+            assert!(results.seen_before(&Batch::default(), process, identity, 0, 4).unwrap());
+        }
+    }
 }
