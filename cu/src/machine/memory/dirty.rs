@@ -7,19 +7,28 @@ use std::{fs::File, io, ops::Range, os::fd::AsRawFd, os::unix::fs::FileExt, sync
 
 use super::{Image, PAGE_BYTES};
 
+/// Largest page of a kernel with which memories can be mapped and their pages counted: Wasm's own, in bytes.
+const MAX_KERNEL_PAGE_BYTES: usize = 1 << 16;
+
 /// How dirty pages are found.
 #[derive(Debug)]
 pub(super) enum Scanner {
     /// The kernel lists ranges of private pages.
     Ioctl(File),
-    /// One 64-bit entry for each page.
-    Pagemap(File),
+    /// One 64-bit entry for each of the kernel's pages.
+    Pagemap {
+        file: File,
+        /// Bytes of a page of the kernel, a multiple of ours.
+        page: usize,
+    },
     /// Compare everything with the image.
     Compare,
 }
 
-/// How many bytes are compared at once, and how many pagemap entries are read at once (in pages of this many bytes).
+/// How many bytes are compared at once.
 const CHUNK_BYTES: usize = 1 << 20;
+/// How many pagemap entries are read at once.
+const PAGEMAP_ENTRIES: usize = 256;
 /// Ranges the kernel reports in one call.
 const SCAN_RANGES: usize = 512;
 
@@ -66,7 +75,15 @@ impl Scanner {
         BEST.get_or_init(|| {
             let Ok(file) = File::open("/proc/self/pagemap") else { return Scanner::Compare };
             // An empty range asks only whether the call is known.
-            if scan(&file, 0, 0, &mut Vec::new()).is_ok() { Scanner::Ioctl(file) } else { Scanner::Pagemap(file) }
+            if scan(&file, 0, 0, &mut Vec::new()).is_ok() {
+                return Scanner::Ioctl(file);
+            }
+            match kernel_page_bytes() {
+                page if page <= MAX_KERNEL_PAGE_BYTES && page.is_multiple_of(PAGE_BYTES) => {
+                    Scanner::Pagemap { file, page }
+                }
+                _ => Scanner::Compare,
+            }
         })
     }
 
@@ -76,13 +93,23 @@ impl Scanner {
     pub fn dirty(&self, memory: &[u8], image: &Image) -> io::Result<Vec<Range<usize>>> {
         let base = memory.as_ptr() as usize;
         let mut found = Vec::new();
-        match self {
-            Scanner::Ioctl(file) => scan(file, base, base + memory.len(), &mut found)?,
-            Scanner::Pagemap(file) => read_pagemap(file, base, memory.len(), &mut found)?,
-            Scanner::Compare => compare(memory, image, &mut found)?,
+        let asked = match self {
+            Scanner::Ioctl(file) => scan(file, base, base + memory.len(), &mut found),
+            Scanner::Pagemap { file, page } => read_pagemap(file, *page, base, memory.len(), &mut found),
+            Scanner::Compare => return compare(memory, image),
+        };
+        if let Err(error) = asked {
+            // The memory itself always tells.
+            tracing::debug!(%error, "the kernel does not say which pages changed");
+            return compare(memory, image);
         }
         Ok(found)
     }
+}
+
+/// Bytes of a page of this kernel.
+pub(super) fn kernel_page_bytes() -> usize {
+    rustix::param::page_size()
 }
 
 fn push(found: &mut Vec<Range<usize>>, range: Range<usize>) {
@@ -118,36 +145,54 @@ fn scan(pagemap: &File, start: usize, end: usize, found: &mut Vec<Range<usize>>)
         for region in &regions[..count as usize] {
             push(found, region.start as usize - start..region.end as usize - start);
         }
-        if argument.walk_end >= end as u64 || argument.walk_end <= position {
-            return Ok(());
+        match rest(position, argument.walk_end, end as u64)? {
+            Some(next) => position = next,
+            None => return Ok(()),
         }
-        position = argument.walk_end;
     }
 }
 
-fn read_pagemap(pagemap: &File, base: usize, bytes: usize, found: &mut Vec<Range<usize>>) -> io::Result<()> {
+/// Where a walk from `start` that came to `walked` has to go on; nowhere when it came to the end.
+fn rest(start: u64, walked: u64, end: u64) -> io::Result<Option<u64>> {
+    match walked {
+        walked if walked >= end => Ok(None),
+        walked if walked > start => Ok(Some(walked)),
+        // It would never end, and what it has not seen may be dirty.
+        _ => Err(io::Error::other(format!("a walk over memory stopped at {walked:#x} before its end {end:#x}"))),
+    }
+}
+
+/// `base` and `bytes` are multiples of `page`, the kernel's.
+fn read_pagemap(
+    pagemap: &File,
+    page: usize,
+    base: usize,
+    bytes: usize,
+    found: &mut Vec<Range<usize>>,
+) -> io::Result<()> {
     const PRESENT_OR_SWAPPED: u64 = 3 << 62;
     const FILE_PAGE: u64 = 1 << 61;
-    let mut entries = vec![0; CHUNK_BYTES / PAGE_BYTES * 8];
+    let mut entries = [0; PAGEMAP_ENTRIES * 8];
     let mut at = 0;
     while at < bytes {
-        let count = (bytes - at).min(CHUNK_BYTES) / PAGE_BYTES;
+        let count = ((bytes - at) / page).min(PAGEMAP_ENTRIES);
         let entries = &mut entries[..count * 8];
-        pagemap.read_exact_at(entries, ((base + at) / PAGE_BYTES * 8) as u64)?;
+        pagemap.read_exact_at(entries, ((base + at) / page * 8) as u64)?;
         let (entries, _) = entries.as_chunks::<8>();
         for (index, entry) in entries.iter().enumerate() {
             let entry = u64::from_ne_bytes(*entry);
             if entry & PRESENT_OR_SWAPPED != 0 && entry & FILE_PAGE == 0 {
-                let start = at + index * PAGE_BYTES;
-                push(found, start..start + PAGE_BYTES);
+                let start = at + index * page;
+                push(found, start..start + page);
             }
         }
-        at += count * PAGE_BYTES;
+        at += count * page;
     }
     Ok(())
 }
 
-fn compare(memory: &[u8], image: &Image, found: &mut Vec<Range<usize>>) -> io::Result<()> {
+fn compare(memory: &[u8], image: &Image) -> io::Result<Vec<Range<usize>>> {
+    let mut found = Vec::new();
     let mut committed = vec![0; CHUNK_BYTES];
     for (index, chunk) in memory.chunks(CHUNK_BYTES).enumerate() {
         let at = index * CHUNK_BYTES;
@@ -157,9 +202,52 @@ fn compare(memory: &[u8], image: &Image, found: &mut Vec<Range<usize>>) -> io::R
         for (page, (now, before)) in chunk.chunks(PAGE_BYTES).zip(committed.chunks(PAGE_BYTES)).enumerate() {
             if now != &before[..now.len()] {
                 let start = at + page * PAGE_BYTES;
-                push(found, start..start + now.len());
+                push(&mut found, start..start + now.len());
             }
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_walk_that_stops_early_is_not_taken_for_a_whole_one() {
+        assert_eq!(rest(0, 9, 9).unwrap(), None);
+        assert_eq!(rest(0, 4, 9).unwrap(), Some(4));
+        assert!(rest(4, 4, 9).is_err() && rest(4, 0, 9).is_err());
+    }
+
+    #[test]
+    fn the_table_of_a_kernel_with_larger_pages_is_read_in_its_pages() {
+        let page = 4 * PAGE_BYTES;
+        let base = 1000 * page;
+        let mut pagemap = tempfile::tempfile().unwrap();
+        // Present and private, a page of a file, swapped out, and nothing.
+        let entries: [u64; 4] = [1 << 63, 1 << 63 | 1 << 61, 1 << 62, 0];
+        let many = entries.into_iter().cycle().take(2 * PAGEMAP_ENTRIES);
+        let bytes: Vec<u8> = std::iter::repeat_n(u64::MAX, 1000).chain(many).flat_map(u64::to_ne_bytes).collect();
+        pagemap.write_all(&bytes).unwrap();
+        let mut found = Vec::new();
+        read_pagemap(&pagemap, page, base, 2 * PAGEMAP_ENTRIES * page, &mut found).unwrap();
+        let expected = (0..PAGEMAP_ENTRIES).map(|at| 2 * at * page..(2 * at + 1) * page).collect::<Vec<_>>();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_say_is_compared() {
+        let mut image = Image::zeroed(2 << 16).unwrap();
+        image.write(5 * PAGE_BYTES, &[1]).unwrap();
+        let null = || File::open("/dev/null").unwrap();
+        for scanner in [Scanner::Ioctl(null()), Scanner::Pagemap { file: null(), page: PAGE_BYTES }] {
+            let mut memory = vec![0; 2 << 16];
+            memory[7 * PAGE_BYTES + 9] = 2;
+            let pages = [5, 7].map(|page| page * PAGE_BYTES..(page + 1) * PAGE_BYTES);
+            assert_eq!(scanner.dirty(&memory, &image).unwrap(), pages, "{scanner:?}");
+        }
+    }
 }

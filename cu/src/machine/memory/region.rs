@@ -13,7 +13,10 @@ use std::{
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use wasmtime::{LinearMemory, Memory, MemoryCreator, MemoryType, Store};
 
-use super::{Image, PAGE_BYTES, dirty::Scanner};
+use super::{
+    Image,
+    dirty::{Scanner, kernel_page_bytes},
+};
 use crate::machine::HostFailure;
 
 /// Private pages kept after a commit because they will most likely be written again, in bytes. Above it they are given
@@ -143,7 +146,7 @@ unsafe impl MemoryCreator for Creator {
         reserved_size_in_bytes: Option<usize>,
         guard_size_in_bytes: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        let capacity = reserved_size_in_bytes.unwrap_or(minimum).max(minimum).next_multiple_of(PAGE_BYTES);
+        let capacity = reserved_size_in_bytes.unwrap_or(minimum).max(minimum).next_multiple_of(kernel_page_bytes());
         match Mapping::reserve(minimum, capacity, guard_size_in_bytes).map(Arc::new) {
             Ok(mapping) => {
                 CREATED.set(Some(Ok(Arc::clone(&mapping))));
@@ -303,7 +306,7 @@ fn write_back(image: &mut Image, bytes: &[u8], dirty: &[std::ops::Range<usize>])
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::PAGE_BYTES, *};
 
     #[test]
     fn a_mapping_that_cannot_grow_is_this_computers_failure() {

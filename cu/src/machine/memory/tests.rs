@@ -44,7 +44,8 @@ fn contents(image: &Image) -> Vec<u8> {
 
 fn scanners() -> Vec<Scanner> {
     let pagemap = || File::open("/proc/self/pagemap").unwrap();
-    let mut scanners = vec![Scanner::Compare, Scanner::Pagemap(pagemap())];
+    let mut scanners =
+        vec![Scanner::Compare, Scanner::Pagemap { file: pagemap(), page: super::dirty::kernel_page_bytes() }];
     if matches!(Scanner::best(), Scanner::Ioctl(_)) {
         scanners.push(Scanner::Ioctl(pagemap()));
     }
