@@ -294,7 +294,7 @@ fn stop(error: wasmtime::Error) -> Stop {
         Ok(failure) => return Stop::Host(failure),
         Err(error) => error,
     };
-    if let Some(ended) = error.downcast_ref::<emscripten::Ended>() {
+    if let Some(ended) = emscripten::Ended::of(&error) {
         return Stop::Thrown(ended.to_value());
     }
     if let Some(failed) = error.downcast_ref::<native::Failed>() {

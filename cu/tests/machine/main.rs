@@ -1,6 +1,7 @@
 //! The machine against the published modules, against a naive memory, and against hostile modules.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adversaries;
 mod bombs;
 mod conformance;
 mod determinism;
@@ -12,6 +13,7 @@ mod loader;
 mod memory;
 mod native;
 mod published;
+mod random;
 mod root;
 mod wasi;
 mod weavedrive;

@@ -7,7 +7,7 @@
 use wasmtime::{Caller, Instance, Store, Trap, TypedFunc};
 
 use super::{
-    access::{Access, split},
+    access::{Access, OutOfRange, split},
     pointer::Pointer,
 };
 use crate::machine::host::Host;
@@ -71,9 +71,11 @@ impl<P: Pointer> Asyncify<P> {
         // Two pointers and the number of the call to be wound up, which is the first there is.
         let head = 3 * P::BYTES;
         let block = self.malloc.call(&mut *caller, P::from_address(head + STACK_BYTES))?.address();
+        // The guest's own allocator may say anything.
+        let end = block.checked_add(head + STACK_BYTES).ok_or(OutOfRange)?;
         let (memory, host) = split(caller)?;
         memory.store_size::<P>(block, block + head)?;
-        memory.store_size::<P>(block + P::BYTES, block + head + STACK_BYTES)?;
+        memory.store_size::<P>(block + P::BYTES, end)?;
         memory.store_i32(block + 2 * P::BYTES, 0)?;
         host.emscripten.motion = Motion::Unwinding(Sleep { block, answer });
         self.start_unwind.call(&mut *caller, P::from_address(block))

@@ -85,8 +85,3 @@ fn call_protected<P: Pointer>(mut caller: Caller<'_, Host>, function: P, first: 
         other => other,
     }
 }
-
-/// A longjmp that nobody caught is the guest's mistake.
-pub(super) fn outside(error: wasmtime::Error) -> wasmtime::Error {
-    if error.is::<Longjmp>() { Ended::LongjmpOutside.into() } else { error }
-}

@@ -1,11 +1,19 @@
 //! Protected calls of any signature: `invoke_<result><parameters>` (spec 06 §5.1). The two that Lua uses are in `control`.
 
-use wasmtime::{Caller, Extern, ExternType, Func, FuncType, Linker, Module, Ref, Trap, Val, ValType};
+use wasmtime::{Caller, ExternType, Func, FuncType, Linker, Module, Ref, Trap, Val, ValType};
 
 use super::{control::Longjmp, pointer::Pointer};
 use crate::machine::{format::Generation, host::Host};
 
 const PREFIX: &str = "invoke_";
+
+/// What a protected call calls.
+struct Called {
+    /// Type of the function in the table.
+    function: FuncType,
+    /// Name and type of the export that calls it by its index, where hosts use that.
+    by_name: Option<(String, FuncType)>,
+}
 
 /// Links the protected calls that a module imports.
 pub(super) fn link<P: Pointer>(
@@ -19,10 +27,15 @@ pub(super) fn link<P: Pointer>(
         if import.name() == P::INVOKE.0 || !fits::<P>(&ty, signature) {
             continue;
         }
-        let by_name = (generation == Generation::Fourth).then(|| format!("dynCall_{signature}"));
-        let called = FuncType::new(linker.engine(), ty.params().skip(1), ty.results());
+        let called = Called {
+            function: FuncType::new(linker.engine(), ty.params().skip(1), ty.results()),
+            by_name: (generation == Generation::Fourth).then(|| {
+                let parameters = std::iter::once(ValType::I32).chain(ty.params().skip(1));
+                (format!("dynCall_{signature}"), FuncType::new(linker.engine(), parameters, ty.results()))
+            }),
+        };
         linker.func_new("env", import.name(), ty, move |caller, arguments, results| {
-            protected::<P>(caller, &called, by_name.as_deref(), arguments, results)
+            protected::<P>(caller, &called, arguments, results)
         })?;
     }
     Ok(())
@@ -60,8 +73,7 @@ fn fits<P: Pointer>(ty: &FuncType, signature: &str) -> bool {
 
 fn protected<P: Pointer>(
     mut caller: Caller<'_, Host>,
-    called: &FuncType,
-    by_name: Option<&str>,
+    called: &Called,
     arguments: &[Val],
     results: &mut [Val],
 ) -> wasmtime::Result<()> {
@@ -73,24 +85,25 @@ fn protected<P: Pointer>(
         Some((Val::I64(index), rest)) => (*index as i32, rest),
         _ => return Err(Trap::BadSignature.into()),
     };
-    let outcome = match by_name.and_then(|name| caller.get_export(name)).and_then(Extern::into_func) {
-        Some(function) => {
-            let arguments: Vec<Val> = std::iter::once(Val::I32(index)).chain(arguments.iter().copied()).collect();
-            function.call(&mut caller, &arguments, results)
+    let exported = called.by_name.as_ref().and_then(|(name, ty)| Some((caller.get_export(name)?.into_func()?, ty)));
+    let with_index: Vec<Val>;
+    let (function, ty, arguments) = match exported {
+        Some((function, ty)) => {
+            with_index = std::iter::once(Val::I32(index)).chain(arguments.iter().copied()).collect();
+            (function, ty, with_index.as_slice())
         }
-        None => {
-            let function = entry::<P>(&mut caller, index)?;
-            if !FuncType::eq(&function.ty(&caller), called) {
-                return Err(Trap::BadSignature.into());
-            }
-            function.call(&mut caller, arguments, results)
-        }
+        None => (entry::<P>(&mut caller, index)?, &called.function, arguments),
     };
+    // What another type would give is no answer that the caller could take, and no business of the engine's.
+    if !FuncType::eq(&function.ty(&caller), ty) {
+        return Err(Trap::BadSignature.into());
+    }
+    let outcome = function.call(&mut caller, arguments, results);
     match outcome {
         Err(error) if error.is::<Longjmp>() => {
             exports.stack_restore.call(&mut caller, stack)?;
             exports.set_threw.call(&mut caller, (P::from_address(1), 0))?;
-            for (result, ty) in results.iter_mut().zip(called.results()) {
+            for (result, ty) in results.iter_mut().zip(ty.results()) {
                 *result = Val::default_for_ty(&ty).ok_or(Trap::BadSignature)?;
             }
             Ok(())

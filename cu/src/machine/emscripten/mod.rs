@@ -41,7 +41,7 @@ use serde_json::{Value, json};
 use wasmtime::{ExternType, Instance, Linker, Module, Store, Table, TypedFunc, ValType};
 
 pub(super) use self::state::State;
-use self::{access::Access, asyncify::Asyncify, environment::PROGRAM_PATH, pointer::Pointer};
+use self::{access::Access, asyncify::Asyncify, control::Longjmp, environment::PROGRAM_PATH, pointer::Pointer};
 use super::{
     MAX_RESULT_BYTES,
     format::Generation,
@@ -62,6 +62,12 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// What ended a call, if it was one of these. A longjmp that nobody caught is the guest's mistake, wherever it threw it: imports and
+    /// set-up call back into it in many places.
+    pub fn of(error: &wasmtime::Error) -> Option<&Self> {
+        if error.is::<Longjmp>() { Some(&Ended::LongjmpOutside) } else { error.downcast_ref() }
+    }
+
     /// What results show as `Error` (spec 05 §5.8).
     pub fn to_value(&self) -> Value {
         match self {
@@ -221,7 +227,7 @@ impl<P: Pointer> Handle<P> {
             memory.store(0, &0x6373_6D65_u32.to_le_bytes())?;
         }
         let constructors = instance.get_typed_func::<(), ()>(&mut *store, "__wasm_call_ctors")?;
-        constructors.call(&mut *store, ()).map_err(control::outside)?;
+        constructors.call(&mut *store, ())?;
         if self.generation == Generation::Fourth {
             return Ok(());
         }
@@ -230,11 +236,11 @@ impl<P: Pointer> Handle<P> {
             _ => (0, P::from_address(0)),
         };
         let main = instance.get_typed_func::<(i32, P), i32>(&mut *store, "main")?;
-        main.call(&mut *store, (count, arguments)).map_err(control::outside)?;
+        main.call(&mut *store, (count, arguments))?;
         if self.generation != Generation::First
             && let Ok(flush) = instance.get_typed_func::<P, i32>(&mut *store, "fflush")
         {
-            flush.call(&mut *store, P::from_address(0)).map_err(control::outside)?;
+            flush.call(&mut *store, P::from_address(0))?;
         }
         Ok(())
     }
@@ -254,10 +260,10 @@ impl<P: Pointer> Handle<P> {
         let stack = self.exports.stack_current.call(&mut *store, ())?;
         let message = self.place(store, &entry.message, self.room(&entry.message))?;
         let environment = self.place(store, &entry.environment, self.room(&entry.environment))?;
-        let mut result = self.handle.call(&mut *store, (message, environment)).map_err(control::outside)?;
+        let mut result = self.handle.call(&mut *store, (message, environment))?;
         if let Some(asyncify) = &self.exports.asyncify {
-            while asyncify.turn(store).map_err(control::outside)? {
-                result = self.handle.call(&mut *store, (message, environment)).map_err(control::outside)?;
+            while asyncify.turn(store)? {
+                result = self.handle.call(&mut *store, (message, environment))?;
             }
         }
         self.exports.stack_restore.call(&mut *store, stack)?;

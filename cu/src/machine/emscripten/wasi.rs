@@ -98,7 +98,7 @@ impl<P: Pointer> Handle<P> {
 
     pub fn set_up(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<()> {
         match instance.get_typed_func::<(), ()>(&mut *store, "_initialize") {
-            Ok(initialize) => initialize.call(&mut *store, ()).map_err(control::outside),
+            Ok(initialize) => initialize.call(&mut *store, ()),
             Err(_) => Ok(()),
         }
     }
@@ -107,7 +107,7 @@ impl<P: Pointer> Handle<P> {
     pub fn call(&self, store: &mut Store<Host>, entry: &Entry) -> wasmtime::Result<String> {
         let message = self.place(store, &entry.message)?;
         let environment = self.place(store, &entry.environment)?;
-        let result = self.handle.call(&mut *store, (message, environment)).map_err(control::outside)?;
+        let result = self.handle.call(&mut *store, (message, environment))?;
         result_text(store, result)
     }
 
