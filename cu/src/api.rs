@@ -14,11 +14,13 @@ use holon_unit::ApiError;
 use serde_json::json;
 
 use crate::checkpoint::EVALUATOR;
-use crate::compute::{Compute, DryRunRequest, DryRunStage, Image, RateLimit};
+use crate::compute::{Compute, DryRunRequest, DryRunStage, Image};
 use crate::error::Error;
 use crate::log::Goal;
 use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::options::Options;
+use crate::rate_limit::{self, RateLimit};
 use crate::results::{Bound, Listing, Sort};
 
 /// Largest request body in bytes.
@@ -48,6 +50,8 @@ pub struct Api {
     pub metrics: Metrics,
     /// Rate limit of dry runs.
     pub rate_limit: RateLimit,
+    /// Knows the operator.
+    pub operator: Operator,
 }
 
 mod parking;
@@ -91,52 +95,54 @@ async fn metrics(api: web::Data<Api>) -> HttpResponse {
 async fn result(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, query.required("process-id"))?;
-    let message = path_id::<MessageId>(&request, "message", "messageId")?;
-    let work = {
+    let answer = async {
+        let message = path_id::<MessageId>(&request, "message", "messageId")?;
         let compute = api.compute.clone();
-        async move { compute.result(process, message).await }
+        let work = async move { compute.result(process, message).await };
+        let busy = format!("Evaluation of process \"{process}\" to \"{message}\" is in progress.");
+        unless_busy(&api, &query, busy, work).await
     };
-    let busy = format!("Evaluation of process \"{process}\" to \"{message}\" is in progress.");
-    parking::noted(&api, process, unless_busy(&api, &query, busy, work).await)
+    parking::noted(&api, process, answer.await)
 }
 
 async fn results(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
-    let (from, to) = (query.bound("from")?, query.bound("to")?);
-    let sort = match query.get("sort") {
-        Some(text) => Some(
-            Sort::parse(&text).ok_or_else(|| parameter("sort", format!("ASC or DESC is required, not {text:?}.")))?,
-        ),
-        None => None,
+    let answer = async {
+        let (from, to) = (query.bound("from")?, query.bound("to")?);
+        let sort = query.sort()?;
+        // An explicit order wins; the cursors come next.
+        let sort =
+            sort.or(from.as_ref().and_then(Bound::sort)).or(to.as_ref().and_then(Bound::sort)).unwrap_or_default();
+        let limit = query.limit(RESULTS_LIMIT)?;
+        let page = api.compute.results(process, Listing::All, from, to, sort, limit).await?;
+        Ok(json_text(StatusCode::OK, page.json(sort)))
     };
-    // An explicit order wins; the cursors come next.
-    let sort = sort.or(from.as_ref().and_then(Bound::sort)).or(to.as_ref().and_then(Bound::sort)).unwrap_or_default();
-    let limit = query.limit(RESULTS_LIMIT)?;
-    let page = api.compute.results(process, Listing::All, from, to, sort, limit).await?;
-    parking::noted(&api, process, Ok(json_text(StatusCode::OK, page.json(sort))))
+    parking::noted(&api, process, answer.await)
 }
 
 async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
-    let (from, to) = (query.bound("from")?, query.bound("to")?);
-    let limit = query.limit(CRON_LIMIT)?;
-    let work = {
+    let answer = async {
+        let (from, to) = (query.bound("from")?, query.bound("to")?);
+        let limit = query.limit(CRON_LIMIT)?;
         let compute = api.compute.clone();
-        async move { Ok(compute.cron(process, from, to, limit).await?.json(Sort::Ascending)) }
+        let work = async move { Ok(compute.cron(process, from, to, limit).await?.json(Sort::Ascending)) };
+        let busy = format!("Evaluation of process \"{process}\" is in progress.");
+        unless_busy(&api, &query, busy, work).await
     };
-    let busy = format!("Evaluation of process \"{process}\" is in progress.");
-    parking::noted(&api, process, unless_busy(&api, &query, busy, work).await)
+    parking::noted(&api, process, answer.await)
 }
 
 async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
-    let image = match api.compute.image(process, query.goal()?).await {
-        Ok(image) => image,
-        Err(error) => return parking::noted(&api, process, Err(error.into())),
-    };
+    let answer = async { Ok(image_of(api.compute.image(process, query.goal()?).await?)) };
+    parking::noted(&api, process, answer.await)
+}
+
+fn image_of(image: Image) -> HttpResponse {
     let mut answer = HttpResponse::Ok();
     answer.content_type("application/octet-stream");
     if let Some(position) = &image.state.position {
@@ -150,26 +156,25 @@ async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
     }
     answer.insert_header(("State-Root", image.root.to_string()));
     let size = image.state.fork.memory_bytes();
-    parking::noted(&api, process, Ok(answer.body(SizedStream::new(size, send(image)))))
+    answer.body(SizedStream::new(size, send(image)))
 }
 
 /// `GET /root/{process}`: the root of a state without its memory.
 async fn state_root(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
-    let (state, root) = match api.compute.root(process, query.goal()?).await {
-        Ok(found) => found,
-        Err(error) => return parking::noted(&api, process, Err(error.into())),
+    let answer = async {
+        let (state, root) = api.compute.root(process, query.goal()?).await?;
+        Ok(HttpResponse::Ok().json(json!({
+            "process": process,
+            "nonce": state.link.map(|link| link.nonce),
+            "timestamp": state.timestamp(),
+            "stateRoot": root,
+            "memoryBytes": state.fork.memory_bytes(),
+            "evaluator": EVALUATOR,
+        })))
     };
-    let answer = HttpResponse::Ok().json(json!({
-        "process": process,
-        "nonce": state.link.map(|link| link.nonce),
-        "timestamp": state.timestamp(),
-        "stateRoot": root,
-        "memoryBytes": state.fork.memory_bytes(),
-        "evaluator": EVALUATOR,
-    }));
-    parking::noted(&api, process, Ok(answer))
+    parking::noted(&api, process, answer.await)
 }
 
 /// The bytes of an image, read as the client takes them. A client that takes too long loses the rest.
@@ -193,8 +198,13 @@ fn send(image: Image) -> impl Stream<Item = std::io::Result<Bytes>> {
 }
 
 async fn dry_run(request: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> Answer {
-    let query = Query::of(&request);
-    let process = process_id(&api, query.required("process-id"))?;
+    let process = process_id(&api, Query::of(&request).required("process-id"))?;
+    let answer = Box::pin(dry_run_of(process, &request, payload, &api)).await;
+    parking::noted(&api, process, answer)
+}
+
+async fn dry_run_of(process: ProcessId, request: &HttpRequest, payload: web::Payload, api: &web::Data<Api>) -> Answer {
+    let query = Query::of(request);
     let to = match query.get("to") {
         Some(text) => Some(text.parse::<MessageId>().map_err(|error| parameter("to", format!("{error}.")))?),
         None => None,
@@ -218,7 +228,7 @@ async fn dry_run(request: HttpRequest, payload: web::Payload, api: web::Data<Api
     }
     let max_age = max_age.map(Duration::from_millis);
     let dry_run = DryRunRequest { process, to, body: body.to_vec(), max_age };
-    let client = client(&request);
+    let client = client(request);
     let work = {
         let api = api.clone();
         async move {
@@ -241,7 +251,7 @@ async fn dry_run(request: HttpRequest, payload: web::Payload, api: web::Data<Api
         }
     };
     let busy = format!("Evaluation of process \"{process}\" is in progress.");
-    parking::noted(&api, process, unless_busy(&api, &query, busy, work).await)
+    unless_busy(api, &query, busy, work).await
 }
 
 /// Waits for `work`; when the unit has a threshold and it passes first, answers 202 and lets the work go on.
@@ -294,15 +304,11 @@ fn path_id<T: std::str::FromStr<Err = holon_protocol::id::ParseIdError>>(
     text.parse().map_err(|error| parameter(field, format!("{error}.")))
 }
 
-/// Who asks: the first address a proxy noted, else the peer.
+/// Who asks (spec 05 §2.7).
 fn client(request: &HttpRequest) -> String {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let forwarded = header("x-forwarded-for").and_then(|list| list.split(',').next()).map(str::trim);
-    let named = forwarded.or_else(|| header("x-real-ip")).filter(|name| !name.is_empty() && name.len() <= 64);
-    match named {
-        Some(name) => name.to_owned(),
-        None => request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default(),
-    }
+    let forwarded = header("x-forwarded-for").and_then(|list| list.split(',').next());
+    rate_limit::client(request.peer_addr().map(|peer| peer.ip()), forwarded.or_else(|| header("x-real-ip")))
 }
 
 /// Query parameters; the first of several with one name counts.
@@ -326,6 +332,12 @@ impl Query {
         let Some(text) = self.get(name) else { return Ok(None) };
         let bound = Bound::parse(&text);
         bound.map(Some).ok_or_else(|| parameter(name, "a cursor or a timestamp in milliseconds is required.".into()))
+    }
+
+    fn sort(&self) -> Result<Option<Sort>, ApiError> {
+        let Some(text) = self.get("sort") else { return Ok(None) };
+        let sort = Sort::parse(&text);
+        sort.map(Some).ok_or_else(|| parameter("sort", format!("ASC or DESC is required, not {text:?}.")))
     }
 
     /// The point that `slot` or `to` names; the present without either.

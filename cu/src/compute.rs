@@ -393,35 +393,3 @@ impl DryRunCache {
         self.bytes = self.results.values().map(|(result, _)| result.len()).sum();
     }
 }
-
-/// A sliding window of requests by client (spec 05 §2.7).
-#[derive(Debug, Default)]
-pub struct RateLimit {
-    clients: Mutex<HashMap<String, Vec<Instant>>>,
-}
-
-/// Most clients that are told apart.
-const RATE_LIMIT_CLIENTS: usize = 100_000;
-
-impl RateLimit {
-    /// Counts a request of `client`.
-    pub fn count(&self, client: &str, window: Duration, limit: u32) -> Result<(), Error> {
-        if window.is_zero() || limit == 0 {
-            return Ok(());
-        }
-        let mut clients = lock(&self.clients);
-        if clients.len() >= RATE_LIMIT_CLIENTS {
-            clients.retain(|_, times| times.last().is_some_and(|last| last.elapsed() < window));
-            if clients.len() >= RATE_LIMIT_CLIENTS && !clients.contains_key(client) {
-                return Err(Error::RateLimit);
-            }
-        }
-        let times = clients.entry(client.to_owned()).or_default();
-        times.retain(|time| time.elapsed() < window);
-        if times.len() >= limit as usize {
-            return Err(Error::RateLimit);
-        }
-        times.push(Instant::now());
-        Ok(())
-    }
-}

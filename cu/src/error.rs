@@ -112,7 +112,7 @@ pub enum Error {
     /// The evaluation could not be carried out, through no fault of the message; nothing was recorded.
     #[error("evaluation abandoned: {0}")]
     Host(String),
-    /// The operator's limits keep the process from going on; nothing was recorded.
+    /// The operator's limits, or data that cannot be had, keep the process from going on; nothing was recorded.
     #[error("{0}")]
     Parked(Box<Parked>),
     /// The result store failed.
@@ -221,6 +221,8 @@ impl Error {
             Self::BodyTooLarge { .. } | Self::MemoryLimit(_) | Self::ComputeLimit(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ProcessDenied(_) | Self::OwnerDenied(_) => StatusCode::FORBIDDEN,
             Self::Unsupported { .. } | Self::Log(_) | Self::Slot(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            // Spec 06 §9.4.
+            Self::Parked(parked) if parked.halted => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Parked(_)
             | Self::Compiling { .. }
             | Self::Hydrating { .. }

@@ -4,7 +4,8 @@
 //! one on a quieter day, may well get to one. So it is neither recorded nor forgotten: the process is parked in front of
 //! it. What was evaluated before is served as ever; requests that need the message or a later one are refused at once, with
 //! everything there is to know, until the pause is over or somebody resumes the process. A message that fails again and
-//! again is tried at longer and longer intervals, because a thread that tries it is a thread that does nothing else.
+//! again is tried at longer and longer intervals, because a thread that tries it is a thread that does nothing else. The same goes for
+//! messages that want data which cannot be had now, and for those on which the engine itself fails, which none should.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,8 +20,10 @@ use crate::results::Key;
 const MAX_KEPT: usize = 10_000;
 /// The pause doubles this many times at most.
 const MAX_DOUBLINGS: u32 = 6;
-/// Longest pause of a message that was ended for the sake of others, not for its own limits.
+/// Longest pause of a message that did not run into limits of its own.
 const MAX_BRIEF_PAUSE: Duration = Duration::from_secs(60);
+/// First pause of a message whose data cannot be had; it doubles.
+const HALT_PAUSE: Duration = Duration::from_secs(2);
 
 /// A parked process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,8 +49,22 @@ pub struct Parked {
     pub tries: u32,
     /// What stopped it.
     pub reason: String,
+    /// Whether it was data that cannot be had.
+    #[serde(skip)]
+    pub halted: bool,
     #[serde(skip)]
     key: Option<Key>,
+    /// How often it has been tried, by what stopped it. What others are to blame for does not make a pause longer.
+    #[serde(skip)]
+    counts: Counts,
+}
+
+/// How often a message was stopped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    full: u32,
+    brief: u32,
+    halted: u32,
 }
 
 impl std::fmt::Display for Parked {
@@ -85,10 +102,37 @@ pub struct GivenUp {
 /// How long a message is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
-    /// It ran into a limit of its own.
+    /// It ran into a limit of its own, or would fail again.
     Full,
-    /// It had to make room for others.
+    /// It had to make room for others, or the computer had no more to give.
     Brief,
+    /// It reads data that is not there, or not for it, or not yet.
+    Halt,
+}
+
+impl Counts {
+    /// Counts one more, and says for how long the message is left alone where a first full pause is `full`.
+    fn add(&mut self, pause: Pause, full: Duration) -> Duration {
+        let doubled = |first: Duration, times: u32| first * (1 << (times - 1).min(MAX_DOUBLINGS));
+        match pause {
+            Pause::Full => {
+                self.full = self.full.saturating_add(1);
+                doubled(full, self.full)
+            }
+            Pause::Brief => {
+                self.brief = self.brief.saturating_add(1);
+                full.min(MAX_BRIEF_PAUSE)
+            }
+            Pause::Halt => {
+                self.halted = self.halted.saturating_add(1);
+                doubled(HALT_PAUSE, self.halted).min(MAX_BRIEF_PAUSE).min(full)
+            }
+        }
+    }
+
+    fn total(self) -> u32 {
+        self.full.saturating_add(self.brief).saturating_add(self.halted)
+    }
 }
 
 fn now() -> Timestamp {
@@ -136,12 +180,11 @@ impl GivenUp {
                 all.remove(&oldest);
             }
         }
-        let tries = 1 + all.get(&process).filter(|before| before.key.as_ref() == key).map_or(0, |before| before.tries);
-        let pause = match pause {
-            Pause::Full => self.pause * (1 << (tries - 1).min(MAX_DOUBLINGS)),
-            Pause::Brief => self.pause.min(MAX_BRIEF_PAUSE),
-        };
-        let until = Timestamp(since.0.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)));
+        let before = all.get(&process).filter(|before| before.key.as_ref() == key);
+        let mut counts = before.map_or_else(Counts::default, |before| before.counts);
+        let length = counts.add(pause, self.pause);
+        let tries = counts.total();
+        let until = Timestamp(since.0.saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)));
         let parked = Parked {
             process,
             slot: key.map(|key| key.ordinate),
@@ -151,7 +194,9 @@ impl GivenUp {
             until,
             tries,
             reason,
+            halted: pause == Pause::Halt,
             key: key.cloned(),
+            counts,
         };
         tracing::warn!(%process, slot = parked.slot, cron = parked.cron, tries, reason = parked.reason, "process is parked");
         all.insert(process, parked.clone());
@@ -208,12 +253,37 @@ mod tests {
         assert_eq!(pause(&key(1), Pause::Full), (1, 100));
         assert_eq!(pause(&key(1), Pause::Full), (2, 200));
         assert_eq!(pause(&key(1), Pause::Full), (3, 400));
-        assert_eq!(pause(&key(1), Pause::Brief), (4, 60));
         for _ in 0..10 {
             pause(&key(1), Pause::Full);
         }
-        assert_eq!(pause(&key(1), Pause::Full), (15, 6400));
+        assert_eq!(pause(&key(1), Pause::Full), (14, 6400));
         assert_eq!(pause(&key(2), Pause::Full), (1, 100));
+    }
+
+    #[test]
+    fn what_others_are_to_blame_for_makes_no_later_pause_longer() {
+        let given_up = GivenUp::new(Duration::from_secs(100));
+        let pause = |pause| {
+            let parked = given_up.add(PROCESS, Some(&key(1)), pause, "slow".into());
+            (parked.tries, (parked.until.0 - parked.since.0) / 1000)
+        };
+        for tries in 1..20 {
+            assert_eq!(pause(Pause::Brief), (tries, 60));
+        }
+        assert_eq!(pause(Pause::Full), (20, 100));
+        assert_eq!(pause(Pause::Halt), (21, 2));
+        assert_eq!(pause(Pause::Halt), (22, 4));
+        assert_eq!(pause(Pause::Full), (23, 200));
+        for _ in 0..40 {
+            pause(Pause::Halt);
+        }
+        assert_eq!(pause(Pause::Halt), (64, 60));
+        // Who wants every request to try again gets that.
+        let given_up = GivenUp::new(Duration::ZERO);
+        for pause in [Pause::Full, Pause::Brief, Pause::Halt] {
+            let parked = given_up.add(PROCESS, Some(&key(1)), pause, "slow".into());
+            assert_eq!(parked.until, parked.since);
+        }
     }
 
     #[test]

@@ -175,8 +175,8 @@ pub struct Arguments {
     /// 4 GiB, or half of the computer's memory if that is less.
     #[arg(long, env = "CU_MEMORY_CEILING", default_value_t = 0)]
     pub memory_ceiling_bytes: u64,
-    /// Token that lets requests from elsewhere do what otherwise only requests from this computer may: resume parked
-    /// processes. Sent as `Authorization: Bearer <token>`.
+    /// Token of requests that only the operator may send: to resume parked processes. Sent as `Authorization: Bearer
+    /// <token>`. Without it one is made, in the file `operator-token` of the data folder.
     #[arg(long, env = "CU_OPERATOR_TOKEN", hide_env_values = true)]
     pub operator_token: Option<String>,
     /// How long the gateway is asked for a transaction or block that a process opens and that is not there, in
@@ -292,7 +292,7 @@ pub struct Options {
     pub wall_clock_pause: Duration,
     /// Most linear memory one process may have, in bytes.
     pub memory_ceiling_bytes: u64,
-    /// Token of the operator; none leaves what it allows to requests from this computer.
+    /// Token of the operator; without it there is one in the data folder.
     pub operator_token: Option<zeroize::Zeroizing<String>>,
     /// How long the gateway is asked for a header that is not there.
     pub weavedrive_patience: Duration,

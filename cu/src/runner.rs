@@ -3,6 +3,7 @@
 //! A runner moves between the async side, which reads the log ([`Runner::advance`] is in [`crate::advance`]), and the
 //! evaluation threads, which own it during a turn.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,7 @@ impl Runner {
                 }
                 let machine = process.machine().map_err(|error| match error {
                     MachineError::Host(failure) => parked(given_up, process.id, None, &failure),
+                    MachineError::System(error) => parked(given_up, process.id, None, &HostFailure::System(error)),
                     error => Error::Host(error.to_string()),
                 })?;
                 let (owner, schedule) = (process.owner.clone(), process.schedule.clone());
@@ -345,7 +347,7 @@ impl Runner {
                 module_tags: &self.process.module_tags,
             };
             let begun = Instant::now();
-            let evaluation = match self.machine.apply(&call) {
+            let evaluation = match whatever_happens(|| self.machine.apply(&call)) {
                 Ok(evaluation) => evaluation,
                 Err(failure) => {
                     let lost = failure.lost();
@@ -467,14 +469,26 @@ impl Runner {
     }
 }
 
-/// What a failure means for whoever asked. An operator's limit parks the process before the message at `key` (none: its module's
-/// set-up).
+/// An evaluation that panics is a bug. It takes its memory with it, and the process must not be tried again and again.
+fn whatever_happens<T>(evaluate: impl FnOnce() -> Result<T, HostFailure>) -> Result<T, HostFailure> {
+    catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(HostFailure::Engine(format!("the evaluation panicked: {text}")))
+    })
+}
+
+/// What a failure means for whoever asked: the process is parked before the message at `key` (none: its module's set-up), so that it
+/// is not tried again by every request.
 fn parked(given_up: &GivenUp, process: ProcessId, key: Option<&Key>, failure: &HostFailure) -> Error {
     let pause = match failure {
         HostFailure::WallClock { .. } | HostFailure::MemoryCeiling { .. } => Pause::Full,
+        // None of these should happen; where one does, it will happen again.
+        HostFailure::Engine(_) | HostFailure::Diverged { .. } => Pause::Full,
         HostFailure::Stopped(Stopped::Closing) => return Error::Stopping,
         HostFailure::Stopped(Stopped::Crowded { .. } | Stopped::Memory) => Pause::Brief,
-        failure => return Error::Host(failure.to_string()),
+        HostFailure::System(_) | HostFailure::Lost => Pause::Brief,
+        HostFailure::Halt(_) => Pause::Halt,
     };
     Error::Parked(Box::new(given_up.add(process, key, pause, failure.to_string())))
 }
@@ -487,7 +501,7 @@ mod tests {
     use super::*;
     use crate::hydrate::{Message, Scheduled};
     use crate::log::Link;
-    use crate::machine::{EVALUATION_STACK_BYTES, Engine, EngineOptions};
+    use crate::machine::{EVALUATION_STACK_BYTES, Engine, EngineOptions, Halt};
 
     const PROCESS: ProcessId = ProcessId::from_bytes([1; 32]);
     const MODULE: &str = r#"(module
@@ -525,6 +539,31 @@ mod tests {
         let generation = results.generation();
         let surroundings = Surroundings { generation, results: results.clone(), metrics: Metrics::new(), given_up };
         Runner::new(Arc::new(process), None, surroundings, None).unwrap()
+    }
+
+    #[test]
+    fn whatever_fails_in_the_host_leaves_the_process_alone_for_a_while() {
+        let key = Key { timestamp: Timestamp(1), ordinate: 1, cron: None };
+        let given_up = GivenUp::new(Duration::from_secs(600));
+        let panics = whatever_happens::<()>(|| panic!("on {}", "purpose")).unwrap_err();
+        assert!(panics.lost() && panics.to_string().contains("on purpose"), "{panics}");
+        for (failure, seconds) in [
+            (panics, 600),
+            (HostFailure::Engine("broken".into()), 1200),
+            (HostFailure::Diverged { index: 3 }, 2400),
+            (HostFailure::WallClock { limit: Duration::from_secs(1) }, 4800),
+            (HostFailure::Lost, 60),
+            (HostFailure::System(std::io::ErrorKind::OutOfMemory.into()), 60),
+            (HostFailure::Stopped(Stopped::Memory), 60),
+            (HostFailure::Halt(Halt { reason: "missing".into() }), 2),
+        ] {
+            let Error::Parked(found) = parked(&given_up, PROCESS, Some(&key), &failure) else { panic!("{failure}") };
+            assert_eq!((found.until.0 - found.since.0) / 1000, seconds, "{failure}");
+            assert_eq!(given_up.refusal(PROCESS, Some(&key)), Some(*found.clone()));
+            assert_eq!(found.halted, matches!(failure, HostFailure::Halt(_)));
+        }
+        let stopping = HostFailure::Stopped(Stopped::Closing);
+        assert!(matches!(parked(&given_up, PROCESS, Some(&key), &stopping), Error::Stopping));
     }
 
     #[test]

@@ -11,11 +11,13 @@ use holon_unit::tasks::Tasks;
 use crate::actor::Actors;
 use crate::api::{self, Api};
 use crate::assembly::assemble;
-use crate::compute::{Compute, RateLimit};
+use crate::compute::Compute;
 use crate::error::ServiceError;
 use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::options::Options;
 use crate::pool::Pool;
+use crate::rate_limit::RateLimit;
 
 /// How long background work may take to end.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -41,6 +43,7 @@ impl Service {
         let options = Arc::new(options);
         let (tasks, metrics) = (Tasks::new(), Metrics::new());
         let sources = assemble(&options, &metrics, &tasks).await?.sources;
+        let operator = Operator::new(options.operator_token.as_ref().map(|token| token.as_str()), &options.data_dir)?;
         let actors = Actors::new(sources.clone(), options.clone(), tasks.clone());
         let dry_runs = Pool::new("cu-dry-run", options.dry_run_workers, options.dry_run_queue)?;
         let compute = Compute::new(actors, sources, dry_runs, options.clone());
@@ -58,6 +61,7 @@ impl Service {
             options,
             metrics,
             rate_limit: RateLimit::default(),
+            operator,
         });
         let server = server::start(listener, &HttpOptions::default(), move |config| {
             config.app_data(api.clone()).configure(api::routes);
