@@ -66,6 +66,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .route("/metrics", web::get().to(metrics))
         .route("/result/{message}", web::get().to(result))
         .route("/results/{process}", web::get().to(results))
+        .route("/events/{process}", web::get().to(events))
         .route("/cron/{process}", web::get().to(cron))
         .route("/state/{process}", web::get().to(state))
         .route("/root/{process}", web::get().to(state_root))
@@ -119,6 +120,18 @@ async fn results(request: HttpRequest, api: web::Data<Api>) -> Answer {
         Ok(json_text(StatusCode::OK, page.json(sort)))
     };
     parking::noted(&api, process, answer.await)
+}
+
+/// `GET /events/{process}?from=`: results as server-sent events. A client that lost the connection names the last it saw.
+async fn events(request: HttpRequest, api: web::Data<Api>) -> Answer {
+    let query = Query::of(&request);
+    let process = process_id(&api, request.match_info().get("process"))?;
+    let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    let from = match last {
+        Some(id) => Some(Bound::parse(id).ok_or_else(|| parameter("Last-Event-ID", "a cursor is required.".into()))?),
+        None => query.bound("from")?,
+    };
+    Ok(holon_unit::events::response(api.compute.follower()?, api.compute.follow(process, from)))
 }
 
 async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::Stream;
 use holon_protocol::{MessageId, ProcessId, Timestamp};
+use holon_unit::events::{Event, Place, Places};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,6 +16,7 @@ use crate::actor::{Actors, State};
 use crate::advance::Sources;
 use crate::dry_run::DryRun;
 use crate::error::Error;
+use crate::feed::Follower;
 use crate::given_up::Parked;
 use crate::log::Goal;
 use crate::machine::{Call, StateRoot};
@@ -27,7 +30,9 @@ const DRY_RUN_CACHE_BYTES: usize = 64 << 20;
 const PAST_STATES: usize = 16;
 /// Memory images sent at the same time: each holds a copy of what a process has changed since it was taken.
 const IMAGES_LIMIT: usize = 4;
-/// Longest wait for a place among them.
+/// Readers of live results at the same time.
+const FOLLOWERS_LIMIT: usize = 1024;
+/// Longest wait for a place among those images.
 const IMAGE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long evaluations may take to end when the service stops.
 const REST_WITHIN: Duration = Duration::from_secs(5);
@@ -41,6 +46,7 @@ struct Inner {
     sources: Arc<Sources>,
     dry_runs: Pool,
     images: Arc<Semaphore>,
+    followers: Places,
     results: Mutex<DryRunCache>,
     past: Mutex<HashMap<(ProcessId, Timestamp), Past>>,
     options: Arc<Options>,
@@ -102,6 +108,7 @@ impl Compute {
             sources,
             dry_runs,
             images: Arc::new(Semaphore::new(IMAGES_LIMIT)),
+            followers: Places::new(FOLLOWERS_LIMIT),
             results: Mutex::default(),
             past: Mutex::default(),
             options,
@@ -159,6 +166,17 @@ impl Compute {
         let results = self.0.sources.results.clone();
         let page = move || results.page(process, listing, from.as_ref(), to.as_ref(), sort, limit);
         tokio::task::spawn_blocking(page).await.map_err(|_| Error::Stopping)?.map_err(stored)
+    }
+
+    /// The results of a process after `from`, or from now on, as they come.
+    pub fn follow(&self, process: ProcessId, from: Option<Bound>) -> impl Stream<Item = Event> + 'static {
+        let (actors, results) = (self.0.actors.clone(), self.0.sources.results.clone());
+        Follower { actors, results, process }.follow(from)
+    }
+
+    /// A place among the readers of live results.
+    pub fn follower(&self) -> Result<Place, Error> {
+        self.0.followers.take().ok_or(Error::Busy { what: "readers of live results", limit: FOLLOWERS_LIMIT })
     }
 
     /// Evaluates up to `to` (the present without it), then lists cron results (spec 05 §2.5).

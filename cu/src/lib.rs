@@ -28,6 +28,7 @@ mod cron;
 mod drive;
 mod dry_run;
 mod error;
+mod feed;
 mod given_up;
 mod hydrate;
 mod json;

@@ -8,13 +8,14 @@ use std::time::Duration;
 use actix_web::web::Data;
 use holon_arweave::{Gateway, GatewayOptions, UploadError, Uploader};
 use holon_protocol::Address;
+use holon_unit::events::Places;
 use holon_unit::server::{self, HttpOptions, Server, ServerError};
 use holon_unit::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::access::Access;
-use crate::api::{Api, Bodies, routes};
+use crate::api::{Api, Bodies, EVENT_READERS_LIMIT, routes};
 use crate::check::Rules;
 use crate::height;
 use crate::log::{FjallLog, LogStore, StoreError};
@@ -134,6 +135,7 @@ impl Service {
             },
             access,
             bodies: Bodies::new(options.max_body_memory_bytes, options.body_times),
+            event_readers: Places::new(EVENT_READERS_LIMIT),
             metrics: options.metrics.then_some(metrics),
             idempotent: options.idempotent_posts,
         };

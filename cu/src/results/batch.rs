@@ -15,6 +15,8 @@ use crate::hydrate::Identity;
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(super) writes: sled::Batch,
+    /// Whose evaluations are among them.
+    pub(super) process: Option<ProcessId>,
     /// Where identities not committed yet were evaluated first: epoch and nonce, one for each epoch.
     pub(super) identities: HashMap<Vec<u8>, Vec<(u64, u64)>>,
     /// Number of writes.
@@ -35,6 +37,7 @@ impl Batch {
     /// Adds an evaluation.
     pub fn record(&mut self, process: ProcessId, key: &Key, record: &Record) {
         self.insert(record_key(RESULT, process, key), record.write());
+        self.process = Some(process);
         if key.cron.is_some() {
             self.insert(record_key(CRON, process, key), &[]);
         }

@@ -18,6 +18,7 @@ mod cursor;
 mod layout;
 mod record;
 mod store;
+mod watch;
 
 pub use batch::Batch;
 pub use cursor::{Bound, Cursor, Sort};

@@ -147,6 +147,12 @@ impl Record {
         out.push('}');
     }
 
+    /// Bytes of its texts.
+    pub fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.lists.len() + text(&self.output) + text(&self.error)
+    }
+
     /// Whether two records hold the same result.
     pub fn same_result(&self, other: &Self) -> bool {
         self.lists == other.lists

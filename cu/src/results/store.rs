@@ -12,6 +12,7 @@ use super::layout::{
     CRON, Failure, KNOWN, MESSAGE, RESULT, SKIPPED_FIRST, after, index_key, prefix, read_epoch, read_evaluated,
     read_index, read_key, read_record, unreadable,
 };
+use super::watch::Watched;
 use super::{Batch, Bound, Cursor, Key, Record, Sort};
 use crate::hydrate::{Identity, assignment_as_message};
 
@@ -21,6 +22,9 @@ const CACHE_BYTES: u64 = 64 << 20;
 const FLUSH_EVERY_MS: u64 = 1000;
 /// Tree that holds everything, so that a batch is atomic.
 const TREE: &str = "results-2";
+
+/// A page that would take more bytes than this ends before: results can be large.
+const PAGE_BYTES: usize = 64 << 20;
 
 /// Identities imported at once.
 const IMPORT_CHUNK: usize = 4096;
@@ -39,6 +43,8 @@ pub struct Results {
     path: PathBuf,
     open: RwLock<Open>,
     generation: AtomicU64,
+    /// Who waits for new ones.
+    pub watched: Watched,
 }
 
 #[derive(Debug)]
@@ -78,10 +84,12 @@ pub struct Evaluated<'a> {
 /// Which results a listing shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listing {
-    /// All.
+    /// All but failed ones.
     All,
-    /// Those of cron messages.
+    /// Those of cron messages, but failed ones.
     Cron,
+    /// All, failed ones too.
+    Everything,
 }
 
 /// A page of results.
@@ -122,7 +130,12 @@ impl Results {
             Err(Failure::Other(reason)) => return Err(StoreError { path: path.to_owned(), reason }),
             Err(Failure::Damaged(reason)) => replace(path, &reason)?,
         };
-        Ok(Self { path: path.to_owned(), open: RwLock::new(open), generation: AtomicU64::new(0) })
+        Ok(Self {
+            path: path.to_owned(),
+            open: RwLock::new(open),
+            generation: AtomicU64::new(0),
+            watched: Watched::default(),
+        })
     }
 
     /// Changes when the store has been thrown away: live processes must then be evaluated again from their start.
@@ -256,10 +269,14 @@ impl Results {
             return Ok(());
         }
         let batch = std::mem::take(batch);
-        self.with(|tree| Ok(tree.apply_batch(batch.writes.clone())?))
+        self.with(|tree| Ok(tree.apply_batch(batch.writes.clone())?))?;
+        if let Some(process) = batch.process {
+            self.watched.changed(process);
+        }
+        Ok(())
     }
 
-    /// Stored results between `from` and `to`, without failed ones, at most `limit`.
+    /// Stored results between `from` and `to`, at most `limit`, and at most about 64 MiB.
     pub fn page(
         &self,
         process: ProcessId,
@@ -270,9 +287,10 @@ impl Results {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let kind = match listing {
-            Listing::All => RESULT,
+            Listing::All | Listing::Everything => RESULT,
             Listing::Cron => CRON,
         };
+        let failed = listing == Listing::Everything;
         let prefix = prefix(kind, process);
         let at = |bound: &Bound, end: bool| {
             let mut key = prefix.clone();
@@ -294,7 +312,7 @@ impl Results {
         }
         self.with(|tree| {
             let mut entries = tree.range(start.clone()..end.clone());
-            let mut edges = Vec::new();
+            let (mut edges, mut bytes) = (Vec::new(), 0);
             loop {
                 let entry = match sort {
                     Sort::Ascending => entries.next(),
@@ -304,11 +322,14 @@ impl Results {
                 let (at, value) = entry?;
                 let key = read_key(&at)?;
                 let record = match listing {
-                    Listing::All => Some(Record::read(&value).ok_or_else(unreadable)?),
+                    Listing::All | Listing::Everything => Some(Record::read(&value).ok_or_else(unreadable)?),
                     Listing::Cron => read_record(tree, process, &key)?,
                 };
-                let Some(record) = record.filter(|record| record.listed && !record.failed) else { continue };
-                if edges.len() == limit {
+                let Some(record) = record.filter(|record| record.listed && (failed || !record.failed)) else {
+                    continue;
+                };
+                bytes += record.size();
+                if edges.len() == limit || (bytes > PAGE_BYTES && !edges.is_empty()) {
                     return Ok(Page { edges, has_next_page: true });
                 }
                 edges.push((key, record));

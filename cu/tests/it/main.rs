@@ -7,6 +7,7 @@ mod checkpoints;
 mod concurrency;
 mod cron;
 mod dry_run;
+mod events;
 mod guest;
 mod hostile;
 mod logs;

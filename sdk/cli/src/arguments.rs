@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use holon_protocol::{Address, ItemId, MessageId, ModuleId, Tag};
 use url::Url;
 
-use crate::commands::{dry_run, env, eval, fork, publish, replay, result, results, send, spawn, state, wallet};
+use crate::commands::{dry_run, env, eval, fork, publish, replay, result, results, send, spawn, state, wallet, watch};
 use crate::up;
 
 const ABOUT: &str = "Run an ao network on this machine, and talk to any";
@@ -151,6 +151,9 @@ pub enum Command {
     /// List the results of a process
     #[command(after_help = results::EXAMPLES)]
     Results(results::Arguments),
+    /// Show the results of a process as they come
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::Arguments),
     /// Ask a process without leaving a trace
     #[command(after_help = dry_run::EXAMPLES)]
     DryRun(dry_run::Arguments),

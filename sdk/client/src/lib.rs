@@ -86,6 +86,22 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Or be told of each result when it is there:
+//!
+//! ```no_run
+//! # async fn example(network: holon_client::Network, process: holon_protocol::ProcessId) -> Result<(), Box<dyn std::error::Error>> {
+//! use futures_util::TryStreamExt;
+//! use holon_client::live::Live;
+//!
+//! let mut results = Box::pin(network.follow(process).stream());
+//! while let Some(live) = results.try_next().await? {
+//!     if let Live::Result(live) = live {
+//!         println!("message {}: {}", live.nonce, live.result.output);
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
 //! # What can go wrong
 //!
 //! Every call gives one [`Error`]: which [`Unit`] it came from, the status if the unit answered, and whether trying
@@ -113,6 +129,7 @@ pub mod dry_run;
 pub mod error;
 mod evaluation;
 mod http;
+pub mod live;
 pub mod message;
 pub mod module;
 mod monitor;
@@ -120,6 +137,7 @@ pub mod network;
 pub mod results;
 pub mod scheduler;
 pub mod spawn;
+mod sse;
 pub mod state;
 pub mod tags;
 

@@ -10,6 +10,7 @@
 pub mod config;
 pub mod durable;
 pub mod error;
+pub mod events;
 pub mod log_file;
 pub mod metrics;
 pub mod server;

@@ -4,6 +4,7 @@
 
 mod answer;
 mod body;
+mod events;
 mod query;
 mod read;
 mod write;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Resource};
+use holon_unit::events::Places;
 
 use crate::access::Access;
 use crate::check::Rules;
@@ -22,6 +24,7 @@ use crate::reader::Reader;
 use crate::scheduler::Scheduler;
 
 pub use self::body::{Bodies, BodyTimes, MAX_BODY_BYTES};
+pub use self::events::EVENT_READERS_LIMIT;
 pub use self::query::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// Longest a post waits for its position to be durable. It may still get one later.
@@ -46,6 +49,8 @@ pub struct Api {
     pub access: Access,
     /// Memory and time of request bodies.
     pub bodies: Bodies,
+    /// Places for readers of events.
+    pub event_readers: Places,
     /// Series, when they are served.
     pub metrics: Option<Metrics>,
     /// Whether a repeated identical item is answered like the first time.
@@ -60,6 +65,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/health").route(web::get().to(HttpResponse::Ok)))
         .service(resource("/metrics").route(web::get().to(read::metrics)))
         .service(resource("/processes/{process_id}").route(web::get().to(read::process)))
+        .service(resource("/events").route(web::get().to(events::events)))
         .service(resource("/{process_id}/latest").route(web::get().to(read::latest)))
         .service(resource("/{tx_id}").route(web::get().to(read::find)))
         .default_service(web::to(HttpResponse::NotFound));

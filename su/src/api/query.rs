@@ -44,6 +44,19 @@ impl ReadQuery {
     }
 }
 
+/// Query of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EventsQuery {
+    pub(super) process: Option<ProcessId>,
+}
+
+impl EventsQuery {
+    pub(super) fn parse(query: &str) -> Result<Self, Failure> {
+        let [process] = fields(query, &["process-id"])?;
+        Ok(Self { process: present(process).map(|text| id("process-id", &text)).transpose()? })
+    }
+}
+
 /// Query of a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PostQuery {

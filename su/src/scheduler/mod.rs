@@ -22,7 +22,8 @@ use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use holon_protocol::{BlockHeight, Nonce, ProcessId, Signer, Timestamp};
+use holon_protocol::{AssignmentId, BlockHeight, MessageId, Nonce, ProcessId, Signer, Timestamp};
+use holon_unit::events::Feed;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +69,25 @@ pub(crate) struct Shared {
     metrics: Metrics,
     /// Told whenever entries became durable: there may be something to settle.
     settle: Notify,
+    /// Told of every entry once it is durable.
+    feed: Feed<Scheduled>,
+}
+
+/// An entry that has its place for good.
+#[derive(Debug, Clone)]
+pub struct Scheduled {
+    /// Whose log.
+    pub process: ProcessId,
+    /// The scheduled item.
+    pub message: MessageId,
+    /// Its assignment.
+    pub assignment: AssignmentId,
+    /// Position.
+    pub nonce: Nonce,
+    /// Scheduler's clock.
+    pub timestamp: Timestamp,
+    /// L1 height last seen then.
+    pub block_height: BlockHeight,
 }
 
 impl Scheduler {
@@ -91,6 +111,7 @@ impl Scheduler {
             stop,
             metrics,
             settle: Notify::new(),
+            feed: Feed::default(),
         });
         let thread = writer::spawn(&shared, queue)?;
         Ok((Self(shared), thread))
@@ -113,6 +134,16 @@ impl Scheduler {
             Some(lane) => Ok(lane.durable()),
             None => Ok(head),
         }
+    }
+
+    /// Cancelled when the service stops.
+    pub fn stopping(&self) -> CancellationToken {
+        self.0.stop.clone()
+    }
+
+    /// Entries as they become durable.
+    pub fn feed(&self) -> &Feed<Scheduled> {
+        &self.0.feed
     }
 
     /// Makes a change of the settle queue or a container durable.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use holon_protocol::{Nonce, ProcessId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::Shared;
 use super::lane::Lane;
+use super::{Scheduled, Shared};
 use crate::log::{LogStore, Record, Write};
 use crate::sequencer::ContentHash;
 
@@ -124,6 +124,20 @@ impl Group {
         let entries = !self.through.is_empty();
         for (lane, through) in self.through.into_values() {
             lane.became_durable(shared, through);
+        }
+        if shared.feed.has_readers() {
+            for write in &self.writes {
+                if let Write::Entry { process, record, .. } = write {
+                    shared.feed.tell(Scheduled {
+                        process: *process,
+                        message: record.message,
+                        assignment: record.assignment,
+                        nonce: record.nonce,
+                        timestamp: record.timestamp,
+                        block_height: record.block_height,
+                    });
+                }
+            }
         }
         for waiting in self.waiting {
             // Whoever asked may have gone.

@@ -6,6 +6,7 @@ mod access;
 mod assign;
 mod bodies;
 mod durability;
+mod events;
 mod network;
 mod order;
 mod pages;

@@ -12,6 +12,7 @@ pub mod send;
 pub mod spawn;
 pub mod state;
 pub mod wallet;
+pub mod watch;
 
 mod compare;
 mod show;
@@ -67,6 +68,7 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
         Command::Send(arguments) => send::run(arguments, &global, terminal).await,
         Command::Result(arguments) => result::run(arguments, &global, terminal).await,
         Command::Results(arguments) => results::run(arguments, &global, terminal).await,
+        Command::Watch(arguments) => Box::pin(watch::run(arguments, &global, terminal)).await,
         Command::DryRun(arguments) => dry_run::run(arguments, &global, terminal).await,
         Command::Eval(arguments) => eval::run(arguments, &global, terminal).await,
         Command::Replay(arguments) => Box::pin(replay::run(arguments, &global, terminal)).await,

@@ -43,7 +43,8 @@ pub fn result(
     }
 }
 
-fn parts(terminal: Terminal, result: &EvaluationResult) {
+/// Shows what is in a result, but its error.
+pub fn parts(terminal: Terminal, result: &EvaluationResult) {
     let output = console::output(result);
     if !output.is_empty() {
         terminal.field("output", format!("{STRONG}{output}{STRONG:#}"));

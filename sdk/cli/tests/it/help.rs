@@ -2,9 +2,9 @@
 
 use crate::program::User;
 
-const COMMANDS: [&str; 13] = [
-    "up", "wallet", "publish", "spawn", "send", "result", "results", "dry-run", "eval", "replay", "state", "fork",
-    "env",
+const COMMANDS: [&str; 14] = [
+    "up", "wallet", "publish", "spawn", "send", "result", "results", "watch", "dry-run", "eval", "replay", "state",
+    "fork", "env",
 ];
 
 #[test]

@@ -159,3 +159,30 @@ fn a_port_in_use_is_named() {
     assert_eq!(said.code, 3);
     assert!(said.err.contains(&port) && said.err.contains("--port"), "{}", said.err);
 }
+
+#[test]
+fn results_are_watched_as_they_come() {
+    let user = User::new();
+    let _network = user.network(".holon");
+    let watch = ["watch", "counter", "--from", "0", "--count", "3", "--json"];
+    let mut child = user.command(watch).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut next = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    };
+    // The spawn was evaluated before, then the proof.
+    let (spawned, proof) = (next(), next());
+    assert_eq!((&spawned["nonce"], &proof["nonce"], &proof["result"]["Output"]), (&0.into(), &1.into(), &"1".into()));
+    // Nobody asks for the result of this one.
+    user.run(["send", "counter", "--action", "Increment", "--data", "many", "--no-wait"]).ok();
+    let failed = next();
+    assert_eq!(failed["nonce"], 2);
+    assert!(failed["result"]["Error"].as_str().unwrap().contains("whole number"), "{failed}");
+    assert!(child.wait().unwrap().success());
+
+    user.run(["send", "counter", "--action", "Increment", "--no-wait"]).ok();
+    let more = user.run(["watch", "counter", "--from", failed["cursor"].as_str().unwrap(), "-n", "1"]).ok();
+    assert!(more.out.starts_with("3\n") && more.out.contains("output     2"), "{}", more.out);
+}
