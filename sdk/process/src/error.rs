@@ -3,6 +3,8 @@
 use std::fmt;
 
 /// The reason a handler refuses a message. The network records it as the result's `Error`; the state stays as it was.
+///
+/// `?` makes one of texts and of the errors of parsing; [`ensure!`](crate::ensure) and [`bail!`](crate::bail) write one down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(String);
 
@@ -28,6 +30,18 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<String> for Error {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&str> for Error {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
 impl From<std::num::ParseIntError> for Error {
     fn from(error: std::num::ParseIntError) -> Self {
         Self::new(error.to_string())
@@ -44,4 +58,37 @@ impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Self::new(error.to_string())
     }
+}
+
+/// Returns with an [`Error`] of this text: `bail!("no such name: {name}")`.
+#[macro_export]
+macro_rules! bail {
+    ($($text:tt)+) => {
+        return ::std::result::Result::Err($crate::Error::new(::std::format!($($text)+)))
+    };
+}
+
+/// Returns with an [`Error`] of this text unless the condition holds: `ensure!(price > 0, "the price must be above 0")`.
+#[macro_export]
+macro_rules! ensure {
+    ($condition:expr, $($text:tt)+) => {
+        if !$condition {
+            $crate::bail!($($text)+);
+        }
+    };
+}
+
+/// Enough of a text to recognise it by, for error texts: its first 32 characters.
+pub fn excerpt(text: &str) -> &str {
+    const LIMIT_CHARS: usize = 32;
+    text.char_indices().nth(LIMIT_CHARS).map_or(text, |(end, _)| text.get(..end).unwrap_or_default())
+}
+
+/// These texts as one. Panics of slices and the formatting machinery are a tenth of a small module; this has neither.
+pub(crate) fn joined(parts: &[&str]) -> String {
+    let mut whole = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        whole.push_str(part);
+    }
+    whole
 }

@@ -13,27 +13,38 @@ use crate::{Process, runtime::Runtime};
 
 /// Most buffers the host may hold at once. It needs two; older ones are dropped.
 pub const BUFFER_LIMIT: usize = 8;
+/// Buffers that are kept for the next message.
+const KEPT_BUFFERS: usize = 2;
+/// Longest buffer that is kept for the next message, in bytes.
+const KEPT_BUFFER_BYTES: usize = 64 << 10;
 
 /// What the host and the process hand each other.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    buffers: Vec<Box<[u8]>>,
+    /// Handed out to the host.
+    buffers: Vec<Vec<u8>>,
+    /// Waiting to be handed out again.
+    free: Vec<Vec<u8>>,
     answer: String,
 }
 
 impl Exchange {
     /// Nothing exchanged yet.
     pub const fn new() -> Self {
-        Self { buffers: Vec::new(), answer: String::new() }
+        Self { buffers: Vec::new(), free: Vec::new(), answer: String::new() }
     }
 
     /// Makes room for a text of `len` bytes and returns its address.
     pub fn alloc(&mut self, len: u32) -> u32 {
+        let len = len as usize;
         if self.buffers.len() == BUFFER_LIMIT {
             self.buffers.remove(0);
         }
-        // One byte more, so that two empty buffers have different addresses.
-        let buffer = vec![0; len as usize + 1].into_boxed_slice();
+        let buffer = match self.free.iter().position(|buffer| buffer.len() > len) {
+            Some(index) => self.free.swap_remove(index),
+            // A little more, so that two empty buffers have different addresses and the next text most likely fits.
+            None => vec![0; len + len / 4 + 1],
+        };
         let address = address_of(&buffer);
         self.buffers.push(buffer);
         address
@@ -46,22 +57,29 @@ impl Exchange {
         (message, message_len): (u32, u32),
         (environment, environment_len): (u32, u32),
     ) -> u64 {
-        self.answer.clear();
-        self.answer = match (self.text(message, message_len), self.text(environment, environment_len)) {
-            (Some(message), Some(environment)) => runtime.handle(message, environment),
-            _ => r#"{"ok":false,"response":"message and environment must be UTF-8 texts in buffers of holon_alloc"}"#
-                .to_owned(),
-        };
-        self.buffers.clear();
-        u64::from(address_of(self.answer.as_bytes())) << 32 | self.answer.len() as u64
+        let Self { buffers, free, answer } = self;
+        match (text(buffers, message, message_len), text(buffers, environment, environment_len)) {
+            (Some(message), Some(environment)) => runtime.handle(message, environment, answer),
+            _ => {
+                answer.clear();
+                answer.push_str(
+                    r#"{"ok":false,"response":"message and environment must be texts in buffers of holon_alloc"}"#,
+                );
+            }
+        }
+        while let Some(buffer) = buffers.pop() {
+            if buffer.len() <= KEPT_BUFFER_BYTES && free.len() < KEPT_BUFFERS {
+                free.push(buffer);
+            }
+        }
+        u64::from(address_of(answer.as_bytes())) << 32 | answer.len() as u64
     }
+}
 
-    fn text(&self, address: u32, len: u32) -> Option<&str> {
-        let buffer = self.buffers.iter().find(|buffer| address_of(buffer) == address)?;
-        // The host has written here since: make sure the bytes are read, not remembered.
-        let bytes = std::hint::black_box(buffer).get(..len as usize)?;
-        std::str::from_utf8(bytes).ok()
-    }
+fn text(buffers: &[Vec<u8>], address: u32, len: u32) -> Option<&[u8]> {
+    let buffer = buffers.iter().find(|buffer| address_of(buffer) == address)?;
+    // The host has written here since: make sure the bytes are read, not remembered.
+    std::hint::black_box(buffer).get(..len as usize)
 }
 
 /// Addresses have 32 bits where this is compiled to Wasm; elsewhere they are only used to tell buffers apart in tests.
@@ -78,11 +96,16 @@ pub struct Exported<P> {
 
 impl<P: Process> Default for Exported<P> {
     fn default() -> Self {
-        Self { exchange: RefCell::new(Exchange::new()), runtime: RefCell::new(Runtime::default()) }
+        Self::new()
     }
 }
 
 impl<P: Process> Exported<P> {
+    /// A process that has not begun.
+    pub const fn new() -> Self {
+        Self { exchange: RefCell::new(Exchange::new()), runtime: RefCell::new(Runtime::new()) }
+    }
+
     /// The export `holon_alloc`.
     pub fn alloc(&self, len: u32) -> u32 {
         self.exchange.borrow_mut().alloc(len)
@@ -102,7 +125,7 @@ macro_rules! export {
         #[cfg(all(target_family = "wasm", target_os = "unknown"))]
         const _: () = {
             ::std::thread_local! {
-                static EXPORTED: $crate::guest::Exported<$process> = ::std::default::Default::default();
+                static EXPORTED: $crate::guest::Exported<$process> = const { $crate::guest::Exported::new() };
             }
 
             // SAFETY: `no_mangle` asks that no other symbol of the program has this name; the prefix `holon_` belongs to this
@@ -157,7 +180,7 @@ mod tests {
     fn an_address_or_a_length_that_was_not_handed_out_is_refused() {
         let (mut exchange, mut runtime) = (Exchange::new(), Runtime::<Silent>::default());
         let (address, len) = place(&mut exchange, "{}");
-        for message in [(address.wrapping_add(1), len), (address, len + 2)] {
+        for message in [(address.wrapping_add(1), len), (address, len + 2), (0, 0)] {
             place(&mut exchange, "{}");
             exchange.handle(&mut runtime, message, (address, len));
             assert!(exchange.answer.starts_with(r#"{"ok":false"#), "{}", exchange.answer);

@@ -43,25 +43,34 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`message`] | what a process is told: the message and its environment |
+//! | [`message`], [`caller`] | what a process is told: the message, its environment, who it is from |
 //! | [`outbox`] | what a process says: messages, spawns, assignments |
-//! | [`handlers`] | which function answers which action |
+//! | [`handlers`], [`context`] | which function answers which action, and what it works with |
+//! | [`quantity`], [`random`] | exact quantities; numbers that are random and still the same everywhere |
 //! | [`runtime`] | one message in, one result out, as JSON text |
-//! | [`testing`] | the same natively, without Wasm |
+//! | [`testing`] | the same natively, without Wasm: one process, or a network of them |
 //! | [`guest`] | the exports of a compiled process (module format `wasm32-unknown-unknown-holon1`) |
 
+pub mod caller;
 pub mod context;
 pub mod error;
 pub mod guest;
 pub mod handlers;
+mod json;
 pub mod message;
 pub mod outbox;
+pub mod quantity;
+pub mod random;
 pub mod runtime;
 pub mod testing;
+mod typed;
 
+pub use caller::Caller;
 pub use context::Context;
-pub use error::Error;
+pub use error::{Error, excerpt};
 pub use handlers::{Handlers, Process};
 pub use message::{Environment, Message, Tag};
 pub use outbox::{Assign, Outgoing, Spawn};
+pub use quantity::Quantity;
+pub use random::Random;
 pub use serde_json::{Value, json};

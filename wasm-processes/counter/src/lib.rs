@@ -1,6 +1,6 @@
 //! A process that counts: `Increment` adds the message's data (default 1), `Get` answers the number.
 
-use holon_process::{Context, Error, Handlers, Outgoing, Process};
+use holon_process::{Context, Error, Handlers, Outgoing, Process, excerpt};
 
 /// The state: one number.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,12 +44,6 @@ impl Counter {
         ctx.output(self.value.to_string());
         Ok(())
     }
-}
-
-/// Enough of a text to recognise it by.
-fn excerpt(text: &str) -> &str {
-    const LIMIT_CHARS: usize = 32;
-    text.char_indices().nth(LIMIT_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
 holon_process::export!(Counter);
