@@ -12,7 +12,7 @@ use super::{
     gas::{self, Counter, Meter},
     host::{self, Clock, Entry, Growth, Host},
     inspect::{GLOBAL_PREFIX, Lifetime},
-    memory::{Image, Region},
+    memory::{Image, NotCommitted, Region},
     native,
 };
 
@@ -269,8 +269,18 @@ impl Live {
     }
 
     /// See [`Region::commit`].
-    pub fn commit(&mut self, image: &mut Arc<Image>) -> std::io::Result<bool> {
+    pub fn commit(&mut self, image: &mut Arc<Image>) -> Result<bool, NotCommitted> {
         self.region.commit(&mut self.store, &self.memory, image)
+    }
+
+    /// See [`Region::clear`].
+    pub fn clear(&mut self) -> std::io::Result<()> {
+        self.region.clear(&mut self.store, &self.memory)
+    }
+
+    /// See [`Region::private_bytes`].
+    pub fn private_bytes(&self) -> u64 {
+        self.region.private_bytes() as u64
     }
 
     /// Length of memory in bytes.

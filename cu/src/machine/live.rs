@@ -11,68 +11,18 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    Call, Drive, Evaluation, HostFailure, Limits, MachineError, Module, Outcome, PAGE_BYTES, PageTree, StateRoot,
-    answer,
-    format::HostKind,
-    host::{Entry, Growth},
+    Call, CommitPolicy, Drive, Evaluation, HostFailure, Limits, MachineError, Module, PAGE_BYTES,
+    fork::{Fork, INSTANCE_BYTES, Seat, evaluate, host_failure},
+    host::Entry,
     inspect::Lifetime,
-    instance::{Live, Returned},
-    memory::Image,
-    root::State,
+    instance::Live,
+    memory::{Image, NotCommitted},
 };
-
-/// What an instance takes beside its memory, about.
-const INSTANCE_BYTES: u64 = 64 << 10;
-const WASM_PAGE_BYTES: u64 = 1 << 16;
-/// Instances kept for the next fork of the same process.
-const MAX_IDLE_INSTANCES: usize = 4;
-
-/// When to commit. Replaying is bounded by what this lets add up; committing is amortised by the same. Nothing that can be
-/// observed depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommitPolicy {
-    /// Guest time since the last commit, at least.
-    pub after_min: Duration,
-    /// The same, at most.
-    pub after_max: Duration,
-    /// Guest time for each unit of time that the last commit took.
-    pub guest_per_commit: u32,
-    /// Good messages since the last commit.
-    pub after_messages: usize,
-    /// Their texts, which are kept for replay, in bytes.
-    pub after_text_bytes: usize,
-}
-
-impl CommitPolicy {
-    /// After every message.
-    pub const EAGER: Self = Self { after_messages: 1, ..Self::LAZY };
-    /// Only where it cannot be put off.
-    pub const LAZY: Self = Self {
-        after_min: Duration::MAX,
-        after_max: Duration::MAX,
-        guest_per_commit: 0,
-        after_messages: usize::MAX,
-        after_text_bytes: usize::MAX,
-    };
-}
-
-impl Default for CommitPolicy {
-    /// Keeps committing below 2 % of the guest's time, and replaying short.
-    fn default() -> Self {
-        Self {
-            after_min: Duration::from_millis(20),
-            after_max: Duration::from_millis(250),
-            guest_per_commit: 50,
-            after_messages: 256,
-            after_text_bytes: 4 << 20,
-        }
-    }
-}
 
 /// One live process memory. Belongs to one thread at a time, which needs
 /// [`EVALUATION_STACK_BYTES`](super::EVALUATION_STACK_BYTES) of stack.
@@ -109,20 +59,6 @@ struct Applied {
     entry: Entry,
     /// Of the text it returned.
     fingerprint: u64,
-}
-
-/// What machine and forks have in common.
-struct Seat {
-    module: Module,
-    limits: Limits,
-    drive: Arc<dyn Drive>,
-    idle: Mutex<Vec<Live>>,
-}
-
-/// A copy-on-write fork: the state of a machine at one moment, for dry runs. Cheap; does not hold up the machine.
-pub struct Fork {
-    seat: Arc<Seat>,
-    image: Arc<Image>,
 }
 
 impl Machine {
@@ -253,16 +189,17 @@ impl Machine {
         } else if let Some(image) = Arc::get_mut(&mut self.image) {
             image.settle();
         }
-        self.seat.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.seat.rest();
         Ok(())
     }
 
-    /// Bytes that this machine alone holds: its pages, and what an instance takes. Pages of the module's initial memory are
-    /// everybody's as long as the process has not written any.
+    /// Bytes that this machine alone holds: its pages, those kept for forks, and what instances take, with what they wrote up to the last
+    /// commit. Pages of the module's initial memory are everybody's as long as the process has not written any.
     pub fn resident_bytes(&self) -> u64 {
         let initial = self.seat.module.initial().is_ok_and(|initial| Arc::ptr_eq(&initial.image, &self.image));
         let pages = if initial { 0 } else { self.image.resident_bytes() };
-        pages + if self.live.is_some() { INSTANCE_BYTES } else { 0 }
+        let live = self.live.as_ref().map_or(0, |live| INSTANCE_BYTES + live.private_bytes());
+        pages + live + self.seat.idle_bytes()
     }
 
     /// Whether no call will succeed any more: the machine has to be dropped ([`HostFailure::lost`]).
@@ -301,16 +238,15 @@ impl Machine {
     fn commit(&mut self) -> Result<(), HostFailure> {
         let Some(live) = &mut self.live else { return Ok(()) };
         let start = Instant::now();
-        let shared = Arc::strong_count(&self.image) > 1;
         let shown = match live.commit(&mut self.image) {
             Ok(shown) => shown,
-            Err(error) if shared => {
+            Err(NotCommitted::Intact(error)) => {
                 if self.seat.module.inner.lifetime == Lifetime::OneMessage {
                     self.condition = Condition::Uncommitted;
                 }
                 return Err(error.into());
             }
-            Err(error) => {
+            Err(NotCommitted::Torn(error)) => {
                 // A part may be written: the old state is gone, and the new one exists in the instance only.
                 tracing::error!(%error, "committing memory failed halfway");
                 self.condition = Condition::Lost;
@@ -396,135 +332,6 @@ impl Machine {
     }
 }
 
-impl Fork {
-    /// Evaluates a message on the forked state; its effects are forgotten. May be called from several threads at once,
-    /// each with [`EVALUATION_STACK_BYTES`](super::EVALUATION_STACK_BYTES) of stack.
-    pub fn apply(&self, call: &Call<'_>) -> Result<Evaluation, HostFailure> {
-        self.apply_within(call, self.seat.module.inner.engine.options().wall_clock)
-    }
-
-    /// The same with a wall-clock limit of its own: anybody may ask for a dry run.
-    pub fn apply_within(&self, call: &Call<'_>, limit: Duration) -> Result<Evaluation, HostFailure> {
-        let entry = Entry::new(call, None);
-        let mut live = self.seat.borrow(&self.image).map_err(host_failure)?;
-        let returned = live.run_within(&entry, self.seat.limits.compute, limit);
-        self.seat.give_back(live);
-        Ok(evaluate(returned?).0)
-    }
-
-    /// Length of linear memory, in bytes.
-    pub fn memory_bytes(&self) -> u64 {
-        self.image.len() as u64
-    }
-
-    /// Reads linear memory from `position` on, which must be there.
-    pub fn read_memory(&self, position: usize, into: &mut [u8]) -> std::io::Result<()> {
-        self.image.read(position, into)
-    }
-
-    /// Hashes of the pages. Takes time for what changed since the last tree of this process, and does not hold up the machine.
-    pub fn tree(&self) -> io::Result<PageTree> {
-        self.image.tree()
-    }
-
-    /// Reads a page, which must be there.
-    pub fn read_page(&self, index: u32, into: &mut [u8; PAGE_BYTES]) -> io::Result<()> {
-        self.image.read(index as usize * PAGE_BYTES, into)
-    }
-
-    /// The state root (`docs/state-root.md`) of this state, given which log entries led to it.
-    pub fn state_root(&self, history: &[u8; 32]) -> io::Result<StateRoot> {
-        let compiled = &self.seat.module.inner;
-        let initial = self.seat.module.initial().map_err(io::Error::other)?;
-        let memory = self.tree()?;
-        let state = State { module: &compiled.digest, globals: &initial.globals, memory: &memory, history };
-        Ok(state.root())
-    }
-
-    /// A copy of linear memory.
-    pub fn copy_memory(&self) -> std::io::Result<Vec<u8>> {
-        let mut memory = vec![0; self.image.len()];
-        self.image.read(0, &mut memory)?;
-        Ok(memory)
-    }
-}
-
-impl Seat {
-    fn new(module: &Module, limits: Limits, drive: Arc<dyn Drive>) -> Self {
-        Self { module: module.clone(), limits, drive, idle: Mutex::new(Vec::new()) }
-    }
-
-    /// Whether a memory may have this length, in bytes.
-    fn check_length(&self, bytes: u64, initial: usize) -> Result<usize, MachineError> {
-        if bytes < initial as u64 || !bytes.is_multiple_of(WASM_PAGE_BYTES) {
-            return Err(MachineError::SetUp(format!(
-                "a memory of {bytes} bytes is not a whole number of pages or less than the module's first {initial}"
-            )));
-        }
-        let growth = self.growth();
-        let limit = growth.limit_bytes.unwrap_or(u64::MAX).min(growth.ceiling_bytes);
-        if bytes > limit {
-            return Err(MachineError::Memory { bytes, limit });
-        }
-        usize::try_from(bytes).map_err(|_| MachineError::Memory { bytes, limit: usize::MAX as u64 })
-    }
-
-    fn growth(&self) -> Growth {
-        let limit_bytes = match self.module.inner.format.profile().host {
-            HostKind::Native | HostKind::Wasi => Some(self.limits.memory_bytes),
-            HostKind::Emscripten => None,
-        };
-        Growth { limit_bytes, ceiling_bytes: self.module.inner.engine.options().memory_ceiling_bytes }
-    }
-
-    fn instance(&self, image: &Image) -> Result<Live, MachineError> {
-        Live::new(&self.module, self.growth(), Arc::clone(&self.drive), image)
-    }
-
-    /// An instance that shows `image`, used before if there is one that fits.
-    fn borrow(&self, image: &Image) -> Result<Live, MachineError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(mut live) = idle
-            && live.memory_len() <= image.len()
-            && live.show(image).is_ok()
-        {
-            return Ok(live);
-        }
-        self.instance(image)
-    }
-
-    fn give_back(&self, mut live: Live) {
-        // Private pages go at once, so that an idle instance holds no memory.
-        if self.module.inner.lifetime == Lifetime::OneMessage || !live.discard().unwrap_or(false) {
-            return;
-        }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MAX_IDLE_INSTANCES {
-            idle.push(live);
-        }
-    }
-}
-
-/// Whatever keeps an instance from being made after the first one is this computer's problem.
-fn host_failure(error: MachineError) -> HostFailure {
-    match error {
-        MachineError::Host(failure) => failure,
-        MachineError::System(error) => HostFailure::System(error),
-        other => HostFailure::Engine(other.to_string()),
-    }
-}
-
-fn evaluate(returned: Returned) -> (Evaluation, bool) {
-    let gas_used = returned.gas_used;
-    match returned.text {
-        Ok(text) => {
-            let (outcome, keep) = answer::read(&text);
-            (Evaluation { outcome, gas_used, returned: Some(text) }, keep)
-        }
-        Err(value) => (Evaluation { outcome: Outcome::Thrown(value), gas_used, returned: None }, false),
-    }
-}
-
 fn fingerprint(text: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
@@ -532,120 +339,5 @@ fn fingerprint(text: Option<&str>) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::{Engine, EngineOptions, Format, NoDrive};
-
-    /// Counts messages in a byte of memory and answers with the digit.
-    fn counter() -> Machine {
-        let text = r#"(module (memory (export "memory") 1)
-            (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":0}}")
-            (func (export "holon_alloc") (param i32) (result i32) i32.const 1024)
-            (func (export "holon_handle") (param i32 i32 i32 i32) (result i64)
-              (i32.store8 (i32.const 132) (i32.add (i32.load8_u (i32.const 132)) (i32.const 1)))
-              (i64.const 0x6400000023)))"#;
-        let engine = Engine::new(EngineOptions::default()).unwrap();
-        let module = engine.compile(&wat::parse_str(text).unwrap(), Format::Native).unwrap();
-        Machine::new(&module, Limits { memory_bytes: 1 << 20, compute: 1 << 20 }, Arc::new(NoDrive)).unwrap()
-    }
-
-    fn count(machine: &mut Machine) -> Result<u64, HostFailure> {
-        let (process_tags, module_tags) = Default::default();
-        let call = Call {
-            message: "{}",
-            environment: "{}",
-            block_height: 0,
-            process_tags: &process_tags,
-            module_tags: &module_tags,
-        };
-        match machine.apply(&call)?.outcome {
-            Outcome::Ok(response) => Ok(response.output.unwrap().as_u64().unwrap()),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_machine_that_lost_its_memory_says_so_until_it_is_dropped() {
-        let mut machine = counter();
-        assert_eq!(count(&mut machine).unwrap(), 1);
-        machine.condition = Condition::Lost;
-        for _ in 0..2 {
-            let failure = count(&mut machine).unwrap_err();
-            assert!(matches!(failure, HostFailure::Lost) && failure.lost() && !failure.retryable());
-            assert!(matches!(machine.fork(), Err(MachineError::Host(HostFailure::Lost))));
-            assert!(machine.is_lost());
-        }
-    }
-
-    #[test]
-    fn messages_that_replay_differently_lose_the_memory() {
-        let mut machine = counter();
-        assert_eq!(count(&mut machine).unwrap(), 1);
-        machine.since[0].fingerprint ^= 1;
-        machine.condition = Condition::Stale;
-        assert!(matches!(count(&mut machine), Err(HostFailure::Diverged { index: 0 })));
-        assert!(machine.is_lost());
-        assert!(matches!(count(&mut machine), Err(HostFailure::Lost)));
-    }
-
-    #[test]
-    fn what_could_not_be_committed_is_committed_before_the_next_message() {
-        let mut machine = counter();
-        assert_eq!(count(&mut machine).unwrap(), 1);
-        machine.condition = Condition::Uncommitted;
-        assert_eq!(machine.copy_memory()[132], b'1');
-        assert_eq!(count(&mut machine).unwrap(), 2);
-        assert!(machine.condition == Condition::Ready && machine.since.len() == 1);
-        machine.condition = Condition::Uncommitted;
-        assert_eq!(machine.fork().unwrap().copy_memory().unwrap()[132], b'2');
-    }
-
-    #[test]
-    fn a_commit_that_fails_loses_a_memory_only_if_nobody_shares_it() {
-        let mut machine = counter();
-        assert_eq!(count(&mut machine).unwrap(), 1);
-        // The first commit copies the module's initial memory, which all its machines share.
-        machine.seat.module.initial().unwrap().image.break_writes();
-        machine.rest().unwrap();
-        assert_eq!(count(&mut machine).unwrap(), 2);
-        machine.image.break_writes();
-        let fork = Arc::clone(&machine.image);
-        assert_eq!(machine.fork().unwrap().copy_memory().unwrap()[132], b'2');
-        drop(fork);
-        assert_eq!(count(&mut machine).unwrap(), 3);
-        machine.image.break_writes();
-        assert!(matches!(machine.rest(), Err(HostFailure::Lost)));
-        assert!(machine.is_lost());
-    }
-
-    #[test]
-    fn a_machine_that_rests_holds_what_it_wrote_and_goes_on_where_it_was() {
-        let mut machine = counter();
-        assert_eq!(machine.resident_bytes(), 0);
-        for number in 1..4 {
-            assert_eq!(count(&mut machine).unwrap(), number);
-            assert!(machine.resident_bytes() >= INSTANCE_BYTES);
-            machine.rest().unwrap();
-            assert!(machine.live.is_none());
-            assert_eq!(machine.resident_bytes(), PAGE_BYTES as u64);
-        }
-        // A dry run wants a file; resting again lets go of it.
-        let fork = machine.fork().unwrap();
-        let root = fork.state_root(&[0; 32]).unwrap();
-        let (process_tags, module_tags) = Default::default();
-        let call = Call {
-            message: "",
-            environment: "",
-            block_height: 0,
-            process_tags: &process_tags,
-            module_tags: &module_tags,
-        };
-        assert!(matches!(fork.apply(&call).unwrap().outcome, Outcome::Ok(_)));
-        drop(fork);
-        assert!(machine.resident_bytes() > PAGE_BYTES as u64);
-        machine.rest().unwrap();
-        assert_eq!(machine.resident_bytes(), PAGE_BYTES as u64);
-        assert_eq!(machine.fork().unwrap().state_root(&[0; 32]).unwrap(), root);
-        assert_eq!(count(&mut machine).unwrap(), 4);
-    }
-}
+#[path = "live_tests.rs"]
+mod tests;

@@ -23,7 +23,8 @@
 //! | `metering`, `gas` | the reference's gas |
 //! | `instance`, `host` | one instance: run a message, say how it ended |
 //! | `pace` | long evaluations wait for their turn |
-//! | `live` | commit, rollback, forks, rest |
+//! | `live`, `commit_policy` | commit, rollback, rest |
+//! | `fork` | forks, and what they share with their machine |
 //! | `pages`, `root` | the Merkle tree over pages, the state root |
 //! | `memory` | mappings, dirty pages; the crate's `unsafe` |
 //! | `emscripten`, `native` | the module formats |
@@ -32,11 +33,13 @@
 mod answer;
 mod cache;
 mod call;
+mod commit_policy;
 mod cost;
 mod drive;
 mod emscripten;
 mod engine;
 mod error;
+mod fork;
 mod format;
 mod gas;
 mod host;
@@ -58,11 +61,13 @@ mod sections;
 use std::{path::PathBuf, time::Duration};
 
 pub use call::{Call, Evaluation, Outcome, Response};
+pub use commit_policy::CommitPolicy;
 pub use drive::{Drive, DriveContext, DriveFile, Halt, NoDrive};
 pub use engine::{Engine, Module, UNREACHABLE_FUEL, compile_cost, counts_fuel};
 pub use error::{CompileError, Error, HostFailure, MachineError};
+pub use fork::Fork;
 pub use format::{Format, UnknownFormat};
-pub use live::{CommitPolicy, Fork, Machine};
+pub use live::Machine;
 pub use pace::{Pacer, Progress, Stopped, pace, set_pacer};
 pub use pages::{PAGE_BYTES, PageHash, PageTree};
 pub use root::{NotARoot, StateRoot};

@@ -1,9 +1,17 @@
 //! The memory engine against the naive one that copies everything, under random good, failing and trapping messages, growth,
 //! forks and restarts.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, ScopedJoinHandle},
+};
 
-use holon_cu::machine::{Fork, Limits, Machine, MachineError, NoDrive, Outcome, PAGE_BYTES, PageHash};
+use holon_cu::machine::{
+    CommitPolicy, EVALUATION_STACK_BYTES, Fork, Limits, Machine, MachineError, NoDrive, Outcome, PAGE_BYTES, PageHash,
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::{LIMITS, call, machine, native, on_evaluation_thread};
@@ -13,7 +21,8 @@ const MAX_PAGES: usize = 24;
 const TEXT_AT: usize = 1024;
 
 /// A message is a letter, then address, length and value in hexadecimal (8, 8 and 2 digits). The guest grows by a page if the letter is
-/// `g`, `h` or `i`, fills the range with the value, and then answers (`w`, `g`), reports an error (`e`, `h`) or traps (`t`, `i`).
+/// `g`, `h` or `i`, fills the range with the value, and then answers (`w`, `g`), reports an error (`e`, `h`) or traps (`t`, `i`). With
+/// `s` it adds up all of memory, as often as the length says, and traps if that gives different sums.
 const GUEST: &str = r#"
 (module
   (memory (export "memory") 3 24)
@@ -29,10 +38,24 @@ const GUEST: &str = r#"
       (local.set $at (i32.add (local.get $at) (i32.const 1)))
       (br_if $next (local.tee $digits (i32.sub (local.get $digits) (i32.const 1)))))
     (local.get $value))
+  (func $sum (result i64) (local $at i32) (local $sum i64)
+    (local.set $at (i32.const 4096))
+    (loop $next
+      (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 31)) (i64.load (local.get $at))))
+      (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 64)))
+                             (i32.shl (memory.size) (i32.const 16)))))
+    (local.get $sum))
+  (func $watch (param $times i32) (local $sum i64)
+    (local.set $sum (call $sum))
+    (loop $next
+      (if (i64.ne (local.get $sum) (call $sum)) (then unreachable))
+      (br_if $next (local.tee $times (i32.sub (local.get $times) (i32.const 1))))))
   (func $is (param $letter i32) (param $a i32) (param $b i32) (result i32)
     (i32.or (i32.eq (local.get $letter) (local.get $a)) (i32.eq (local.get $letter) (local.get $b))))
   (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) (local $letter i32)
     (local.set $letter (i32.load8_u (i32.const 1024)))
+    (if (i32.eq (local.get $letter) (i32.const 115))
+      (then (call $watch (call $hex (i32.const 1033) (i32.const 8))) (return (i64.const 0x6400000023))))
     (if (i32.and (i32.ge_u (local.get $letter) (i32.const 103)) (i32.le_u (local.get $letter) (i32.const 105)))
       (then (drop (memory.grow (i32.const 1)))))
     (memory.fill (call $hex (i32.const 1025) (i32.const 8)) (call $hex (i32.const 1041) (i32.const 2))
@@ -236,4 +259,53 @@ fn a_memory_that_cannot_be_the_modules_is_refused() {
     let broken = std::iter::once(Err(std::io::Error::other("the disk is gone")));
     let restored = Machine::restore_pages(&module, limits, Arc::new(NoDrive), (3 * PAGE) as u64, broken);
     assert!(matches!(restored, Err(MachineError::System(_))));
+}
+
+/// What is committed meanwhile must not show through in pages of a running dry run that it has not written itself.
+#[test]
+fn a_dry_run_sees_one_moment_however_much_is_committed_while_it_runs() {
+    on_evaluation_thread(|| {
+        let module = native(GUEST);
+        let mut machine = machine(&module);
+        machine.set_commit_policy(CommitPolicy::EAGER);
+        for _ in 3..MAX_PAGES {
+            machine.apply(&call("g00002000000000100ff", "")).unwrap();
+        }
+        let running = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let mut runs = Vec::new();
+            let mut written = 0_usize;
+            for round in 0..8_usize {
+                let fork = machine.fork().unwrap();
+                let before = fork.copy_memory().unwrap();
+                let started = running.load(Ordering::Acquire);
+                let running = &running;
+                let look = move || {
+                    running.fetch_add(1, Ordering::AcqRel);
+                    let outcome = fork.apply(&call("s000000000000020000", "")).unwrap().outcome;
+                    running.fetch_add(1, Ordering::AcqRel);
+                    assert!(matches!(outcome, Outcome::Ok(_)), "round {round}: {outcome:?}");
+                    assert!(fork.copy_memory().unwrap() == before, "round {round}");
+                };
+                let builder = thread::Builder::new().stack_size(EVALUATION_STACK_BYTES);
+                runs.push(builder.spawn_scoped(scope, look).unwrap());
+                while running.load(Ordering::Acquire) == started {
+                    thread::yield_now();
+                }
+                // Until it ends, and some more.
+                let mut more = 20;
+                while more > 0 {
+                    let at = 8192 + written * 7919 % (MAX_PAGES * PAGE - 16384);
+                    let text = format!("w{at:08x}00000800{:02x}", written % 251);
+                    machine.apply(&call(&text, "")).unwrap();
+                    written += 1;
+                    if runs.iter().all(ScopedJoinHandle::is_finished) || runs.len() < 3 {
+                        more -= 1;
+                    }
+                }
+            }
+            assert!(written > 160);
+            runs.into_iter().for_each(|run| run.join().unwrap());
+        });
+    });
 }

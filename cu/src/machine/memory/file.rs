@@ -4,11 +4,15 @@ use std::{
     fs::File,
     io,
     os::{fd::AsFd, unix::fs::FileExt},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 
-use super::PAGE_BYTES;
+use super::{
+    PAGE_BYTES,
+    fault::{self, Ask},
+};
 
 /// How much is read at once, in bytes.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -17,18 +21,19 @@ const CHUNK_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct MemoryFile {
     file: File,
-    bytes: usize,
+    bytes: AtomicUsize,
 }
 
 impl MemoryFile {
     /// A file of zeros.
     pub fn zeroed(bytes: usize) -> io::Result<Self> {
+        fault::check(Ask::File)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(rustix::fs::memfd_create("holon-memory", flags)?);
         // Nobody may cut the file under a mapping: the guest would die of SIGBUS, and we with it.
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
         file.set_len(bytes as u64)?;
-        Ok(Self { file, bytes })
+        Ok(Self { file, bytes: AtomicUsize::new(bytes) })
     }
 
     /// What can be mapped.
@@ -36,23 +41,29 @@ impl MemoryFile {
         &self.file
     }
 
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
+    }
+
     /// Makes it at least this long; what is new is zero.
-    pub fn extend(&mut self, bytes: usize) -> io::Result<()> {
-        if bytes > self.bytes {
+    pub fn extend(&self, bytes: usize) -> io::Result<()> {
+        if bytes > self.len() {
             self.file.set_len(bytes as u64)?;
-            self.bytes = bytes;
+            self.bytes.fetch_max(bytes, Ordering::AcqRel);
         }
         Ok(())
     }
 
     /// Replaces bytes; the range must lie inside.
-    pub fn write(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
-        debug_assert!(at + bytes.len() <= self.bytes);
+    pub fn write(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        debug_assert!(at + bytes.len() <= self.len());
+        fault::check(Ask::Write)?;
         self.file.write_all_at(bytes, at as u64)
     }
 
     /// Replaces bytes page by page, leaving out pages that are zero: for ranges known to be holes.
-    pub fn write_sparse(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
+    pub fn write_sparse(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
         let mut run = 0;
         let mut cursor = 0;
         while cursor < bytes.len() {
@@ -76,40 +87,32 @@ impl MemoryFile {
         self.file.read_exact_at(into, at as u64)
     }
 
-    /// A second file with the same contents.
-    pub fn duplicate(&self) -> io::Result<Self> {
-        let mut copy = Self::zeroed(self.bytes)?;
-        self.copy_to(&mut copy)?;
-        Ok(copy)
-    }
-
-    /// Copies everything that is not zero to a file of zeros at least as long.
-    pub fn copy_to(&self, copy: &mut Self) -> io::Result<()> {
-        self.each_chunk(|at, bytes| copy.write_sparse(at, bytes))
-    }
-
     /// Bytes of memory that it takes.
     pub fn resident_bytes(&self) -> u64 {
         // An open file of our own can always be asked.
         rustix::fs::fstat(&self.file).map_or(0, |stat| stat.st_blocks as u64 * 512)
     }
 
-    /// Goes through everything that is not a hole, in whole pages.
-    fn each_chunk(&self, mut see: impl FnMut(usize, &[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut buffer = vec![0; CHUNK_BYTES.min(self.bytes)];
+    /// Goes through everything in the first `bytes` that is not a hole, in whole pages.
+    pub fn each_chunk(&self, bytes: usize, mut see: impl FnMut(usize, &mut [u8]) -> io::Result<()>) -> io::Result<()> {
+        let end = bytes.min(self.len());
+        let mut buffer = vec![0; CHUNK_BYTES.min(end)];
         let mut position = 0;
-        while position < self.bytes {
+        while position < end {
             let data = match rustix::fs::seek(&self.file, SeekFrom::Data(position as u64)) {
                 Ok(data) => data as usize,
                 Err(rustix::io::Errno::NXIO) => break,
                 Err(error) => return Err(error.into()),
             };
-            let hole = (rustix::fs::seek(&self.file, SeekFrom::Hole(data as u64))? as usize).min(self.bytes);
+            if data >= end {
+                break;
+            }
+            let hole = (rustix::fs::seek(&self.file, SeekFrom::Hole(data as u64))? as usize).min(end);
             let mut at = data;
             while at < hole {
                 let count = (hole - at).min(buffer.len());
                 self.read(at, &mut buffer[..count])?;
-                see(at, &buffer[..count])?;
+                see(at, &mut buffer[..count])?;
                 at += count;
             }
             position = hole;
@@ -128,27 +131,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duplicate_has_the_same_bytes_and_stays_sparse() {
+    fn holes_are_left_out() {
         let bytes = 64 * PAGE_BYTES;
-        let mut image = MemoryFile::zeroed(bytes).unwrap();
-        image.write(3 * PAGE_BYTES + 5, b"first").unwrap();
-        image.write(bytes - 4, b"last").unwrap();
-        let copy = image.duplicate().unwrap();
-        let read = |image: &MemoryFile| {
-            let mut all = vec![0; bytes];
-            image.read(0, &mut all).unwrap();
-            all
+        let file = MemoryFile::zeroed(bytes).unwrap();
+        file.write(3 * PAGE_BYTES + 5, b"first").unwrap();
+        file.write(bytes - 4, b"last").unwrap();
+        let chunks = |limit| {
+            let mut chunks = Vec::new();
+            file.each_chunk(limit, |at, bytes| {
+                chunks.push((at / PAGE_BYTES, bytes.len() / PAGE_BYTES));
+                Ok(())
+            })
+            .unwrap();
+            chunks
         };
-        assert_eq!(read(&copy), read(&image));
-        image.write(0, b"changed").unwrap();
-        assert_ne!(read(&copy), read(&image));
-        let blocks = rustix::fs::fstat(&copy.file).unwrap().st_blocks;
-        assert_eq!(blocks * 512, 2 * PAGE_BYTES as i64);
+        assert_eq!(chunks(bytes), [(3, 1), (63, 1)]);
+        assert_eq!(chunks(20 * PAGE_BYTES), [(3, 1)]);
+        assert_eq!(chunks(usize::MAX), chunks(bytes));
+        assert_eq!(file.resident_bytes(), 2 * PAGE_BYTES as u64);
     }
 
     #[test]
     fn sparse_writes_leave_out_only_zero_pages() {
-        let mut image = MemoryFile::zeroed(8 * PAGE_BYTES).unwrap();
+        let image = MemoryFile::zeroed(8 * PAGE_BYTES).unwrap();
         let mut bytes = vec![0; 5 * PAGE_BYTES + 7];
         bytes[PAGE_BYTES] = 1;
         bytes[2 * PAGE_BYTES + 9] = 2;

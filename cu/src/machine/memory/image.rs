@@ -14,12 +14,18 @@ use super::{
     PAGE_BYTES,
     changed::{Lineage, PageSet},
     file::{MemoryFile, is_zero},
+    mapping::Mapping,
+    moments::{Change, Unchanged, View},
+    region::NotCommitted,
 };
 use crate::machine::{PageHash, PageTree};
 
 /// Pages that a resting image keeps by themselves at most; with more it stays a file, which is quicker to wake: a page put back into
 /// a file costs some microseconds.
 const MAX_LOOSE_PAGES: usize = 64;
+/// Pages that are put into each mapping of an image by hand, because its file has other ones by now, at most; with more it gets a
+/// file of its own, once.
+const MAX_KEPT_PAGES: usize = 1024;
 /// How much is read at once to be hashed or compared, in bytes.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -33,17 +39,28 @@ pub(in crate::machine) struct Image {
     lineage: Lineage,
     /// What it began as; none if it is such a beginning itself.
     base: Option<Base>,
+    /// A file of its own for mappings, when the one it is in has become too different.
+    apart: OnceLock<View>,
+}
+
+/// Where a committed image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Committed {
+    /// In the file it was in.
+    InPlace,
+    /// In another file, which nothing shows yet.
+    Elsewhere,
 }
 
 #[derive(Debug)]
 enum Store {
-    File(MemoryFile),
+    File(View),
     /// The base, with these pages instead of its own.
     Loose {
         /// None for zeros.
         pages: BTreeMap<u32, Option<Box<Page>>>,
         /// The same as a file, if it was needed.
-        file: OnceLock<MemoryFile>,
+        file: OnceLock<View>,
     },
 }
 
@@ -57,8 +74,8 @@ struct Base {
 impl Image {
     /// An image of zeros.
     pub fn zeroed(bytes: usize) -> io::Result<Self> {
-        let store = Store::File(MemoryFile::zeroed(bytes)?);
-        Ok(Self { bytes, store, lineage: Lineage::of_zeros(bytes as u64), base: None })
+        let store = Store::File(View::of(MemoryFile::zeroed(bytes)?));
+        Ok(Self { bytes, store, lineage: Lineage::of_zeros(bytes as u64), base: None, apart: OnceLock::new() })
     }
 
     /// What `base` is, with zeros up to the length `bytes`. `base` must be a beginning.
@@ -68,7 +85,7 @@ impl Image {
         let mut lineage = base.lineage.descend();
         lineage.change(0..0);
         let base = Base { image: Arc::clone(base), written: PageSet::default() };
-        Self { bytes, store, lineage, base: Some(base) }
+        Self { bytes, store, lineage, base: Some(base), apart: OnceLock::new() }
     }
 
     /// Length in bytes.
@@ -76,14 +93,26 @@ impl Image {
         self.bytes
     }
 
-    /// The file, to map it.
-    pub(super) fn file(&self) -> io::Result<&MemoryFile> {
+    /// What is to be mapped.
+    pub(super) fn view(&self) -> io::Result<&View> {
+        if let Some(apart) = self.apart.get() {
+            return Ok(apart);
+        }
+        let view = self.file()?;
+        if view.kept_pages() <= MAX_KEPT_PAGES {
+            return Ok(view);
+        }
+        let apart = View::of(view.copy(self.bytes)?);
+        Ok(self.apart.get_or_init(|| apart))
+    }
+
+    fn file(&self) -> io::Result<&View> {
         match &self.store {
             Store::File(file) => Ok(file),
             Store::Loose { pages, file } => match file.get() {
                 Some(file) => Ok(file),
                 None => {
-                    let made = self.gather(pages)?;
+                    let made = View::of(self.gather(pages)?);
                     Ok(file.get_or_init(|| made))
                 }
             },
@@ -91,10 +120,10 @@ impl Image {
     }
 
     fn gather(&self, pages: &BTreeMap<u32, Option<Box<Page>>>) -> io::Result<MemoryFile> {
-        let mut file = MemoryFile::zeroed(self.bytes)?;
-        if let Some(base) = &self.base {
-            base.image.file()?.copy_to(&mut file)?;
-        }
+        let file = match &self.base {
+            Some(base) => base.image.file()?.copy(self.bytes)?,
+            None => MemoryFile::zeroed(self.bytes)?,
+        };
         for (index, page) in pages {
             let page: &[u8] = page.as_ref().map_or(&[0; PAGE_BYTES], |page| &page[..]);
             file.write(*index as usize * PAGE_BYTES, page)?;
@@ -133,7 +162,7 @@ impl Image {
         }
         let store = Store::Loose { pages, file: OnceLock::new() };
         let base = Some(Base { image: Arc::clone(&base.image), written });
-        Ok(Some(Self { bytes: self.bytes, store, lineage: self.lineage.clone(), base }))
+        Ok(Some(Self { bytes: self.bytes, store, lineage: self.lineage.clone(), base, apart: OnceLock::new() }))
     }
 
     /// Lets go of a file that was only made because somebody wanted to map an image that rests.
@@ -143,36 +172,106 @@ impl Image {
         }
     }
 
-    /// Makes it at least this long; what is new is zero.
-    pub fn extend(&mut self, bytes: usize) -> io::Result<()> {
+    /// Makes `image` `bytes` long, if it is shorter, with `changes` that come from the mapping `own`. Whoever else holds the image keeps
+    /// what it was.
+    pub(super) fn commit(
+        image: &mut Arc<Self>,
+        own: &Arc<Mapping>,
+        bytes: usize,
+        changes: &[Change<'_>],
+    ) -> Result<Committed, NotCommitted> {
+        if let Some(alone) = Arc::get_mut(image) {
+            match alone.commit_alone(own, bytes, changes) {
+                Err(NotCommitted::Intact(error)) => tracing::debug!(%error, "a memory is copied"),
+                committed => return committed,
+            }
+        } else if let Some(next) = image.succeeded(own, bytes, changes) {
+            *image = Arc::new(next);
+            return Ok(Committed::InPlace);
+        }
+        let mut copy = image.duplicate()?;
+        copy.file()?.change(None, false, bytes, changes).map_err(Unchanged::into_io)?;
+        copy.changed(bytes, changes);
+        *image = Arc::new(copy);
+        Ok(Committed::Elsewhere)
+    }
+
+    /// The changed image in the file of this one, which stays what it is, if that is possible.
+    fn succeeded(&self, own: &Arc<Mapping>, bytes: usize, changes: &[Change<'_>]) -> Option<Self> {
+        let file = match &self.store {
+            Store::File(file) => file,
+            Store::Loose { file, .. } => file.get()?,
+        };
+        // A beginning belongs to everybody: nobody takes its file over.
+        let base = self.base.clone()?;
+        match file.change(Some(own), true, bytes, changes) {
+            Ok(file) => {
+                let (lineage, apart) = (self.lineage.descend(), OnceLock::new());
+                let mut next = Self { bytes: self.bytes, store: Store::File(file?), lineage, base: Some(base), apart };
+                next.changed(bytes, changes);
+                Some(next)
+            }
+            Err(Unchanged::Intact(error)) => {
+                tracing::debug!(%error, "a memory is copied");
+                None
+            }
+            Err(Unchanged::Torn(error)) => {
+                tracing::warn!(%error, "a memory cannot be changed; it is copied");
+                // The mapping is right where something was written: that must not be dropped.
+                own.forget_file();
+                None
+            }
+        }
+    }
+
+    fn commit_alone(
+        &mut self,
+        own: &Arc<Mapping>,
+        bytes: usize,
+        changes: &[Change<'_>],
+    ) -> Result<Committed, NotCommitted> {
+        let there = match &self.store {
+            Store::File(_) => true,
+            Store::Loose { file, .. } => file.get().is_some(),
+        };
         self.wake()?;
-        if let Store::File(file) = &mut self.store
-            && bytes > self.bytes
-        {
+        match self.file()?.change(Some(own), false, bytes, changes) {
+            Ok(_) => {
+                self.changed(bytes, changes);
+                Ok(if there { Committed::InPlace } else { Committed::Elsewhere })
+            }
+            Err(Unchanged::Torn(error)) => Err(NotCommitted::Torn(error)),
+            Err(Unchanged::Intact(error)) => Err(NotCommitted::Intact(error)),
+        }
+    }
+
+    /// Takes note of a commit.
+    fn changed(&mut self, bytes: usize, changes: &[Change<'_>]) {
+        if bytes > self.bytes {
             self.lineage.change(0..0);
-            file.extend(bytes)?;
             self.bytes = bytes;
         }
-        Ok(())
+        for (at, bytes) in changes {
+            self.note(pages_of(*at, bytes.len()));
+        }
     }
 
     /// Replaces bytes; the range must lie inside.
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
-        self.writable(at, bytes.len())?.write(at, bytes)
-    }
-
-    /// Replaces bytes page by page, leaving out pages that are zero: for ranges known to be holes.
-    pub fn write_sparse(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
-        self.writable(at, bytes.len())?.write_sparse(at, bytes)
-    }
-
-    /// The file, with the range noted as changed.
-    fn writable(&mut self, at: usize, bytes: usize) -> io::Result<&mut MemoryFile> {
-        debug_assert!(at + bytes <= self.bytes);
+        debug_assert!(at + bytes.len() <= self.bytes);
         self.wake()?;
-        self.note((at / PAGE_BYTES) as u32..(at + bytes).div_ceil(PAGE_BYTES) as u32);
+        self.note(pages_of(at, bytes.len()));
+        let changed = self.file()?.change(None, false, self.bytes, &[(at, bytes)]);
+        changed.map(|_| ()).map_err(Unchanged::into_io)
+    }
+
+    /// Replaces bytes page by page, leaving out pages that are zero, for ranges of a new image known to be holes.
+    pub fn write_sparse(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        debug_assert!(at + bytes.len() <= self.bytes);
+        self.wake()?;
+        self.note(pages_of(at, bytes.len()));
         match &mut self.store {
-            Store::File(file) => Ok(file),
+            Store::File(file) => file.fill(at, bytes),
             Store::Loose { .. } => Err(io::Error::other("an image did not wake")),
         }
     }
@@ -258,11 +357,11 @@ impl Image {
     /// A second image with the same contents.
     pub fn duplicate(self: &Arc<Self>) -> io::Result<Self> {
         let store = Store::File(match &self.store {
-            Store::File(file) => file.duplicate()?,
-            Store::Loose { pages, .. } => self.gather(pages)?,
+            Store::File(file) => View::of(file.copy(self.bytes)?),
+            Store::Loose { pages, .. } => View::of(self.gather(pages)?),
         });
         let base = self.base.clone().unwrap_or_else(|| Base { image: Arc::clone(self), written: PageSet::default() });
-        Ok(Self { bytes: self.bytes, store, lineage: self.lineage.descend(), base: Some(base) })
+        Ok(Self { bytes: self.bytes, store, lineage: self.lineage.descend(), base: Some(base), apart: OnceLock::new() })
     }
 
     /// Hashes of all pages. Hashes what changed since the last tree that somebody asked for.
@@ -293,23 +392,43 @@ impl Image {
         Ok(self.lineage.keep(tree).clone())
     }
 
-    /// Bytes that it holds by itself.
+    /// Bytes that it holds by itself, and that are kept for others who look at what it was.
     pub fn resident_bytes(&self) -> u64 {
-        match &self.store {
+        let apart = self.apart.get().map_or(0, View::resident_bytes);
+        let own = match &self.store {
             Store::File(file) => file.resident_bytes(),
             Store::Loose { pages, file } => {
                 let loose = pages.values().flatten().count() * PAGE_BYTES;
-                loose as u64 + file.get().map_or(0, MemoryFile::resident_bytes)
+                loose as u64 + file.get().map_or(0, View::resident_bytes)
             }
-        }
+        };
+        own + apart
     }
+}
+
+fn pages_of(at: usize, bytes: usize) -> Range<u32> {
+    (at / PAGE_BYTES) as u32..(at + bytes).div_ceil(PAGE_BYTES) as u32
 }
 
 #[cfg(test)]
 impl Image {
     /// Makes every further write to its file fail.
     pub fn break_writes(&self) {
-        rustix::fs::fcntl_add_seals(self.file().unwrap().descriptor(), rustix::fs::SealFlags::FUTURE_WRITE).unwrap();
+        let file = self.file().unwrap().file();
+        rustix::fs::fcntl_add_seals(file.descriptor(), rustix::fs::SealFlags::FUTURE_WRITE).unwrap();
+    }
+
+    /// Makes it at least this long; what is new is zero.
+    pub fn extend(&mut self, bytes: usize) -> io::Result<()> {
+        self.wake()?;
+        self.file()?.change(None, false, bytes, &[]).map_err(Unchanged::into_io)?;
+        self.changed(bytes, &[]);
+        Ok(())
+    }
+
+    /// Pages that its mappings need put in by hand.
+    pub fn kept_pages(&self) -> usize {
+        self.view().unwrap().kept_pages()
     }
 }
 

@@ -9,9 +9,18 @@
 //! ```
 //!
 //! * Rolling back is [`Region::discard`]: the kernel drops the private pages and the image shows again.
-//! * Committing is [`Region::commit`]: the kernel says which pages are private, and those go into the image. When a fork
-//!   still looks at the image, it is first duplicated (holes stay holes), so that forks are immutable snapshots.
+//! * Committing is [`Region::commit`]: the kernel says which pages are private, and those go into the image. What a fork still
+//!   looks at is kept for it first (`moments`), so that forks are immutable and a commit costs what it changes.
 //! * A fork is another region mapped from the same image.
+//!
+//! | where | what |
+//! |---|---|
+//! | `region` | the memory of one instance, between calls |
+//! | `mapping` | its address space: what wasmtime gets, what is mapped there |
+//! | `image`, `changed` | committed contents, at rest or not; which pages to hash |
+//! | `moments`, `file` | files that change while others look at what they were |
+//! | `dirty` | which pages were written |
+//! | `fault` | where tests make the operating system say no |
 //!
 //! Linux only. All `unsafe` of this crate that is about memory is in this folder. Its one assumption, stated once here
 //! and relied on below: whoever holds `&mut Store` of the store that owns a memory knows that no guest code runs on it and
@@ -20,14 +29,21 @@
 
 mod changed;
 mod dirty;
+#[cfg(not(test))]
+mod fault;
+#[cfg(test)]
+pub(in crate::machine) mod fault;
 mod file;
 mod image;
+mod mapping;
+mod moments;
 mod region;
 #[cfg(test)]
 mod tests;
 
 pub(in crate::machine) use image::Image;
-pub(in crate::machine) use region::{Creator, Region};
+pub(in crate::machine) use mapping::Creator;
+pub(in crate::machine) use region::{NotCommitted, Region};
 
 /// The kernel's page: what becomes private, and is written back, as a whole.
 pub(in crate::machine) const PAGE_BYTES: usize = super::PAGE_BYTES;

@@ -6,7 +6,11 @@ use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 
 use wasmtime::{Config, Engine, Instance, Memory, MemoryType, Module, Store};
 
-use super::{Creator, Image, PAGE_BYTES, Region, dirty::Scanner};
+use super::{
+    Creator, Image, NotCommitted, PAGE_BYTES, Region,
+    dirty::Scanner,
+    fault::{self, Ask},
+};
 use crate::machine::{PageHash, PageTree};
 
 const WASM_PAGE: usize = 1 << 16;
@@ -27,11 +31,12 @@ fn shown(pages: u32) -> (Store<()>, Memory, Region, Arc<Image>) {
 fn showing(engine: &Engine, image: &Image) -> (Store<()>, Memory, Region) {
     let mut store = Store::new(engine, ());
     let pages = image.len() / WASM_PAGE;
-    let text = format!(r#"(module (memory (export "memory") {pages} 100))"#);
+    let most = pages.max(96) + 4;
+    let text = format!(r#"(module (memory (export "memory") {pages} {most}))"#);
     let module = Module::from_binary(store.engine(), &wat::parse_str(text).unwrap()).unwrap();
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let memory = instance.get_memory(&mut store, "memory").unwrap();
-    let region = Region::created(&mut store, &memory).unwrap();
+    let mut region = Region::created(&mut store, &memory).unwrap();
     region.show(&mut store, &memory, image).unwrap();
     (store, memory, region)
 }
@@ -55,7 +60,7 @@ fn scanners() -> Vec<Scanner> {
 #[test]
 fn every_scanner_finds_what_was_written_and_little_else() {
     for scanner in scanners() {
-        let (mut store, memory, region, mut image) = shown(40);
+        let (mut store, memory, mut region, mut image) = shown(40);
         let written = [0, 5 * PAGE_BYTES + 17, 6 * PAGE_BYTES, 40 * WASM_PAGE - 1, 17 * WASM_PAGE];
         // Reading makes pages present, but not private.
         assert_eq!(memory.data(&store).iter().map(|byte| u64::from(*byte)).sum::<u64>(), 0);
@@ -72,7 +77,7 @@ fn every_scanner_finds_what_was_written_and_little_else() {
 
 #[test]
 fn discarding_goes_back_to_the_last_commit() {
-    let (mut store, memory, region, mut image) = shown(4);
+    let (mut store, memory, mut region, mut image) = shown(4);
     memory.data_mut(&mut store)[100] = 1;
     assert!(region.commit(&mut store, &memory, &mut image).unwrap());
     memory.data_mut(&mut store)[100] = 2;
@@ -84,7 +89,7 @@ fn discarding_goes_back_to_the_last_commit() {
 #[test]
 fn growth_is_part_of_the_next_commit_and_cannot_be_discarded_before() {
     for scanner in scanners() {
-        let (mut store, memory, region, mut image) = shown(2);
+        let (mut store, memory, mut region, mut image) = shown(2);
         memory.grow(&mut store, 3).unwrap();
         memory.data_mut(&mut store)[4 * WASM_PAGE + 1] = 9;
         assert!(!region.discard(&mut store, &memory).unwrap());
@@ -98,8 +103,26 @@ fn growth_is_part_of_the_next_commit_and_cannot_be_discarded_before() {
 }
 
 #[test]
+fn an_image_of_the_past_is_not_gone_back_to_by_dropping_pages() {
+    let (mut store, memory, mut region, mut image) = shown(2);
+    let base = Arc::clone(&image);
+    for value in [1, 2] {
+        memory.data_mut(&mut store)[5] = value;
+        assert!(region.commit(&mut store, &memory, &mut image).unwrap());
+    }
+    let past = Arc::clone(&image);
+    memory.data_mut(&mut store)[5] = 3;
+    assert!(region.commit(&mut store, &memory, &mut image).unwrap());
+    assert!(!Arc::ptr_eq(&past, &base));
+    region.show(&mut store, &memory, &past).unwrap();
+    assert_eq!(memory.data(&store)[5], 2);
+    assert!(!region.discard(&mut store, &memory).unwrap());
+    assert_eq!(memory.data(&store)[5], 2);
+}
+
+#[test]
 fn a_shared_image_is_left_alone() {
-    let (mut store, memory, region, mut image) = shown(2);
+    let (mut store, memory, mut region, mut image) = shown(2);
     memory.data_mut(&mut store)[5] = 1;
     assert!(region.commit(&mut store, &memory, &mut image).unwrap());
     let snapshot = Arc::clone(&image);
@@ -113,7 +136,7 @@ fn a_shared_image_is_left_alone() {
 
 #[test]
 fn a_region_refuses_a_memory_that_is_not_its_own() {
-    let (mut store, _, region, image) = shown(1);
+    let (mut store, _, mut region, image) = shown(1);
     let other = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
     assert!(region.show(&mut store, &other, &image).is_err());
     assert!(region.discard(&mut store, &other).is_err());
@@ -121,7 +144,7 @@ fn a_region_refuses_a_memory_that_is_not_its_own() {
 
 #[test]
 fn a_commit_that_cannot_write_leaves_memory_and_forks_as_they_were() {
-    let (mut store, memory, region, mut image) = shown(2);
+    let (mut store, memory, mut region, mut image) = shown(2);
     memory.data_mut(&mut store)[5] = 1;
     image.break_writes();
     assert!(region.commit(&mut store, &memory, &mut image).is_err());
@@ -133,6 +156,111 @@ fn a_commit_that_cannot_write_leaves_memory_and_forks_as_they_were() {
     memory.data_mut(&mut store)[5] = 2;
     assert!(region.discard(&mut store, &memory).unwrap());
     assert_eq!(memory.data(&store)[5], 1);
+}
+
+/// A memory of 64 MiB without zeros, committed to a file of its own.
+fn large() -> (Store<()>, Memory, Region, Arc<Image>) {
+    let base = Arc::new(Image::zeroed(1024 * WASM_PAGE).unwrap());
+    let (mut store, memory, mut region) = showing(&engine(), &base);
+    let mut image = Arc::clone(&base);
+    memory.data_mut(&mut store).fill(1);
+    assert!(region.commit(&mut store, &memory, &mut image).unwrap());
+    (store, memory, region, image)
+}
+
+#[test]
+fn a_commit_copies_what_it_changes_however_many_look_at_what_was() {
+    let (mut store, memory, mut region, mut image) = large();
+    let whole = image.resident_bytes();
+    assert_eq!(whole, 1024 * WASM_PAGE as u64);
+    let mut forks: Vec<Arc<Image>> = Vec::new();
+    for round in 2..12_u8 {
+        forks.push(Arc::clone(&image));
+        for page in [3, 500, 501] {
+            memory.data_mut(&mut store)[page * PAGE_BYTES + usize::from(round)] = round;
+        }
+        memory.data_mut(&mut store)[usize::from(round) * 100 * PAGE_BYTES] = round;
+        assert!(region.commit(&mut store, &memory, &mut image).unwrap());
+    }
+    // Pages that stay private are written again by the next commit, until there are too many of them.
+    let kept = image.resident_bytes() - whole;
+    assert!(kept <= 10 * 13 * PAGE_BYTES as u64, "{kept} bytes");
+    for (fork, round) in forks.iter().zip(2..) {
+        let bytes = contents(fork);
+        let expected = |last: u8| if last < round { last } else { 1 };
+        for last in 2..12_u8 {
+            assert_eq!(bytes[500 * PAGE_BYTES + usize::from(last)], expected(last));
+            assert_eq!(bytes[usize::from(last) * 100 * PAGE_BYTES], expected(last));
+        }
+    }
+    // In any order: what is kept for one that goes is still there for those before it.
+    let mut left: Vec<_> = forks.into_iter().map(|fork| (contents(&fork), fork)).collect();
+    while !left.is_empty() {
+        left.remove(left.len() * 7 / 11);
+        assert!(left.iter().all(|(bytes, fork)| contents(fork) == *bytes));
+    }
+    assert_eq!(image.resident_bytes(), whole, "nobody looks any more");
+}
+
+#[test]
+fn a_fork_that_became_too_different_is_mapped_from_a_file_of_its_own() {
+    let (mut store, memory, mut region, mut image) = large();
+    let fork = Arc::clone(&image);
+    memory.data_mut(&mut store)[..2000 * PAGE_BYTES].fill(2);
+    assert!(region.commit(&mut store, &memory, &mut image).unwrap());
+    assert_eq!(fork.kept_pages(), 0);
+    let (store, memory, _region) = showing(&engine(), &fork);
+    assert!(memory.data(&store).iter().all(|byte| *byte == 1));
+    assert!(contents(&fork).iter().all(|byte| *byte == 1));
+}
+
+/// A commit in which the operating system refuses something, with a fork and a mapping of it; `expected` says whether the commit
+/// succeeds and whether its instance can go on.
+fn refused(ask: Ask, granted: u32, expected: Option<bool>) {
+    let (mut store, memory, mut region, mut image) = large();
+    let fork = Arc::clone(&image);
+    let (fork_store, fork_memory, _fork_region) = showing(&engine(), &fork);
+    memory.grow(&mut store, 1).unwrap();
+    for page in [0, 9, 10, 700, 1024 * 16 + 3] {
+        memory.data_mut(&mut store)[page * PAGE_BYTES] = 2;
+    }
+    let now = memory.data(&store).to_vec();
+    fault::refuse(ask, granted);
+    let committed = region.commit(&mut store, &memory, &mut image);
+    assert!(fault::grant() > 0, "{ask:?} was not asked {granted} times");
+    match expected {
+        Some(goes_on) => {
+            assert_eq!(committed.unwrap(), goes_on, "{ask:?} after {granted}");
+            assert!(contents(&image) == now, "{ask:?} after {granted}");
+        }
+        None => {
+            assert!(matches!(committed, Err(NotCommitted::Intact(_))), "{ask:?} after {granted}");
+            assert!(contents(&image) == contents(&fork), "{ask:?} after {granted}");
+            // What the instance shows can no longer be dropped if its file is torn, and nothing else is lost.
+            if region.discard(&mut store, &memory).unwrap() {
+                assert!(contents(&image) == memory.data(&store));
+            } else {
+                assert!(memory.data(&store) == now);
+                assert!(region.commit(&mut store, &memory, &mut image).unwrap());
+                assert!(contents(&image) == now);
+            }
+        }
+    }
+    assert!(fork_memory.data(&fork_store).iter().all(|byte| *byte == 1), "{ask:?} after {granted}");
+    assert!(contents(&fork).iter().all(|byte| *byte == 1), "{ask:?} after {granted}");
+}
+
+#[test]
+fn whatever_the_operating_system_refuses_a_commit_succeeds_or_changes_nothing() {
+    // It cannot give the fork's mapping its pages, or not write what is new: then the memory is copied.
+    refused(Ask::Keep, 0, Some(true));
+    refused(Ask::Keep, 2, Some(true));
+    // Neither can the copy be written.
+    for granted in 0..4 {
+        refused(Ask::Write, granted, None);
+    }
+    // What was committed cannot be shown.
+    refused(Ask::Map, 0, Some(false));
 }
 
 /// What happens to a memory. Places are fractions of it.
@@ -151,6 +279,9 @@ enum Step {
     Forget(Index),
     /// Go on from an image that was kept.
     BackTo(Index),
+    /// Map a kept image for some time, as a dry run does, and write to a page of the mapping.
+    Look(Index, Index),
+    LookAway(Index),
     /// What an idle machine does: only the image stays.
     Rest,
     /// Put the image together again from the pages that differ from the first one.
@@ -168,6 +299,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Share),
         2 => any::<Index>().prop_map(Step::Forget),
         1 => any::<Index>().prop_map(Step::BackTo),
+        3 => any::<(Index, Index)>().prop_map(|(which, at)| Step::Look(which, at)),
+        1 => any::<Index>().prop_map(Step::LookAway),
         1 => Just(Step::Rest),
         1 => Just(Step::Rebuild),
         4 => any::<Index>().prop_map(Step::Hash),
@@ -187,12 +320,16 @@ fn base() -> Arc<Image> {
     Arc::new(image)
 }
 
+/// A region that shows an image.
+type Showing = (Store<()>, Memory, Region);
+
 /// Runs `steps` on a region, and on vectors that are copied.
 fn run(engine: &Engine, scanner: &Scanner, base: &Arc<Image>, steps: &[Step]) {
     let mut image = Arc::clone(base);
     let mut committed = contents(&image);
     let mut now = committed.clone();
     let mut kept: Vec<(Arc<Image>, Vec<u8>)> = vec![(Arc::clone(base), committed.clone())];
+    let mut looking: Vec<(Arc<Image>, Showing, Vec<u8>)> = Vec::new();
     let (mut store, mut memory, mut region) = showing(engine, &image);
     for step in steps {
         let mut fresh = false;
@@ -229,6 +366,23 @@ fn run(engine: &Engine, scanner: &Scanner, base: &Arc<Image>, steps: &[Step]) {
                 committed.clone_from(bytes);
                 now.clone_from(bytes);
                 fresh = true;
+            }
+            Step::Look(which, at) => {
+                let (image, bytes) = &kept[which.index(kept.len())];
+                let (mut store, memory, region) = showing(engine, image);
+                let mut bytes = bytes.clone();
+                let at = at.index(bytes.len());
+                bytes[at] ^= 0x80;
+                memory.data_mut(&mut store)[at] ^= 0x80;
+                looking.push((Arc::clone(image), (store, memory, region), bytes));
+                if looking.len() > 4 {
+                    looking.remove(0);
+                }
+            }
+            Step::LookAway(which) => {
+                if !looking.is_empty() {
+                    looking.remove(which.index(looking.len()));
+                }
             }
             Step::Rest => {
                 now.clone_from(&committed);
@@ -267,6 +421,9 @@ fn run(engine: &Engine, scanner: &Scanner, base: &Arc<Image>, steps: &[Step]) {
             (store, memory, region) = showing(engine, &image);
         }
         assert!(memory.data(&store) == now, "memory differs after {step:?}");
+        for (_, (store, memory, _), bytes) in &looking {
+            assert!(memory.data(store) == bytes, "a mapping of a kept image changed after {step:?}");
+        }
     }
     assert!(contents(&image) == committed, "the image differs");
     for (image, bytes) in &kept {

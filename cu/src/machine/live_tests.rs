@@ -1,0 +1,177 @@
+//! Tests of machines in trouble and at rest.
+
+use super::*;
+use crate::machine::memory::fault::{self, Ask};
+use crate::machine::{Engine, EngineOptions, Evaluation, Format, NoDrive, Outcome};
+
+/// Counts messages in a byte of memory and answers with the digit.
+fn counting() -> Module {
+    let text = r#"(module (memory (export "memory") 1)
+        (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":0}}")
+        (func (export "holon_alloc") (param i32) (result i32) i32.const 1024)
+        (func (export "holon_handle") (param i32 i32 i32 i32) (result i64)
+          (i32.store8 (i32.const 132) (i32.add (i32.load8_u (i32.const 132)) (i32.const 1)))
+          (i64.const 0x6400000023)))"#;
+    let engine = Engine::new(EngineOptions::default()).unwrap();
+    engine.compile(&wat::parse_str(text).unwrap(), Format::Native).unwrap()
+}
+
+fn counter() -> Machine {
+    machine(&counting())
+}
+
+fn machine(module: &Module) -> Machine {
+    Machine::new(module, Limits { memory_bytes: 1 << 20, compute: 1 << 20 }, Arc::new(NoDrive)).unwrap()
+}
+
+fn apply(apply: impl FnOnce(&Call<'_>) -> Result<Evaluation, HostFailure>) -> Result<u64, HostFailure> {
+    let (process_tags, module_tags) = Default::default();
+    let call = Call {
+        message: "{}",
+        environment: "{}",
+        block_height: 0,
+        process_tags: &process_tags,
+        module_tags: &module_tags,
+    };
+    match apply(&call)?.outcome {
+        Outcome::Ok(response) => Ok(response.output.unwrap().as_u64().unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn count(machine: &mut Machine) -> Result<u64, HostFailure> {
+    apply(|call| machine.apply(call))
+}
+
+fn dry_run(fork: &Fork) -> Result<u64, HostFailure> {
+    apply(|call| fork.apply(call))
+}
+
+#[test]
+fn a_machine_that_lost_its_memory_says_so_until_it_is_dropped() {
+    let mut machine = counter();
+    assert_eq!(count(&mut machine).unwrap(), 1);
+    machine.condition = Condition::Lost;
+    for _ in 0..2 {
+        let failure = count(&mut machine).unwrap_err();
+        assert!(matches!(failure, HostFailure::Lost) && failure.lost() && !failure.retryable());
+        assert!(matches!(machine.fork(), Err(MachineError::Host(HostFailure::Lost))));
+        assert!(machine.is_lost());
+    }
+}
+
+#[test]
+fn messages_that_replay_differently_lose_the_memory() {
+    let mut machine = counter();
+    assert_eq!(count(&mut machine).unwrap(), 1);
+    machine.since[0].fingerprint ^= 1;
+    machine.condition = Condition::Stale;
+    assert!(matches!(count(&mut machine), Err(HostFailure::Diverged { index: 0 })));
+    assert!(machine.is_lost());
+    assert!(matches!(count(&mut machine), Err(HostFailure::Lost)));
+}
+
+#[test]
+fn what_could_not_be_committed_is_committed_before_the_next_message() {
+    let mut machine = counter();
+    assert_eq!(count(&mut machine).unwrap(), 1);
+    machine.condition = Condition::Uncommitted;
+    assert_eq!(machine.copy_memory()[132], b'1');
+    assert_eq!(count(&mut machine).unwrap(), 2);
+    assert!(machine.condition == Condition::Ready && machine.since.len() == 1);
+    machine.condition = Condition::Uncommitted;
+    assert_eq!(machine.fork().unwrap().copy_memory().unwrap()[132], b'2');
+}
+
+#[test]
+fn a_commit_that_fails_loses_a_memory_only_if_nobody_shares_it() {
+    let mut machine = counter();
+    assert_eq!(count(&mut machine).unwrap(), 1);
+    // The first commit copies the module's initial memory, which all its machines share.
+    machine.seat.module.initial().unwrap().image.break_writes();
+    machine.rest().unwrap();
+    assert_eq!(count(&mut machine).unwrap(), 2);
+    machine.image.break_writes();
+    let fork = Arc::clone(&machine.image);
+    assert_eq!(machine.fork().unwrap().copy_memory().unwrap()[132], b'2');
+    drop(fork);
+    assert_eq!(count(&mut machine).unwrap(), 3);
+    machine.image.break_writes();
+    assert!(matches!(machine.rest(), Err(HostFailure::Lost)));
+    assert!(machine.is_lost());
+}
+
+#[test]
+fn a_machine_that_rests_holds_what_it_wrote_and_goes_on_where_it_was() {
+    let mut machine = counter();
+    assert_eq!(machine.resident_bytes(), 0);
+    for number in 1..4 {
+        assert_eq!(count(&mut machine).unwrap(), number);
+        assert!(machine.resident_bytes() >= INSTANCE_BYTES);
+        machine.rest().unwrap();
+        assert!(machine.live.is_none());
+        assert_eq!(machine.resident_bytes(), PAGE_BYTES as u64);
+    }
+    // A dry run wants a file; resting again lets go of it.
+    let fork = machine.fork().unwrap();
+    let root = fork.state_root(&[0; 32]).unwrap();
+    assert_eq!(dry_run(&fork).unwrap(), 4);
+    drop(fork);
+    assert!(machine.resident_bytes() > PAGE_BYTES as u64);
+    machine.rest().unwrap();
+    assert_eq!(machine.resident_bytes(), PAGE_BYTES as u64);
+    assert_eq!(machine.fork().unwrap().state_root(&[0; 32]).unwrap(), root);
+    assert_eq!(count(&mut machine).unwrap(), 4);
+}
+
+/// Every refusal of the operating system at every moment, with forks that look on: the machine goes on where it was, or says that it is
+/// lost.
+#[test]
+fn whatever_the_operating_system_refuses_a_machine_counts_on_or_is_lost() {
+    let module = counting();
+    let mut lost = 0;
+    for ask in [Ask::File, Ask::Write, Ask::Space, Ask::Map, Ask::Discard, Ask::Keep] {
+        for (granted, forks) in (0..12).flat_map(|granted| [(granted, false), (granted, true)]) {
+            let what = format!("{ask:?} after {granted}, forks: {forks}");
+            let mut machine = machine(&module);
+            machine.set_commit_policy(CommitPolicy::EAGER);
+            let (mut counted, mut looking) = (0, Vec::new());
+            fault::refuse(ask, granted);
+            for round in 0..7 {
+                if round == 5 {
+                    fault::grant();
+                }
+                if forks && let Ok(fork) = machine.fork() {
+                    if let Ok(answer) = dry_run(&fork) {
+                        assert_eq!(answer, counted + 1, "{what} in round {round}");
+                    }
+                    looking.push((fork, counted));
+                }
+                if round % 3 == 2 {
+                    // Whether it can rest does not matter.
+                    let _ = machine.rest();
+                }
+                match count(&mut machine) {
+                    Ok(answer) => {
+                        counted += 1;
+                        assert_eq!(answer, counted, "{what} in round {round}");
+                    }
+                    Err(_) if machine.is_lost() => break,
+                    Err(failure) => assert!(round < 5, "{what} in round {round}: {failure}"),
+                }
+            }
+            fault::grant();
+            for (fork, seen) in &looking {
+                assert_eq!(dry_run(fork).unwrap(), seen + 1, "{what}");
+            }
+            if machine.is_lost() {
+                // Only an image that nobody else looks at can be torn.
+                assert!(ask == Ask::Write, "{what}");
+                lost += 1;
+            } else {
+                assert_eq!(count(&mut machine).unwrap(), counted + 1, "{what}");
+            }
+        }
+    }
+    assert!(lost > 0, "nothing was torn");
+}
