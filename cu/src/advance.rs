@@ -55,8 +55,9 @@ pub struct Sources {
     pub stopping: CancellationToken,
 }
 
-/// A fetch that stops when nobody waits for it any more.
-struct Fetch(JoinHandle<Result<Page, Error>>);
+/// A page on its way, and being checked, beside the evaluation of the one before it. It stops when nobody waits for it any
+/// more.
+struct Fetch(JoinHandle<Result<CheckedPage, Error>>);
 
 impl Drop for Fetch {
     fn drop(&mut self) {
@@ -222,7 +223,7 @@ impl Sources {
         progress: &mut (dyn FnMut(&Runner) + Send),
     ) -> Result<(), Error> {
         let Some(runner) = slot.as_mut() else { return Err(Error::Stopping) };
-        let id = runner.process.id;
+        let (id, chained) = (runner.process.id, runner.process.chained);
         if let (Goal::Slot(slot), Some(link)) = (goal, runner.stream.link())
             && link.nonce >= slot
         {
@@ -241,7 +242,10 @@ impl Sources {
             right = right.map(|right| right.min(verify::latest()));
         }
         let mut link = runner.stream.link().copied();
-        let fetch = |after: Option<Link>| Fetch(tokio::spawn(log.page(after, goal)));
+        let fetch = |after: Option<Link>| {
+            let page = log.page(after, goal);
+            Fetch(tokio::spawn(async move { check(id, chained, after, page.await?, goal).await }))
+        };
         let mut pending = None;
         let mut first = match known {
             Some(entry) if follows(link.as_ref(), &entry) => Some(single(entry)),
@@ -249,18 +253,15 @@ impl Sources {
         };
         loop {
             let page = match (first.take(), pending.take()) {
-                (Some(page), _) => page,
+                (Some(page), _) => check(id, chained, link, page, goal).await?,
                 (None, fetching) => received(fetching.unwrap_or_else(|| fetch(link))).await?,
             };
             let more = page.more;
-            let process = runner_of(slot)?.process.clone();
-            let entries = check(process.id, process.chained, link, page, goal).await?;
-            let more = more && entries.reaches_end;
-            link = entries.last;
+            link = page.last;
             if more {
                 pending = Some(fetch(link));
             }
-            let entries = complete(&*log, entries.checked).await?;
+            let entries = complete(&*log, page.checked).await?;
             let runner = runner_of(slot)?;
             if runner.stream.needs_process(&entries) {
                 if entries.is_empty() && has_own_entry(&*log, id).await? {
@@ -268,6 +269,7 @@ impl Sources {
                     return Err(Error::SchedulerUnreadable { what: "messages", reason });
                 }
                 let data = log.process_data().await?;
+                let process = &runner.process;
                 let message = hydrate::prepended(&process.record, &process.owner, process.origin.height, Some(data));
                 runner.stream.prepend(message);
             }
@@ -379,7 +381,7 @@ fn runner_of(slot: &mut Option<Runner>) -> Result<&mut Runner, Error> {
     slot.as_mut().ok_or(Error::Stopping)
 }
 
-async fn received(mut fetch: Fetch) -> Result<Page, Error> {
+async fn received(mut fetch: Fetch) -> Result<CheckedPage, Error> {
     match (&mut fetch.0).await {
         Ok(page) => page,
         Err(_) => Err(Error::Stopping),
@@ -404,8 +406,8 @@ struct CheckedPage {
     checked: Vec<Checked>,
     /// The last entry.
     last: Option<Link>,
-    /// Whether every entry of the page lies before the end.
-    reaches_end: bool,
+    /// Whether there are more before the end.
+    more: bool,
 }
 
 async fn check(
@@ -423,7 +425,7 @@ async fn check(
             let (assignment, next) = verify::follow(process, chained, latest, link.as_ref(), &entry)?;
             // A process's own entry comes first whatever was asked for.
             if next.nonce.0 > 0 && goal.excludes(&next) {
-                return Ok(CheckedPage { checked, last: link, reaches_end: false });
+                return Ok(CheckedPage { checked, last: link, more: false });
             }
             checked.push(match (hydrate::map(entry, assignment, next)?, on_chain) {
                 (Checked::Assigned { assignment, link, .. }, Some(item)) => {
@@ -433,7 +435,7 @@ async fn check(
             });
             link = Some(next);
         }
-        Ok(CheckedPage { checked, last: link, reaches_end: true })
+        Ok(CheckedPage { checked, last: link, more: page.more })
     };
     if !many {
         return work();

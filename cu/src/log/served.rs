@@ -32,7 +32,7 @@ pub struct ServedLogs(Arc<Inner>);
 
 /// Entries of the first page; each following one has four times as many, up to what the operator allows. Evaluation begins with
 /// the first page and goes on while the others are on their way.
-const FIRST_PAGE: u32 = 64;
+const FIRST_PAGE: u32 = 16;
 
 struct Inner {
     gateway: Gateway,
