@@ -1,12 +1,13 @@
 //! Moving a live process forward: reading its log page by page, completing what the pages lack, and evaluating while the
 //! next page is on its way.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use holon_arweave::Node;
-use holon_protocol::{Address, MessageId, ProcessId, wire};
+use holon_protocol::{Address, MessageId, ProcessId, Timestamp, wire};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +23,8 @@ use crate::recent::Recent;
 use crate::results::Results;
 use crate::runner::{Interrupted, Keeping, Runner, Surroundings, Turn};
 
-/// Assigned items fetched at the same time.
-const HYDRATIONS: usize = 8;
+/// Assigned items fetched at the same time, and evaluated before more are.
+const HYDRATIONS: usize = 4;
 /// Most entries checked without leaving the async thread.
 const CHECK_INLINE: usize = 16;
 /// Published checkpoints that are tried before the log is taken instead.
@@ -261,26 +262,16 @@ impl Sources {
             if more {
                 pending = Some(fetch(link));
             }
-            let entries = complete(&*log, page.checked).await?;
-            let runner = runner_of(slot)?;
-            if runner.stream.needs_process(&entries) {
-                if entries.is_empty() && has_own_entry(&*log, id).await? {
-                    let reason = "it came without the process's own entry".to_owned();
-                    return Err(Error::SchedulerUnreadable { what: "messages", reason });
+            let mut parts = parts(page.checked);
+            while let Some(part) = parts.pop_front() {
+                let (entries, failed) = complete(&*log, part).await;
+                let more = more || !parts.is_empty() || failed.is_some();
+                self.feed(slot, &*log, entries, more, right).await?;
+                self.evaluate(slot, progress).await?;
+                if let Some(error) = failed {
+                    return Err(error);
                 }
-                let data = log.process_data().await?;
-                let process = &runner.process;
-                let message = hydrate::prepended(&process.record, &process.owner, process.origin.height, Some(data));
-                runner.stream.prepend(message);
             }
-            let end = if more { entries.last().map(|entry| entry.message.timestamp) } else { right };
-            let end = end.max(entries.last().map(|entry| entry.message.timestamp));
-            let blocks = match end {
-                Some(end) if runner.stream.has_crons() => log.blocks(runner.stream.block_height(), end).await?,
-                _ => Vec::new(),
-            };
-            runner.stream.feed(entries, blocks, if more { None } else { right });
-            self.evaluate(slot, progress).await?;
             if !more {
                 return match (goal, link) {
                     (Goal::Slot(slot), link) if link.is_none_or(|link| link.nonce < slot) => {
@@ -290,6 +281,38 @@ impl Sources {
                 };
             }
         }
+    }
+
+    /// Feeds entries to the runner, with what has to be in front of them and the blocks that they need. Unless there are `more`,
+    /// cron messages fire after them until `right`.
+    async fn feed(
+        &self,
+        slot: &mut Option<Runner>,
+        log: &dyn Log,
+        entries: Vec<Scheduled>,
+        more: bool,
+        right: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let runner = runner_of(slot)?;
+        let id = runner.process.id;
+        if runner.stream.needs_process(&entries) {
+            if entries.is_empty() && has_own_entry(log, id).await? {
+                let reason = "it came without the process's own entry".to_owned();
+                return Err(Error::SchedulerUnreadable { what: "messages", reason });
+            }
+            let data = log.process_data().await?;
+            let process = &runner.process;
+            let message = hydrate::prepended(&process.record, &process.owner, process.origin.height, Some(data));
+            runner.stream.prepend(message);
+        }
+        let end = if more { None } else { right };
+        let end = end.max(entries.last().map(|entry| entry.message.timestamp));
+        let blocks = match end {
+            Some(end) if runner.stream.has_crons() => log.blocks(runner.stream.block_height(), end).await?,
+            _ => Vec::new(),
+        };
+        runner.stream.feed(entries, blocks, if more { None } else { right });
+        Ok(())
     }
 
     /// Evaluates everything that has been fed, turn by turn.
@@ -332,29 +355,44 @@ impl Sources {
     }
 }
 
-/// Fetches what assignments of on-chain items lack (spec 05 §5.2), several at a time, in order.
-async fn complete(log: &dyn Log, checked: Vec<Checked>) -> Result<Vec<Scheduled>, Error> {
-    let mut out = Vec::with_capacity(checked.len());
-    if checked.iter().all(|checked| matches!(checked, Checked::Ready(_))) {
-        out.extend(checked.into_iter().filter_map(|checked| match checked {
-            Checked::Ready(scheduled) => Some(scheduled),
-            Checked::Assigned { .. } => None,
-        }));
-        return Ok(out);
+/// Cuts entries where more items would be assigned than are held at the same time. There is always a last part.
+fn parts(checked: Vec<Checked>) -> VecDeque<Vec<Checked>> {
+    let (mut parts, mut part, mut assigned) = (VecDeque::new(), Vec::new(), 0);
+    for checked in checked {
+        if matches!(checked, Checked::Assigned { .. }) {
+            if assigned == HYDRATIONS {
+                parts.push_back(std::mem::take(&mut part));
+                assigned = 0;
+            }
+            assigned += 1;
+        }
+        part.push(checked);
     }
+    parts.push_back(part);
+    parts
+}
+
+/// Fetches what assignments of on-chain items lack (spec 05 §5.2), several at a time, in order. What comes before one that
+/// cannot be had is good.
+async fn complete(log: &dyn Log, checked: Vec<Checked>) -> (Vec<Scheduled>, Option<Error>) {
+    let mut out = Vec::with_capacity(checked.len());
     let mut completed =
         stream::iter(checked.into_iter().map(|checked| complete_one(log, checked))).buffered(HYDRATIONS);
     while let Some(scheduled) = completed.next().await {
-        out.push(scheduled?);
+        match scheduled {
+            Ok(scheduled) => out.push(scheduled),
+            Err(error) => return (out, Some(error)),
+        }
     }
-    Ok(out)
+    (out, None)
 }
 
 async fn complete_one(log: &dyn Log, checked: Checked) -> Result<Scheduled, Error> {
     match checked {
         Checked::Ready(scheduled) => Ok(scheduled),
         Checked::Assigned { item, assignment, link } => {
-            Ok(hydrate::hydrate(&assignment, link, log.on_chain(item).await?))
+            let with_data = !hydrate::excludes(&assignment, "Data");
+            Ok(hydrate::hydrate(&assignment, link, log.on_chain(link.nonce, item, with_data).await?))
         }
     }
 }
@@ -429,7 +467,7 @@ async fn check(
             }
             checked.push(match (hydrate::map(entry, assignment, next)?, on_chain) {
                 (Checked::Assigned { assignment, link, .. }, Some(item)) => {
-                    Checked::Ready(hydrate::hydrate(&assignment, link, *item))
+                    Checked::Ready(hydrate::hydrate(&assignment, link, Arc::unwrap_or_clone(item)))
                 }
                 (checked, _) => checked,
             });

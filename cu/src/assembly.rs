@@ -14,6 +14,7 @@ use crate::error::ServiceError;
 use crate::given_up::GivenUp;
 use crate::log::Logs;
 use crate::log::arweave::ArweaveLogs;
+use crate::log::assigned::AssignedItems;
 use crate::log::fallback::FallbackLogs;
 use crate::log::scheduler::Scheduler;
 use crate::log::served::ServedLogs;
@@ -95,11 +96,12 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
     let drive = GatewayDrive::new(gateways, runtime, tasks.stopping(), options.weavedrive_patience);
     let drive = Arc::new(drive);
     let folder = options.data_dir.join(LOG_FOLDER);
-    let arweave = ArweaveLogs::new(gateway.clone(), Some(folder), options.retries, options.backoff);
+    let items = AssignedItems::new(gateway.clone(), options.assigned_max_bytes);
+    let arweave = ArweaveLogs::new(items.clone(), Some(folder), options.retries, options.backoff);
     let logs: Arc<dyn Logs> = match options.log {
-        LogSource::Scheduler => Arc::new(served(options, &gateway)?),
+        LogSource::Scheduler => Arc::new(served(options, items)?),
         LogSource::Arweave => Arc::new(arweave.clone()),
-        LogSource::Auto => Arc::new(FallbackLogs::new(served(options, &gateway)?, arweave.clone())),
+        LogSource::Auto => Arc::new(FallbackLogs::new(served(options, items)?, arweave.clone())),
     };
     let folder = options.data_dir.join("modules");
     let loader = Loader::new(gateway, logs.clone(), engine, folder, drive, options.clone());
@@ -142,14 +144,14 @@ async fn open_results(path: PathBuf) -> Result<Results, ServiceError> {
     }
 }
 
-fn served(options: &Options, gateway: &Gateway) -> Result<ServedLogs, ServiceError> {
+fn served(options: &Options, items: AssignedItems) -> Result<ServedLogs, ServiceError> {
     let policy = UrlPolicy { allow_private: options.allow_private_urls };
-    let locator = Locator::following_redirects(gateway.clone(), policy, options.scheduler_urls.clone())
+    let locator = Locator::following_redirects(items.gateway().clone(), policy, options.scheduler_urls.clone())
         .map_err(|error| ServiceError::Gateway(error.to_string()))?;
     let operator = options.scheduler_urls.iter().map(|(_, url)| url.clone()).collect();
     let scheduler = Scheduler::new(policy, operator, options.retries, options.backoff, options.page_size)
         .map_err(|error| ServiceError::Gateway(error.to_string()))?;
-    Ok(ServedLogs::new(gateway.clone(), locator, scheduler, options.retries, options.backoff))
+    Ok(ServedLogs::new(items, locator, scheduler, options.retries, options.backoff))
 }
 
 fn create(folder: &Path) -> Result<(), ServiceError> {

@@ -8,8 +8,7 @@ use holon_unit::ApiError;
 
 use crate::cron::CronError;
 use crate::given_up::Parked;
-use crate::log::LogError;
-use crate::log::arweave::SlotError;
+use crate::log::{LogError, SlotError};
 
 /// A request that cannot be answered. Clones go to all who wait for the same evaluation.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -100,7 +99,7 @@ pub enum Error {
     /// The log is not what a log must be.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The log on Arweave is not what a log must be.
+    /// A slot of the log cannot be used.
     #[error(transparent)]
     Slot(Box<SlotError>),
     /// The gateway cannot give something that is needed.

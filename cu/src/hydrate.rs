@@ -269,11 +269,14 @@ pub fn map(entry: wire::Entry, assignment: Assignment, link: Link) -> Result<Che
     }))
 }
 
+/// Whether an assignment excludes a field of what it assigns: `Data`, `Tags`, `Signature`, `Anchor`.
+pub fn excludes(assignment: &Assignment, field: &str) -> bool {
+    assignment.exclude.iter().flat_map(|list| list.split(',')).any(|name| name.trim().eq_ignore_ascii_case(field))
+}
+
 /// Completes an assignment (spec 05 §5.2).
 pub fn hydrate(assignment: &Assignment, link: Link, item: OnChain) -> Scheduled {
-    let excluded = |field: &str| {
-        assignment.exclude.iter().flat_map(|list| list.split(',')).any(|name| name.trim().eq_ignore_ascii_case(field))
-    };
+    let excluded = |field: &str| excludes(assignment, field);
     let kept = |field: &str, text: String| if excluded(field) { Field::Absent } else { Field::Text(text) };
     let owner = ao_owner(&item.owner);
     let (from, _) = address::from_and_forwarded_by(&owner, &item.tags);

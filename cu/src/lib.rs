@@ -49,6 +49,7 @@ mod service;
 #[cfg(test)]
 mod simulation;
 mod stream;
+mod whole_file;
 
 pub use checkpoint::{Place as CheckpointStore, Policy as CheckpointPolicy};
 pub use error::ServiceError as Error;

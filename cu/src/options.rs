@@ -10,6 +10,7 @@ use holon_protocol::{Address, ProcessId, Signer};
 use url::Url;
 
 use crate::checkpoint::{Place, Policy};
+use crate::log::assigned::DEFAULT_ASSIGNED_BYTES;
 use crate::machine::MAX_WALL_CLOCK;
 use crate::memory_pressure;
 
@@ -189,6 +190,9 @@ pub struct Arguments {
     /// Gateways that WeaveDrive asks, in order, for what the gateway does not have, comma separated.
     #[arg(long = "weavedrive-gateway", env = "CU_WEAVEDRIVE_GATEWAYS", value_delimiter = ',')]
     pub weavedrive_gateways: Vec<Url>,
+    /// Largest data of an item that is assigned to a process, in bytes; a process stops in front of a larger one.
+    #[arg(long, env = "CU_ASSIGNED_MAX_BYTES", default_value_t = DEFAULT_ASSIGNED_BYTES)]
+    pub assigned_max_bytes: u64,
     /// Entries asked from a scheduler at once.
     #[arg(long, env = "LOAD_MESSAGES_PAGE_SIZE", default_value_t = 1000)]
     pub page_size: u32,
@@ -300,6 +304,8 @@ pub struct Options {
     pub log: LogSource,
     /// Gateways that WeaveDrive asks for what the gateway does not have.
     pub weavedrive_gateways: Vec<Url>,
+    /// Largest data of an item that is assigned to a process, in bytes.
+    pub assigned_max_bytes: u64,
     /// Entries asked from a scheduler at once.
     pub page_size: u32,
     /// Retries of a request to a scheduler or gateway.
@@ -355,6 +361,7 @@ impl Options {
             weavedrive_patience: DEFAULT_WEAVEDRIVE_PATIENCE,
             log: LogSource::default(),
             weavedrive_gateways: Vec::new(),
+            assigned_max_bytes: DEFAULT_ASSIGNED_BYTES,
             page_size: 1000,
             retries: 5,
             backoff: Duration::from_millis(500),
@@ -473,6 +480,7 @@ impl TryFrom<Arguments> for Options {
             weavedrive_patience: Duration::from_millis(arguments.weavedrive_patience_ms),
             log: arguments.log,
             weavedrive_gateways: arguments.weavedrive_gateways,
+            assigned_max_bytes: arguments.assigned_max_bytes,
             page_size: arguments.page_size,
             ..Self::new(arguments.data_dir, wallet, arguments.gateway_url)
         })

@@ -36,6 +36,7 @@ use crate::assembly::{LOG_FOLDER, assemble};
 use crate::checkpoint::{Place, Reach};
 use crate::error::{Error, ServiceError};
 use crate::log::arweave::{ArweaveLogs, Body, Slot};
+use crate::log::assigned::{AssignedItems, DEFAULT_ASSIGNED_BYTES};
 use crate::log::{Goal, Link};
 use crate::machine::{Fork, PAGE_BYTES, StateRoot};
 use crate::metrics::Metrics;
@@ -64,6 +65,8 @@ pub struct ReplayOptions {
     pub memory_max_bytes: u64,
     /// Bound of `Compute-Limit`.
     pub compute_max: u64,
+    /// Largest data of an assigned item, in bytes.
+    pub assigned_max_bytes: u64,
     /// Retries of a request to a gateway or scheduler.
     pub retries: u32,
     /// Pause before the first retry; it doubles.
@@ -82,6 +85,7 @@ impl ReplayOptions {
             allow_private_urls: false,
             memory_max_bytes: crate::options::DEFAULT_MEMORY_LIMIT_BYTES,
             compute_max: crate::options::DEFAULT_COMPUTE_LIMIT,
+            assigned_max_bytes: DEFAULT_ASSIGNED_BYTES,
             retries: 5,
             backoff: Duration::from_millis(500),
         }
@@ -107,6 +111,7 @@ impl ReplayOptions {
         options.allow_private_urls = self.allow_private_urls;
         options.memory_max_bytes = self.memory_max_bytes;
         options.compute_max = self.compute_max;
+        options.assigned_max_bytes = self.assigned_max_bytes;
         // A replay is what checkpoints are checked against.
         options.checkpoint_store = Place::None;
         options.retries = self.retries;
@@ -256,7 +261,8 @@ pub async fn read_log(
 ) -> Result<DataItem, ReplayError> {
     let gateway = options.gateway()?;
     let folder = options.data_dir.join(LOG_FOLDER);
-    let logs = ArweaveLogs::new(gateway, Some(folder), options.retries, options.backoff);
+    let items = AssignedItems::new(gateway, options.assigned_max_bytes);
+    let logs = ArweaveLogs::new(items, Some(folder), options.retries, options.backoff);
     let mut visit = |link: Link, slot: Slot| {
         let subject = match slot.body {
             Body::Item(item) => Subject::Sent(item),

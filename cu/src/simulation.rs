@@ -457,7 +457,7 @@ impl Log for Source {
         async move { self.small(Some(Timestamp(now))).await }.boxed()
     }
 
-    fn on_chain(&self, item: ItemId) -> BoxFuture<'_, Result<OnChain, Error>> {
+    fn on_chain(&self, _: Nonce, item: ItemId, _: bool) -> BoxFuture<'_, Result<OnChain, Error>> {
         let found = OnChain {
             id: item,
             signature: "signature".into(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use holon_protocol::{BlockHeight, ItemId, MessageId, ProcessId, Timestamp, wire};
+use holon_protocol::{BlockHeight, ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
 use tokio::sync::OnceCell;
 
 use super::{Goal, Link, Log, Logs, Page, Position};
@@ -151,8 +151,8 @@ impl Log for Arc<Fallback> {
         self.ask(|log| log.now()).boxed()
     }
 
-    fn on_chain(&self, item: ItemId) -> BoxFuture<'_, Result<OnChain, Error>> {
-        self.ask(move |log| log.on_chain(item)).boxed()
+    fn on_chain(&self, slot: Nonce, item: ItemId, with_data: bool) -> BoxFuture<'_, Result<OnChain, Error>> {
+        self.ask(move |log| log.on_chain(slot, item, with_data)).boxed()
     }
 
     fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>> {

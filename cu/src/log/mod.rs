@@ -4,12 +4,16 @@
 //! ([`arweave`]), one after the other ([`fallback`]) or, in tests, a script. Whatever it is, [`verify`] checks what comes.
 
 pub mod arweave;
+pub mod assigned;
 pub mod blocks;
+pub mod budget;
 pub mod fallback;
+mod fault;
 pub mod scheduler;
 pub mod served;
 pub mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -20,6 +24,7 @@ use crate::cron::Block;
 use crate::error::Error;
 use crate::hydrate::OnChain;
 
+pub use fault::{Fault, SlotError};
 pub use scheduler::Position;
 pub use verify::{Link, LogError};
 
@@ -30,7 +35,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 pub async fn expected(gateway: &Gateway, id: ItemId, retries: u32, backoff: Duration) -> Result<Option<Node>, Error> {
     let mut pause = backoff;
     for tries_left in (0..=retries).rev() {
-        let found = gateway.node(id).await.map_err(|error| Error::Gateway(format!("item {id}: {error}")))?;
+        let found = gateway.placed_node(id).await.map_err(|error| Error::Gateway(format!("item {id}: {error}")))?;
         if found.is_some() {
             return Ok(found);
         }
@@ -67,8 +72,8 @@ pub trait Log: Send + Sync {
     /// when nobody can tell.
     fn now(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>>;
 
-    /// What an assignment of an on-chain item lacks.
-    fn on_chain(&self, item: ItemId) -> BoxFuture<'_, Result<OnChain, Error>>;
+    /// What the assignment of an on-chain item in `slot` lacks; its data only if it is needed.
+    fn on_chain(&self, slot: Nonce, item: ItemId, with_data: bool) -> BoxFuture<'_, Result<OnChain, Error>>;
 
     /// The blocks above height `left` up to the first that is not before `right`, ascending in time.
     fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>>;
@@ -131,7 +136,7 @@ pub struct Logged {
     /// The entry.
     pub entry: wire::Entry,
     /// The item that it assigns, if that has been fetched already.
-    pub on_chain: Option<Box<OnChain>>,
+    pub on_chain: Option<Arc<OnChain>>,
 }
 
 impl From<wire::Entry> for Logged {

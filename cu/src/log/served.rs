@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use holon_arweave::{Gateway, LocateError, Locator};
+use holon_arweave::{LocateError, Locator};
 use holon_protocol::{BlockHeight, ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
 use url::Url;
 
+use super::assigned::AssignedItems;
 use super::blocks::Blocks;
 use super::scheduler::{Scheduler, Span};
 use super::verify;
@@ -21,6 +22,8 @@ use crate::hydrate::OnChain;
 
 /// How long it is remembered that a process cannot be found.
 const MISSING_FOR: Duration = Duration::from_secs(5);
+/// Largest data of a process, in bytes: what schedulers take (spec 02 §1).
+const MAX_PROCESS_BYTES: u64 = 10 << 20;
 /// Most processes that are remembered not to be found.
 const MISSING_KEPT: usize = 10_000;
 /// Longest pause between two tries.
@@ -35,7 +38,7 @@ pub struct ServedLogs(Arc<Inner>);
 const FIRST_PAGE: u32 = 16;
 
 struct Inner {
-    gateway: Gateway,
+    items: AssignedItems,
     locator: Locator,
     scheduler: Scheduler,
     blocks: Blocks,
@@ -57,9 +60,9 @@ struct Served {
 impl ServedLogs {
     /// Logs at the schedulers that `locator` finds. What is expected to exist is looked for again up to `retries` times,
     /// first after `backoff`, which doubles.
-    pub fn new(gateway: Gateway, locator: Locator, scheduler: Scheduler, retries: u32, backoff: Duration) -> Self {
+    pub fn new(items: AssignedItems, locator: Locator, scheduler: Scheduler, retries: u32, backoff: Duration) -> Self {
         let (blocks, missing) = (Blocks::default(), Mutex::default());
-        Self(Arc::new(Inner { gateway, locator, scheduler, blocks, retries, backoff, missing }))
+        Self(Arc::new(Inner { items, locator, scheduler, blocks, retries, backoff, missing }))
     }
 
     /// The scheduler's URL. A process that has just been scheduled may not be at the gateway yet, so one that is not known
@@ -143,9 +146,12 @@ impl Log for Served {
     fn process_data(&self) -> BoxFuture<'_, Result<String, Error>> {
         async move {
             let id = self.process;
-            let data = self.logs.0.gateway.raw(id.into()).await;
-            let data = data.map_err(|error| Error::Gateway(format!("data of process {id}: {error}")))?;
-            Ok(String::from_utf8_lossy(&data).into_owned())
+            let wrong = |reason: &dyn std::fmt::Display| Error::Gateway(format!("data of process {id}: {reason}"));
+            let Inner { items, retries, backoff, .. } = &*self.logs.0;
+            let node = super::expected(items.gateway(), id.into(), *retries, *backoff).await?;
+            let node = node.ok_or_else(|| wrong(&"it is not known to the gateway"))?;
+            let item = items.verified(&node, MAX_PROCESS_BYTES).await?.map_err(|fault| wrong(&fault))?;
+            Ok(String::from_utf8_lossy(&item.data()).into_owned())
         }
         .boxed()
     }
@@ -173,27 +179,12 @@ impl Log for Served {
         async move { Ok(Some(self.logs.0.scheduler.now(&self.base, self.process).await?.timestamp)) }.boxed()
     }
 
-    fn on_chain(&self, item: ItemId) -> BoxFuture<'_, Result<OnChain, Error>> {
-        async move {
-            let Inner { gateway, retries, backoff, .. } = &*self.logs.0;
-            let node = super::expected(gateway, item, *retries, *backoff).await?;
-            let node = node.ok_or_else(|| Error::Gateway(format!("assigned item {item} is not known")))?;
-            let data = gateway.raw(item).await;
-            let data = data.map_err(|error| Error::Gateway(format!("assigned item {item}: {error}")))?;
-            Ok(OnChain {
-                id: item,
-                signature: node.signature,
-                owner: node.owner,
-                tags: node.tags,
-                recipient: node.recipient,
-                anchor: node.anchor,
-                data: String::from_utf8_lossy(&data).into_owned(),
-            })
-        }
-        .boxed()
+    fn on_chain(&self, slot: Nonce, item: ItemId, with_data: bool) -> BoxFuture<'_, Result<OnChain, Error>> {
+        let again = (self.logs.0.retries, self.logs.0.backoff);
+        self.logs.0.items.of_slot((self.process, slot), item, with_data, again).boxed()
     }
 
     fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
-        self.logs.0.blocks.between(&self.logs.0.gateway, left, right).boxed()
+        self.logs.0.blocks.between(self.logs.0.items.gateway(), left, right).boxed()
     }
 }

@@ -9,7 +9,7 @@ use holon_arweave::{Gateway, GatewayOptions, Query, Uploader};
 use holon_cu::replay::{Replay, ReplayError, ReplayOptions, Report};
 use holon_cu::{LogSource, Options, Service};
 use holon_protocol::assignment::Assignment;
-use holon_protocol::{DataItem, ItemId, Nonce, ProcessId, Signer};
+use holon_protocol::{Bundle, DataItem, ItemId, Nonce, ProcessId, Signer};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -238,25 +238,72 @@ async fn a_unit_goes_on_from_arweave_when_the_scheduler_is_gone() {
     network.stop().await;
 }
 
-/// What changes an answer of the gateway: path, and the JSON of a GraphQL answer or the bytes as a JSON string.
+/// What changes an answer of the gateway: path, and the JSON of a GraphQL answer or the bytes as a JSON string. Null is a failure.
 type Lie = Box<dyn FnMut(&str, &mut Value) + Send>;
+
+/// Pages of other answers in front of those to questions about assignments. Gets the names and values of the tags asked for.
+type Flood = Box<dyn FnMut(&Value) -> Vec<Vec<Value>> + Send>;
 
 /// A gateway that changes what another says.
 struct Liar {
     url: Url,
     lie: Arc<Mutex<Lie>>,
+    flood: Arc<Mutex<Flood>>,
+    /// Paths that were asked for.
+    seen: Arc<Mutex<Vec<String>>>,
 }
 
 struct LiarData {
     base: Url,
     client: reqwest::Client,
     lie: Arc<Mutex<Lie>>,
+    flood: Arc<Mutex<Flood>>,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+/// Cursors of pages that are not the weave's.
+const FLOOD: &str = "flood ";
+
+/// A page of the flood, or the question as it goes to the weave.
+fn flooded(body: &[u8], data: &LiarData) -> Result<Value, Vec<u8>> {
+    let Ok(mut question) = serde_json::from_slice::<Value>(body) else { return Err(body.to_vec()) };
+    let tags = question["variables"]["tags"].clone();
+    if !tags.to_string().contains("Assignment") {
+        return Err(body.to_vec());
+    }
+    let pages = (data.flood.lock().unwrap())(&tags);
+    let after = question["variables"]["after"].as_str().map(str::to_owned);
+    let at = match after.as_deref().map(|after| after.strip_prefix(FLOOD)) {
+        None => 0,
+        Some(Some(at)) => at.parse().unwrap(),
+        Some(None) => return Err(body.to_vec()),
+    };
+    match pages.get(at) {
+        Some(page) => {
+            let cursor = format!("{FLOOD}{}", at + 1);
+            let edges: Vec<Value> = page.iter().map(|node| json!({ "cursor": cursor, "node": node })).collect();
+            Ok(json!({ "data": { "transactions": { "pageInfo": { "hasNextPage": true }, "edges": edges } } }))
+        }
+        None => {
+            let variables = question["variables"].as_object_mut().unwrap();
+            if variables.remove("after").is_some() {
+                let query = question["query"].as_str().unwrap();
+                question["query"] = json!(query.replace("$after: String, ", "").replace("after: $after, ", ""));
+            }
+            Err(serde_json::to_vec(&question).unwrap())
+        }
+    }
 }
 
 async fn lie(request: HttpRequest, body: web::Bytes, data: web::Data<LiarData>) -> HttpResponse {
     let path = request.uri().to_string();
+    data.seen.lock().unwrap().push(path.clone());
+    let body = match flooded(&body, &data) {
+        Ok(page) => return HttpResponse::Ok().json(page),
+        Err(body) => body,
+    };
     let method = request.method().as_str().parse().unwrap();
-    let mut forwarded = data.client.request(method, data.base.join(&path).unwrap()).body(body.to_vec());
+    let mut forwarded = data.client.request(method, data.base.join(&path).unwrap()).body(body);
     for name in ["content-type", "range"] {
         if let Some(value) = request.headers().get(name) {
             forwarded = forwarded.header(name, value.as_bytes());
@@ -276,7 +323,10 @@ async fn lie(request: HttpRequest, body: web::Bytes, data: web::Data<LiarData>) 
             Ok(text) => {
                 let mut json = Value::String(text.to_owned());
                 (data.lie.lock().unwrap())(&path, &mut json);
-                response.body(json.as_str().unwrap().to_owned())
+                match json.as_str() {
+                    Some(text) => response.body(text.to_owned()),
+                    None => HttpResponse::InternalServerError().finish(),
+                }
             }
             Err(_) => response.body(bytes),
         },
@@ -289,7 +339,11 @@ impl Liar {
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let lie_now: Arc<Mutex<Lie>> = Arc::new(Mutex::new(Box::new(|_, _| {})));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let data = web::Data::new(LiarData { base, client, lie: lie_now.clone() });
+        let flood: Arc<Mutex<Flood>> = Arc::new(Mutex::new(Box::new(|_| Vec::new())));
+        let seen = Arc::default();
+        let liar = Self { url, lie: lie_now, flood, seen };
+        let (lie_now, flood, seen) = (liar.lie.clone(), liar.flood.clone(), liar.seen.clone());
+        let data = web::Data::new(LiarData { base, client, lie: lie_now, flood, seen });
         let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(lie)))
             .workers(1)
             .disable_signals()
@@ -297,7 +351,16 @@ impl Liar {
             .unwrap()
             .run();
         tokio::spawn(server);
-        Self { url, lie: lie_now }
+        liar
+    }
+
+    /// How often this was asked for.
+    fn count(&self, path: &str) -> usize {
+        self.seen.lock().unwrap().iter().filter(|seen| *seen == path).count()
+    }
+
+    fn floods(&self, flood: impl FnMut(&Value) -> Vec<Vec<Value>> + Send + 'static) {
+        *self.flood.lock().unwrap() = Box::new(flood);
     }
 
     fn answers(&self, lie: impl FnMut(&str, &mut Value) + Send + 'static) {
@@ -362,9 +425,10 @@ async fn a_weave_that_lies_is_found_out_at_the_slot() {
     assert_eq!(replay(&liar.url, process, None).await.unwrap().state_root, honest.state_root);
 
     let (one, two) = (third.clone(), third.clone());
-    let cases: Vec<(&str, Lie)> = vec![
-        ("no assignment is on Arweave, but there is one for slot ", Box::new(|_, body| at_slot(body, 3, |_| false))),
+    let cases: Vec<(u64, &str, Lie)> = vec![
+        (3, "no assignment is on Arweave, but there is one for slot ", Box::new(|_, body| at_slot(body, 3, |_| false))),
         (
+            3,
             "is forged: ",
             Box::new(|_, body| {
                 at_slot(body, 3, |node| {
@@ -374,8 +438,9 @@ async fn a_weave_that_lies_is_found_out_at_the_slot() {
             }),
         ),
         (
-            // Two that are good change places.
-            "is forged: ",
+            // One that is good says that it stands elsewhere: that other place has one, and its own has none.
+            4,
+            "no assignment is on Arweave, but there is one for slot 5",
             Box::new(|_, body| {
                 at_slot(body, 4, |node| {
                     set_tag(node, "Nonce", "3");
@@ -384,6 +449,7 @@ async fn a_weave_that_lies_is_found_out_at_the_slot() {
             }),
         ),
         (
+            3,
             "is forged: ",
             Box::new(move |path, body| {
                 if path == format!("/raw/{one}") {
@@ -392,6 +458,7 @@ async fn a_weave_that_lies_is_found_out_at_the_slot() {
             }),
         ),
         (
+            3,
             " is not on Arweave",
             Box::new(move |_, body| {
                 let kept = edges(body).into_iter().filter(|edge| edge["node"]["id"] != two.as_str()).collect();
@@ -399,10 +466,10 @@ async fn a_weave_that_lies_is_found_out_at_the_slot() {
             }),
         ),
     ];
-    for (at, (fault, lie)) in cases.into_iter().enumerate() {
+    for (at, (slot, fault, lie)) in cases.into_iter().enumerate() {
         liar.answers(lie);
         let error = replay(&liar.url, process, None).await.unwrap_err();
-        let (text, start) = (error.to_string(), format!("slot 3 of process {process}: "));
+        let (text, start) = (error.to_string(), format!("slot {slot} of process {process}: "));
         assert!(matches!(error, ReplayError::Log(_)), "case {at}: {text}");
         assert!(text.starts_with(&start) && text.contains(fault), "case {at}: {text}");
         // What lies before it is good.
@@ -440,7 +507,7 @@ async fn a_scheduler_that_lies_is_found_out_at_the_slot() {
     // Another wallet's assignment is nobody's business.
     publish_assignment(&network, &network.user, &third).await;
     assert_eq!(replay(&network.gateway, process, None).await.unwrap().slot, Nonce(3));
-    // Unless the gateway passes it off as the scheduler's.
+    // One that the gateway changes is not the scheduler's: without a later one, the log ends before it.
     let liar = Liar::start(network.gateway.clone());
     let scheduler = network.su_wallet.address().to_string();
     liar.answers(move |_, body| {
@@ -450,7 +517,8 @@ async fn a_scheduler_that_lies_is_found_out_at_the_slot() {
             true
         });
     });
-    let error = replay(&liar.url, process, None).await.unwrap_err().to_string();
+    assert_eq!(replay(&liar.url, process, None).await.unwrap().slot, Nonce(2));
+    let error = replay(&liar.url, process, Some(3)).await.unwrap_err().to_string();
     assert!(error.starts_with("slot 3 of process ") && error.contains("is forged"), "{error}");
     // A fourth entry that does not continue the chain.
     let fourth = Assignment {
@@ -469,5 +537,244 @@ async fn a_scheduler_that_lies_is_found_out_at_the_slot() {
     assert!(error.starts_with(&format!("slot 3 of process {process}: the scheduler signed two")), "{error}");
     assert!(error.contains(&second.to_string()) && error.contains(&node.id.to_string()), "{error}");
     assert_eq!(replay(&network.gateway, process, Some(2)).await.unwrap().slot, Nonce(2));
+    network.stop().await;
+}
+
+/// Changes what a gateway says about some items.
+fn about(body: &mut Value, ids: &[String], mut change: impl FnMut(&mut Value)) {
+    let mut edges = edges(body);
+    for edge in &mut edges {
+        if ids.iter().any(|id| edge["node"]["id"] == id.as_str()) {
+            change(&mut edge["node"]);
+        }
+    }
+    set_edges(body, edges);
+}
+
+/// Publishes copies of items in a bundle, so that the gateway knows where their bytes are.
+async fn bundle_up(network: &Network, items: &[DataItem]) {
+    let bundle = DataItem::builder().tag("Bundle-Format", "binary").tag("Bundle-Version", "2.0.0");
+    network.publish(&bundle.data(Bundle::encode(items)).sign(&network.user).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_and_what_was_assigned_is_read_from_the_items_and_not_from_what_a_gateway_says_of_them() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    // Its anchor and its sender look different when it is assigned.
+    let sent = network.message(process, "X-Echo", &[("From-Process", "somebody")]);
+    network.schedule(&sent).await;
+    let news = DataItem::builder().tag("Action", "X-Echo").anchor([b'1'; 32]).data("news").sign(&network.user).unwrap();
+    network.publish(&news).await;
+    network.assign(process, news.id(), "").await;
+    settled(&network, process, 2).await;
+    bundle_up(&network, &[sent.clone(), news.clone()]).await;
+    let honest = replay(&network.gateway, process, None).await.unwrap();
+    let liar = Liar::start(network.gateway.clone());
+    let sent = [sent.id().to_string()];
+    liar.answers(move |_, body| about(body, &sent, |node| node["recipient"] = json!("")));
+    assert_eq!(replay(&liar.url, process, None).await.unwrap().state_root, honest.state_root, "sent");
+    let (news, me) = ([news.id().to_string()], process.to_string());
+    liar.answers(move |_, body| {
+        about(body, &news, |node| {
+            node["recipient"] = json!(me);
+            node["tags"].as_array_mut().unwrap().push(json!({ "name": "Type", "value": "Message" }));
+        });
+        // Nor does the gateway know the bundle in which the scheduler put the assignment.
+        let mut edges = edges(body);
+        for edge in edges.iter_mut().filter(|edge| nonce(edge).is_some()) {
+            edge["node"]["bundledIn"] = Value::Null;
+        }
+        set_edges(body, edges);
+    });
+    assert_eq!(replay(&liar.url, process, None).await.unwrap().state_root, honest.state_root, "assigned");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_would_say_whether_an_item_was_assigned_must_be_the_schedulers() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let letter = network.message(process, "X-Echo", &[("From-Process", "somebody")]);
+    network.publish(&letter).await;
+    network.assign(process, letter.id(), "").await;
+    network.send(process, "Add").await;
+    settled(&network, process, 2).await;
+    let gateway = Gateway::new(GatewayOptions::new(network.gateway.clone())).unwrap();
+    let query = Query::default().tag("Process", process.to_string()).tag("Nonce", "1");
+    let container = gateway.placed_nodes(&query).await.unwrap().nodes[0].bundled_in.unwrap().to_string();
+    let liar = Liar::start(network.gateway.clone());
+    liar.answers(move |_, body| {
+        about(body, std::slice::from_ref(&container), |node| set_tag(node, "Bundle-Version", "2.0.0 "))
+    });
+    // A bundle that is hidden says nothing, and nothing else that is signed tells that the letter was not sent.
+    let sent = replay(&liar.url, process, None).await.unwrap();
+    assert_ne!(sent.state_root, replay(&network.gateway, process, None).await.unwrap().state_root);
+    liar.answers({
+        let container = gateway.placed_nodes(&query).await.unwrap().nodes[0].bundled_in.unwrap().to_string();
+        move |_, body| {
+            about(body, std::slice::from_ref(&container), |node| {
+                node["anchor"] = json!(holon_protocol::base64url::encode([9; 32]));
+            });
+        }
+    });
+    let error = replay(&liar.url, process, None).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("slot 1 of process {process}: bundle ")), "{error}");
+    assert!(error.contains("which is said to hold the assignment, is forged"), "{error}");
+    network.stop().await;
+}
+
+/// A node like this one that nobody signed.
+fn forged(node: &Value, nonce: &str, number: usize) -> Value {
+    use sha2::Digest;
+    let mut node = node.clone();
+    let mut signature = [0xab; 64];
+    signature[..8].copy_from_slice(&number.to_le_bytes());
+    node["signature"] = json!(holon_protocol::base64url::encode(signature));
+    node["id"] = json!(holon_protocol::base64url::encode(sha2::Sha256::digest(signature)));
+    set_tag(&mut node, "Nonce", nonce);
+    node
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_in_the_schedulers_name_never_stand_in_the_way_of_its_assignments() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    for _ in 0..5 {
+        network.send(process, "Add").await;
+    }
+    settled(&network, process, 5).await;
+    let honest = replay(&network.gateway, process, None).await.unwrap();
+    let liar = Liar::start(network.gateway.clone());
+    let template = Arc::new(Mutex::new(Value::Null));
+    let learned = template.clone();
+    liar.answers(move |_, body| {
+        if let Some(edge) = edges(body).into_iter().find(|edge| nonce(edge) == Some(2)) {
+            *learned.lock().unwrap() = edge["node"].clone();
+        }
+    });
+    assert_eq!(replay(&liar.url, process, None).await.unwrap().state_root, honest.state_root);
+    let template = template.lock().unwrap().clone();
+    // The slot after the last, one far away, and some that there are; in front of every answer, and as the only newest ones.
+    let few: Vec<Value> =
+        (0..).zip(["6", "1000000000000", "2", "3", "0", "6"]).map(|(n, at)| forged(&template, at, n)).collect();
+    let stranger = {
+        let says = Assignment::from_tags(&serde_json::from_value(template["tags"].clone()).unwrap()).unwrap();
+        let says = Assignment { nonce: Nonce(3), ..says };
+        publish_assignment(&network, &network.user, &says).await.to_string()
+    };
+    let gateway = Gateway::new(GatewayOptions::new(network.gateway.clone())).unwrap();
+    let stranger = gateway.graphql(&json!({ "query": format!(
+        "{{ transactions(ids: [\"{stranger}\"]) {{ edges {{ node {{ id anchor signature recipient owner {{ address key }} \
+         tags {{ name value }} data {{ size }} }} }} }} }}") })).await.unwrap();
+    let mut stranger = stranger["transactions"]["edges"][0]["node"].clone();
+    stranger["owner"]["address"] = json!(network.su_wallet.address());
+    liar.floods(move |_| vec![few.iter().cloned().chain([stranger.clone()]).collect()]);
+    let report = replay(&liar.url, process, None).await.unwrap();
+    assert_eq!((report.slot, &report.state_root), (Nonce(5), &honest.state_root));
+    // More of them for one slot than pages are read for many.
+    let nodes: Vec<Value> = (0..1200).map(|number| forged(&template, "2", number)).collect();
+    let pages: Vec<Vec<Value>> = nodes.chunks(100).map(<[Value]>::to_vec).collect();
+    liar.floods(move |tags| match tags.to_string().contains("\"2\"") {
+        true => pages.clone(),
+        false => Vec::new(),
+    });
+    let report = replay(&liar.url, process, None).await.unwrap();
+    assert_eq!((report.slot, &report.state_root), (Nonce(5), &honest.state_root));
+    // A gap is a gap although the newest assignments are nobody's.
+    let far: Vec<Value> = (0..100).map(|number| forged(&template, &(1_000_000 + number).to_string(), number)).collect();
+    liar.floods(move |tags| match tags.to_string().contains("Nonce") {
+        true => Vec::new(),
+        false => vec![far.clone(); 2],
+    });
+    liar.answers(|_, body| at_slot(body, 4, |_| false));
+    let error = replay(&liar.url, process, None).await.unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "slot 4 of process {process}: no assignment is on Arweave, but there is one for slot 5"
+                .replace("{process}", &process.to_string())
+                .as_str()
+        ),
+        "{error}"
+    );
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_that_cannot_be_fetched_holds_up_no_other() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut messages = Vec::new();
+    for _ in 0..6 {
+        messages.push(network.send(process, "Add").await.to_string());
+    }
+    settled(&network, process, 6).await;
+    let liar = Liar::start(network.gateway.clone());
+    let fourth = format!("/raw/{}", messages[3]);
+    let failing = fourth.clone();
+    liar.answers(move |path, body| {
+        if path == failing {
+            *body = Value::Null;
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut broken = Replay::open(options(&folder, &liar.url), process).await.unwrap();
+    let error = broken.advance(None).await.unwrap_err();
+    assert!(matches!(error, ReplayError::Failed(_)) && error.to_string().contains("500"), "{error}");
+    assert_eq!(broken.report().await.unwrap().slot, Nonce(3));
+    broken.close().await;
+    liar.answers(|_, _| {});
+    let mut again = Replay::open(options(&folder, &liar.url), process).await.unwrap();
+    assert_eq!(again.advance(None).await.unwrap().slot, Nonce(6));
+    let progress = again.observer().progress();
+    assert_eq!((progress.shelved, progress.verified), (6, 2 + 2), "{progress:?}");
+    again.close().await;
+    for message in messages.iter().filter(|message| !fourth.contains(*message)) {
+        assert_eq!(liar.count(&format!("/raw/{message}")), 1, "{message}");
+    }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_stops_in_front_of_an_assigned_item_that_is_too_large_unless_its_data_is_excluded() {
+    let network = Network::start_with(|options| options.assigned_max_bytes = 1000).await;
+    let process = network.spawn(&[]).await;
+    let large = DataItem::builder().tag("Action", "X-Echo").data(vec![b'x'; 1001]).sign(&network.user).unwrap();
+    let small = DataItem::builder().tag("Action", "X-Echo").data(vec![b'y'; 1000]).sign(&network.user).unwrap();
+    for item in [&large, &small] {
+        network.publish(item).await;
+    }
+    let before = network.send(process, "Add").await;
+    network.assign(process, large.id(), "Data").await;
+    let fits = network.assign(process, small.id(), "").await;
+    let stops = network.assign(process, large.id(), "").await;
+    let after = network.send(process, "Add").await;
+    // Live.
+    for message in [stops, after] {
+        let (status, body) = network.json(&format!("/result/{message}?process-id={process}")).await;
+        let stop =
+            format!("slot 4 of process {process}: the data of message {} is larger than the 1000 bytes", large.id());
+        assert!(status == 422 && body["error"].as_str().unwrap().starts_with(&stop), "{status}: {body}");
+    }
+    assert_eq!(network.count(process, before).await, "2");
+    let seen = network.result(process, fits).await["Output"].clone();
+    assert_eq!((&seen["Nonce"], seen["Data"].as_str().map(str::len)), (&json!(3), Some(1000)));
+    // From Arweave.
+    settled(&network, process, 5).await;
+    let liar = Liar::start(network.gateway.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let options = ReplayOptions { assigned_max_bytes: 1000, ..options(&folder, &liar.url) };
+    let mut own = Replay::open(options, process).await.unwrap();
+    let error = own.advance(None).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("slot 4 of process {process}: the data of message")), "{error}");
+    let at_three = own.report().await.unwrap();
+    assert_eq!(at_three.slot, Nonce(3));
+    own.close().await;
+    // Only to hash what is excluded was it read, and once.
+    assert_eq!(liar.count(&format!("/raw/{}", large.id())), 1);
+    // Whoever reads more goes on.
+    let report = replay(&network.gateway, process, None).await.unwrap();
+    assert_eq!(report.slot, Nonce(5));
+    assert_eq!(replay(&network.gateway, process, Some(3)).await.unwrap().state_root, at_three.state_root);
     network.stop().await;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use holon_protocol::deep_hash::BlobHash;
 use holon_protocol::{BlockHeight, ItemId, Tags};
 use reqwest::header::{ACCEPT_ENCODING, RANGE};
 use reqwest::redirect;
@@ -152,17 +153,28 @@ impl Gateway {
     pub async fn raw_within(&self, id: ItemId, limit: u64) -> Result<Bytes, Error> {
         let url = join(&self.url, &format!("raw/{id}"))?;
         let again = |error: &Error| error.retryable() || matches!(error, Error::NotFound(_));
-        self.attempts
-            .run(again, || async {
-                let request = self.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-                let response = http::send(request, url.as_str()).await?;
-                // 202: some gateways answer so while an item is pending.
-                if http::is_absent(response.status()) || response.status() == 202 {
-                    return Err(Error::NotFound(id));
-                }
-                http::body(response, url.as_str(), limit).await
-            })
-            .await
+        self.attempts.run(again, || async { http::body(self.data(id, &url).await?, url.as_str(), limit).await }).await
+    }
+
+    /// The hash of an item's data, of which none is kept. At most `limit` bytes are read.
+    ///
+    /// # Errors
+    /// As [`Self::raw_within`].
+    pub async fn digest_within(&self, id: ItemId, limit: u64) -> Result<BlobHash, Error> {
+        let url = join(&self.url, &format!("raw/{id}"))?;
+        let again = |error: &Error| error.retryable() || matches!(error, Error::NotFound(_));
+        self.attempts.run(again, || async { http::digest(self.data(id, &url).await?, url.as_str(), limit).await }).await
+    }
+
+    /// The answer with an item's data.
+    async fn data(&self, id: ItemId, url: &Url) -> Result<reqwest::Response, Error> {
+        let request = self.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let response = http::send(request, url.as_str()).await?;
+        // 202: some gateways answer so while an item is pending.
+        if http::is_absent(response.status()) || response.status() == 202 {
+            return Err(Error::NotFound(id));
+        }
+        Ok(response)
     }
 
     /// Bytes `start..end` of an item's data; fewer when the data ends before.
@@ -290,6 +302,12 @@ impl Gateway {
     pub async fn node(&self, id: ItemId) -> Result<Option<Node>, Error> {
         let page = self.nodes(&Query { first: Some(1), ..Query::ids([id]) }).await?;
         Ok(page.nodes.into_iter().next())
+    }
+
+    /// Metadata of one item that also says how large it is and where it is bundled; `None` when no gateway index has it.
+    pub async fn placed_node(&self, id: ItemId) -> Result<Option<Node>, Error> {
+        let page = self.placed_nodes(&Query { first: Some(1), ..Query::ids([id]) }).await?;
+        Ok(page.nodes.into_iter().find(|node| node.id == id))
     }
 
     /// A page of metadata.

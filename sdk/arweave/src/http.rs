@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use holon_protocol::deep_hash::{BlobHash, BlobHasher};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 
@@ -63,6 +64,27 @@ pub(crate) async fn body(response: Response, url: &str, limit: u64) -> Result<By
         return read(response, url, limit).await;
     }
     Err(status_error(response, url).await)
+}
+
+/// The hash of the body of a successful answer, at most `limit` bytes; other statuses become [`Error::Status`].
+pub(crate) async fn digest(mut response: Response, url: &str, limit: u64) -> Result<BlobHash, Error> {
+    if !response.status().is_success() {
+        return Err(status_error(response, url).await);
+    }
+    let too_large = || Error::TooLarge { url: url.to_owned(), limit };
+    if content_length(response.headers()).is_some_and(|announced| announced > limit) {
+        return Err(too_large());
+    }
+    let (mut hasher, mut length) = (BlobHasher::default(), 0_u64);
+    let network = |source: reqwest::Error| Error::Network { url: url.to_owned(), source: source.without_url() };
+    while let Some(piece) = response.chunk().await.map_err(network)? {
+        length += piece.len() as u64;
+        if length > limit {
+            return Err(too_large());
+        }
+        hasher.update(&piece);
+    }
+    Ok(hasher.finish())
 }
 
 /// Bytes `start..end` of an answer that holds everything; no more than those are kept.

@@ -30,4 +30,4 @@ pub use guard::{GuardError, UrlPolicy};
 pub use locate::{LocateError, Location, Locator};
 pub use transaction::Transaction;
 pub use upload::{UploadError, Uploader};
-pub use verified::Verified;
+pub use verified::{Header, Verified};

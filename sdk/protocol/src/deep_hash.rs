@@ -9,6 +9,37 @@ pub enum Value<'a> {
     Blob(&'a [u8]),
     /// A list.
     List(Vec<Value<'a>>),
+    /// A byte string that is known by its hash alone.
+    Hashed(BlobHash),
+}
+
+/// What a deep hash needs of a byte string, whatever its length: so that one can be hashed that is never held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobHash {
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its SHA-384.
+    pub sha384: [u8; 48],
+}
+
+/// Hashes a byte string that comes in pieces.
+#[derive(Debug, Clone, Default)]
+pub struct BlobHasher {
+    length: u64,
+    sha384: Sha384,
+}
+
+impl BlobHasher {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.length += piece.len() as u64;
+        self.sha384.update(piece);
+    }
+
+    /// The hash of all pieces.
+    pub fn finish(self) -> BlobHash {
+        BlobHash { length: self.length, sha384: self.sha384.finalize().into() }
+    }
 }
 
 /// A deep hash: 48 bytes.
@@ -18,8 +49,11 @@ pub type Hash = [u8; 48];
 pub fn deep_hash(value: &Value<'_>) -> Hash {
     match value {
         Value::Blob(bytes) => {
-            let tag = sha384(format!("blob{}", bytes.len()).as_bytes());
-            pair(&tag, &sha384(bytes))
+            let hashed = BlobHash { length: bytes.len() as u64, sha384: sha384(bytes) };
+            deep_hash(&Value::Hashed(hashed))
+        }
+        Value::Hashed(BlobHash { length, sha384: content }) => {
+            pair(&sha384(format!("blob{length}").as_bytes()), content)
         }
         Value::List(values) => values
             .iter()

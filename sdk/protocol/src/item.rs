@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::deep_hash::deep_hash_blobs;
+use crate::deep_hash::{BlobHash, Value, deep_hash};
 use crate::signature::{InvalidSignature, SignatureType};
 use crate::signer::{Signer, SignerError};
 use crate::tags::{DecodeTagsError, Tag, Tags};
@@ -118,11 +118,7 @@ impl DataItem {
     pub fn assemble(parts: &Parts<'_>) -> Result<Self, ItemError> {
         let (owner, signature) = (parts.owner.len(), parts.signature.len());
         let mut last = ItemError::Lengths { owner, signature };
-        for number in 1..=4 {
-            let Some(kind) = SignatureType::from_number(number) else { continue };
-            if kind.owner_len() != owner || kind.signature_len() != signature {
-                continue;
-            }
+        for kind in kinds_of(owner, signature) {
             match Self::parse_verified(parts.encode(kind)) {
                 Ok(item) => return Ok(item),
                 Err(error) => last = error,
@@ -212,13 +208,17 @@ impl DataItem {
 
     /// The 48 bytes that are signed (spec 01 §6).
     pub fn signing_payload(&self) -> [u8; 48] {
+        self.payload_with(Value::Blob(&self.raw[self.data_start..]))
+    }
+
+    fn payload_with(&self, data: Value<'_>) -> [u8; 48] {
         payload(
             self.signature_type,
             self.owner(),
             self.target.as_ref().map_or(&[], |target| target),
             self.anchor.as_ref().map_or(&[], |anchor| anchor),
             self.tag_bytes(),
-            &self.raw[self.data_start..],
+            data,
         )
     }
 }
@@ -241,6 +241,25 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// Checks the signature over these fields, whose `data` is empty, and data of which only the hash is known.
+    ///
+    /// # Errors
+    /// As [`DataItem::assemble`].
+    pub fn verify_hashed(&self, data: BlobHash) -> Result<(), ItemError> {
+        let (owner, signature) = (self.owner.len(), self.signature.len());
+        let mut last = ItemError::Lengths { owner, signature };
+        for kind in kinds_of(owner, signature) {
+            // The limits of the format hold here, too.
+            let item = DataItem::parse(self.encode(kind))?;
+            let payload = item.payload_with(Value::Hashed(data));
+            match crate::signature::verify(kind, item.owner(), &payload, item.signature()) {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
     fn encode(&self, kind: SignatureType) -> Vec<u8> {
         let tags = self.tags.encode();
         // Type, presence bytes, target, anchor and the two lengths of the tags take less than 128 bytes.
@@ -332,7 +351,8 @@ impl Builder {
         let signature_type = signer.signature_type();
         let target = self.target.as_ref().map_or(&[] as &[u8], |target| target);
         let anchor = self.anchor.as_ref().map_or(&[] as &[u8], |anchor| anchor);
-        let signature = signer.sign(&payload(signature_type, signer.owner(), target, anchor, &tags, &self.data))?;
+        let data = Value::Blob(&self.data);
+        let signature = signer.sign(&payload(signature_type, signer.owner(), target, anchor, &tags, data))?;
 
         let parts = Parts {
             signature: &signature,
@@ -356,9 +376,16 @@ impl Builder {
     }
 }
 
-fn payload(kind: SignatureType, owner: &[u8], target: &[u8], anchor: &[u8], tags: &[u8], data: &[u8]) -> [u8; 48] {
+fn payload(kind: SignatureType, owner: &[u8], target: &[u8], anchor: &[u8], tags: &[u8], data: Value<'_>) -> [u8; 48] {
     let kind = (kind as u16).to_string();
-    deep_hash_blobs(&[b"dataitem", b"1", kind.as_bytes(), owner, target, anchor, tags, data])
+    let fields: [&[u8]; 7] = [b"dataitem", b"1", kind.as_bytes(), owner, target, anchor, tags];
+    deep_hash(&Value::List(fields.map(Value::Blob).into_iter().chain([data]).collect()))
+}
+
+/// The signature types with keys and signatures of these lengths.
+fn kinds_of(owner: usize, signature: usize) -> impl Iterator<Item = SignatureType> {
+    let kinds = (1..=4).filter_map(SignatureType::from_number);
+    kinds.filter(move |kind| kind.owner_len() == owner && kind.signature_len() == signature)
 }
 
 fn check_lengths(tags: &Tags) -> Result<(), ItemError> {

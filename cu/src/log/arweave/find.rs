@@ -9,65 +9,41 @@ use std::ops::Range;
 use std::time::Duration;
 
 use holon_arweave::{Gateway, Node, Query};
-use holon_protocol::{Address, ItemId, MessageId, Nonce, ProcessId};
+use holon_protocol::{Address, ItemId, MessageId, ProcessId};
 
 use crate::error::Error;
 
-/// Most pages of one question. More than one is needed only when slots are claimed more than once.
-const MAX_PAGES: usize = 10;
 /// Most ids asked for at once.
 const IDS: usize = 100;
 /// Longest pause between two looks.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// Slots asked about to find a later one: a log that goes on for `2^n` slots has them all, so these tell of any that is not
+/// longer than a million million slots.
+const STRIDES: u32 = 40;
 
 fn failed(error: holon_arweave::Error) -> Error {
     Error::Gateway(error.to_string())
 }
 
-/// Assignments of a process.
-fn assignments(process: ProcessId, scheduler: Address) -> Query {
+/// The newest assignments of a process.
+pub fn newest(process: ProcessId, scheduler: Address) -> Query {
     Query::default().owner(scheduler).tag("Process", process.to_string()).tag("Type", "Assignment")
 }
 
-/// Everything a question finds.
-async fn all(gateway: &Gateway, mut query: Query) -> Result<Vec<Node>, Error> {
-    let mut found = Vec::new();
-    for _ in 0..MAX_PAGES {
-        let page = gateway.placed_nodes(&query).await.map_err(failed)?;
-        found.extend(page.nodes);
-        match page.end_cursor {
-            Some(cursor) if page.has_next_page => query.after = Some(cursor),
-            _ => return Ok(found),
-        }
-    }
-    Err(Error::Gateway(format!("more than {MAX_PAGES} pages of assignments for a page of slots")))
+/// Assignments that claim one of these slots, oldest first: what is put in their way comes later.
+pub fn slots(process: ProcessId, scheduler: Address, slots: &[u64]) -> Query {
+    let nonces = slots.iter().map(u64::to_string);
+    Query { ascending: true, ..newest(process, scheduler).tag_among("Nonce", nonces) }
 }
 
-/// Assignments that claim one of these slots.
-pub async fn slots(
-    gateway: &Gateway,
-    process: ProcessId,
-    scheduler: Address,
-    slots: impl IntoIterator<Item = u64>,
-) -> Result<Vec<Node>, Error> {
-    let nonces = slots.into_iter().map(|slot| slot.to_string());
-    all(gateway, assignments(process, scheduler).tag_among("Nonce", nonces)).await
+/// Some of the slots after `slot`: if the log has any later one, it has one of these.
+pub fn later(slot: u64) -> Vec<u64> {
+    (0..STRIDES).filter_map(|power| slot.checked_add(1 << power)).collect()
 }
 
 /// Assignments of a message.
-pub async fn of_message(
-    gateway: &Gateway,
-    process: ProcessId,
-    scheduler: Address,
-    message: MessageId,
-) -> Result<Vec<Node>, Error> {
-    all(gateway, assignments(process, scheduler).tag("Message", message.to_string())).await
-}
-
-/// The greatest nonce among the newest assignments.
-pub async fn head(gateway: &Gateway, process: ProcessId, scheduler: Address) -> Result<Option<Nonce>, Error> {
-    let page = gateway.nodes(&assignments(process, scheduler)).await.map_err(failed)?;
-    Ok(page.nodes.iter().filter_map(|node| node.tags.get("Nonce")?.parse().ok().map(Nonce)).max())
+pub fn of_message(process: ProcessId, scheduler: Address, message: MessageId) -> Query {
+    Query { ascending: true, ..newest(process, scheduler).tag("Message", message.to_string()) }
 }
 
 /// Items by id; those that are not known are not among them.
@@ -75,7 +51,7 @@ pub async fn items(gateway: &Gateway, ids: &[ItemId]) -> Result<HashMap<ItemId, 
     let mut found = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(IDS) {
         let page = gateway.placed_nodes(&Query::ids(ids.iter().copied())).await.map_err(failed)?;
-        found.extend(page.nodes.into_iter().map(|node| (node.id, node)));
+        found.extend(page.nodes.into_iter().filter(|node| ids.contains(&node.id)).map(|node| (node.id, node)));
     }
     Ok(found)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use holon_protocol::assignment::Assignment;
 use holon_protocol::{AssignmentId, ProcessId};
 
-use super::fault::Fault;
+use crate::log::Fault;
 
 /// An assignment whose signature is good.
 pub trait Placed {
@@ -16,13 +16,15 @@ pub trait Placed {
 }
 
 /// Puts assignments at their slots. One that came twice counts once; what belongs to other processes or lies outside
-/// `slots` is left out. Slots that two different assignments claim are among `faults` and among what is returned.
+/// `slots` is left out. A slot that two different assignments claim has none: it is among `faults`. What is wrong with other
+/// claims of a slot that has one does not matter.
 pub fn place<T: Placed>(
     process: ProcessId,
     slots: &[u64],
     found: impl IntoIterator<Item = T>,
     faults: &mut BTreeMap<u64, Fault>,
 ) -> BTreeMap<u64, T> {
+    let mut twice = BTreeMap::new();
     let mut placed: BTreeMap<u64, T> = BTreeMap::new();
     for assignment in found {
         let Assignment { process: of, nonce, epoch, .. } = *assignment.says();
@@ -34,10 +36,13 @@ pub fn place<T: Placed>(
             Some(other) if other.id() == assignment.id() => {}
             Some(other) => {
                 let (first, second) = (other.id().min(assignment.id()), other.id().max(assignment.id()));
-                faults.insert(nonce.0, Fault::Equivocation { first, second });
+                twice.insert(nonce.0, Fault::Equivocation { first, second });
             }
         }
     }
+    faults.retain(|slot, _| !placed.contains_key(slot));
+    placed.retain(|slot, _| !twice.contains_key(slot));
+    faults.append(&mut twice);
     placed
 }
 
@@ -103,10 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_other_claims_of_a_slot_does_not_matter() {
+        let forged = |byte| Fault::Assignment { assignment: AssignmentId::from_bytes([byte; 32]), reason: "x".into() };
+        let mut faults = BTreeMap::from([(5, forged(1)), (6, forged(2))]);
+        let placed = place(PROCESS, &[5, 6], [sample(PROCESS, 5, 3)], &mut faults);
+        assert_eq!(placed.into_values().collect::<Vec<_>>(), [sample(PROCESS, 5, 3)]);
+        assert_eq!(faults, [(6, forged(2))].into());
+    }
+
+    #[test]
     fn two_assignments_of_one_slot_are_named() {
         let given = [sample(PROCESS, 7, 1), sample(PROCESS, 5, 3), sample(PROCESS, 7, 2), sample(PROCESS, 5, 4)];
         let mut faults = BTreeMap::new();
-        place(PROCESS, &[5, 6, 7], given, &mut faults);
+        assert!(place(PROCESS, &[5, 6, 7], given, &mut faults).is_empty());
         let id = |byte| AssignmentId::from_bytes([byte; 32]);
         let expected = [
             (5, Fault::Equivocation { first: id(3), second: id(4) }),

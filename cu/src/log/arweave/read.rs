@@ -1,35 +1,35 @@
 //! One window of a log: found, fetched, verified.
 //!
-//! What is signed does not say whether an assignment positions a message that was sent to the process or an item that
-//! somebody had assigned; a process sees the two differently. Schedulers upload the assignment of an item alone in a bundle
-//! of their own (spec 02 §5.3), and accept as messages only items that name the process as their target and are of type
-//! `Message` (spec 02 §2). So an entry assigns an item if its assignment excludes fields, if the item could not have been
-//! sent, or if the assignment lies alone in a bundle that the scheduler signed.
+//! What cannot be had is missing by itself: the rest of the window is kept, and only what is missing is asked for again. A
+//! window has a limit in bytes; slots beyond it are left for the next question.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use holon_arweave::{Gateway, Node, Verified};
 use holon_protocol::assignment::Assignment;
-use holon_protocol::{Address, AssignmentId, DataItem, ItemId, MessageId, Nonce, ProcessId, base64url, bundle, wire};
+use holon_protocol::{Address, Bundle, DataItem, ItemId, MessageId, Nonce, ProcessId, bundle, wire};
 
-use super::fault::{Fault, SlotError};
-use super::order::{self, Placed};
-use super::{ArweaveLogs, Known, find, shelf};
+use super::claims::{Claimed, Found, Wanted};
+use super::kind::{self, Around};
+use super::{ArweaveLogs, Known, MAX_MESSAGE_BYTES, find, order, shelf};
 use crate::error::Error;
-use crate::hydrate::OnChain;
-use crate::log::Position;
+use crate::hydrate::{self, OnChain};
+use crate::log::assigned::fault_or_error;
+use crate::log::budget::Held;
+use crate::log::{Fault, Position, SlotError};
 
 /// Items fetched at the same time for one window.
 const FETCHES: usize = 16;
-/// Largest assignment, with the message that some old ones carry, in bytes.
-const MAX_ASSIGNMENT_BYTES: u64 = 16 << 20;
-/// Largest message, in bytes; schedulers take less.
-const MAX_MESSAGE_BYTES: u64 = 64 << 20;
-/// Largest data of a process or of an assigned item, in bytes.
-const MAX_ASSIGNED_BYTES: u64 = 1 << 30;
+/// What an item is taken to have when the gateway does not say how large it is, in bytes.
+const UNKNOWN_BYTES: u64 = 2 << 20;
+/// What a slot takes besides its items' data, in bytes.
+const SLOT_BYTES: u64 = 8 << 10;
+/// Most pages of a question about one message.
+const MESSAGE_PAGES: usize = 10;
 
 /// An entry, verified.
 #[derive(Debug, Clone)]
@@ -40,13 +40,13 @@ pub struct Slot {
     pub body: Body,
 }
 
-/// What an assignment positions.
+/// What an assignment positions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum Body {
     /// A message, or the process itself.
     Item(DataItem),
     /// An item that is assigned.
-    OnChain(Box<OnChain>),
+    OnChain(Arc<OnChain>),
 }
 
 impl Slot {
@@ -60,56 +60,69 @@ impl Slot {
     }
 
     /// The assigned item, if it is one.
-    pub fn into_on_chain(self) -> Option<Box<OnChain>> {
+    pub fn into_on_chain(self) -> Option<Arc<OnChain>> {
         match self.body {
             Body::Item(_) => None,
             Body::OnChain(item) => Some(item),
         }
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> u64 {
         let body = match &self.body {
             Body::Item(item) => item.raw().len(),
             Body::OnChain(item) => item.data.len(),
         };
-        self.assignment.raw().len() + body
+        SLOT_BYTES + self.assignment.raw().len() as u64 + body as u64
     }
 }
 
 /// Some of the slots that belong together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Window {
     /// Entries by nonce.
     pub slots: BTreeMap<u64, Slot>,
     /// Slots that somebody claims, but that cannot be used.
     pub faults: BTreeMap<u64, Fault>,
+    /// Slots that could not be had.
+    pub failed: BTreeMap<u64, Error>,
+    /// Slots that are there and were not fetched, because the others are large.
+    pub rest: BTreeSet<u64>,
+    /// The room that it takes.
+    pub held: Held,
 }
 
 impl Window {
     /// Bytes that it holds.
-    pub fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> u64 {
         self.slots.values().map(Slot::bytes).sum()
     }
-}
 
-/// An assignment and what the gateway says about it.
-struct Found {
-    item: DataItem,
-    says: Assignment,
-    bundled_in: Option<ItemId>,
-}
-
-impl Placed for Found {
-    fn id(&self) -> AssignmentId {
-        self.item.id().into()
-    }
-
-    fn says(&self) -> &Assignment {
-        &self.says
+    /// The first slot after `slot` that is known to exist.
+    pub fn later(&self, slot: u64) -> Option<u64> {
+        let slots = self.slots.range(slot + 1..).next().map(|(&later, _)| later);
+        slots.into_iter().chain(self.rest.range(slot + 1..).next().copied()).min()
     }
 }
+
+/// Which part of a window to fetch.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// The window.
+    pub number: u64,
+    /// Its first slot that is needed.
+    pub first: u64,
+    /// The last slot of the log, as far as is known.
+    pub head: Option<u64>,
+    /// How much to fetch, in bytes; one slot is always fetched.
+    pub limit_bytes: u64,
+}
+
+/// Metadata of items, as the gateway gives it.
+type Nodes = HashMap<ItemId, Node>;
 
 /// Reads and verifies.
+#[derive(Clone, Copy)]
 pub struct Reader<'a> {
     /// Where from.
     pub logs: &'a ArweaveLogs,
@@ -119,29 +132,34 @@ fn failed(error: holon_arweave::Error) -> Error {
     Error::Gateway(error.to_string())
 }
 
-impl Reader<'_> {
-    fn gateway(&self) -> &Gateway {
-        &self.logs.0.gateway
+impl<'a> Reader<'a> {
+    fn gateway(self) -> &'a Gateway {
+        self.logs.0.items.gateway()
     }
 
-    fn counted(&self) {
-        self.logs.0.counts.fetched.fetch_add(1, Ordering::Relaxed);
-        self.logs.0.counts.verified.fetch_add(1, Ordering::Relaxed);
+    fn counted(self, items: usize) {
+        self.logs.0.counts.fetched.fetch_add(items as u64, Ordering::Relaxed);
+        self.logs.0.counts.verified.fetch_add(items as u64, Ordering::Relaxed);
+    }
+
+    /// The claims to a process's log.
+    pub fn claims(self, process: ProcessId, scheduler: Address) -> Claimed<'a> {
+        Claimed { gateway: self.gateway(), process, scheduler }
     }
 
     /// An item's metadata, which must exist.
-    async fn node(&self, id: ItemId) -> Result<Option<Node>, Error> {
+    async fn node(self, id: ItemId) -> Result<Option<Node>, Error> {
         let look = || async move { Ok(find::items(self.gateway(), &[id]).await?.remove(&id)) };
         find::until_found(self.logs.0.retries, self.logs.0.backoff, look).await
     }
 
     /// The process's item, verified, and the wallet that schedules it.
-    pub async fn process(&self, process: ProcessId) -> Result<(DataItem, Address), Error> {
+    pub async fn process(self, process: ProcessId) -> Result<(DataItem, Address), Error> {
         let missing = |reason: String| Error::Locate { process, reason };
         let node = self.node(process.into()).await?;
         let node = node.ok_or_else(|| missing(format!("process {process} is not known to the gateway")))?;
-        let item = self.gateway().item(&node, MAX_ASSIGNED_BYTES).await.map_err(failed)?;
-        self.counted();
+        let item = self.gateway().item(&node, MAX_MESSAGE_BYTES).await.map_err(failed)?;
+        self.counted(1);
         let scheduler = item.tags().get_ignore_case("Scheduler").and_then(|text| text.trim().parse().ok());
         let scheduler = scheduler.ok_or_else(|| missing("it has no usable Scheduler tag".into()))?;
         Ok((item, scheduler))
@@ -149,26 +167,22 @@ impl Reader<'_> {
 
     /// What the scheduler would say about the process: its own entry, or for an old process the bundle around it, has the
     /// time and the height.
-    pub async fn record(
-        &self,
-        process: ProcessId,
-        scheduler: Address,
-        item: &DataItem,
-    ) -> Result<wire::Process, Error> {
+    pub async fn record(self, process: ProcessId, scheduler: Address, item: &DataItem) -> Result<wire::Process, Error> {
         let missing = |reason: &str| Error::Locate { process, reason: reason.to_owned() };
         let look = || async move {
-            let mut first = None;
-            for node in find::slots(self.gateway(), process, scheduler, [0]).await? {
-                match self.assignment(scheduler, node).await? {
-                    Ok(found) if found.says.process == process && found.says.nonce.0 == 0 => first = Some(found),
-                    Ok(_) => {}
-                    Err((_, fault)) => return Err(SlotError { process, slot: Nonce(0), fault }.into()),
-                }
+            let claims = self.claims(process, scheduler).slots(&[0]).await?;
+            let mut faults = claims.invalid;
+            let first = order::place(process, &[0], claims.found, &mut faults).remove(&0);
+            match (first, faults.remove(&0)) {
+                (Some(first), _) => Ok(Some(Ok(first))),
+                (None, Some(fault @ Fault::Equivocation { .. })) => Ok(Some(Err(fault))),
+                (None, fault) => Ok(claims.failed.into_values().next().map_or(Ok(fault.map(Err)), Err)?),
             }
-            Ok(first)
         };
         let first = find::until_found(self.logs.0.retries, self.logs.0.backoff, look).await?;
         let first = first.ok_or_else(|| missing("no assignment of it is on Arweave"))?;
+        let first = first.map_err(|fault| SlotError { process, slot: Nonce(0), fault })?;
+        self.counted(1);
         if first.says.message.is_none() {
             return Ok(wire::Process::new(&first.item, item));
         }
@@ -177,45 +191,70 @@ impl Reader<'_> {
             Some(around) => self.node(around).await?,
             None => None,
         };
-        let container = container.filter(|node| node.owner.address == scheduler && bundle::is_bundle(&node.tags));
-        let container = container.ok_or_else(|| missing("neither an assignment nor a bundle says when it was made"))?;
-        let container = self.gateway().item(&container, MAX_ASSIGNED_BYTES).await.map_err(failed)?;
-        self.counted();
+        let none = "neither an assignment nor a bundle says when it was made";
+        let container = container.filter(|node| bundle::is_bundle(&node.tags)).ok_or_else(|| missing(none))?;
+        let container = self.gateway().item(&container, 2 * MAX_MESSAGE_BYTES).await.map_err(failed)?;
+        self.counted(1);
         if container.owner_address() != scheduler {
             return Err(missing("the bundle around it is not the scheduler's"));
+        }
+        let inside = Bundle::parse(container.data()).ok().filter(|_| bundle::is_bundle(container.tags()));
+        let holds = inside.is_some_and(|inside| {
+            inside.entries().len() == 1 && inside.item_unverified(0).is_ok_and(|item| item.id() == process.into())
+        });
+        if !holds {
+            return Err(missing("the bundle that is said to be around it holds something else"));
         }
         Ok(wire::Process::new(&container, item))
     }
 
-    /// The greatest nonce among the newest assignments.
-    pub async fn head(&self, process: ProcessId, scheduler: Address) -> Result<Option<Nonce>, Error> {
-        find::head(self.gateway(), process, scheduler).await
-    }
-
-    /// A window: from disk what is there, the rest from the gateway. A gap before slots that are known, and a message that
-    /// is not there, are looked at again for a while.
-    pub async fn window(&self, known: &Known, number: u64) -> Result<Window, Error> {
-        let path = self.logs.0.folder.as_ref().map(|folder| shelf::path(folder, known.process, number));
-        let mut slots = match path.clone() {
-            Some(path) => tokio::task::spawn_blocking(move || shelf::load(&path)).await.unwrap_or_default(),
-            None => BTreeMap::new(),
-        };
-        self.logs.0.counts.shelved.fetch_add(slots.len() as u64, Ordering::Relaxed);
+    /// A window: from disk what is there, the rest from the gateway. A gap before slots that are known, and what is not there
+    /// yet, are looked at again for a while.
+    pub async fn window(self, known: &Known, part: Part) -> Window {
+        let path = self.logs.0.folder.as_ref().map(|folder| shelf::path(folder, known.process, part.number));
+        let mut window = Window::default();
+        if let Some(path) = path.clone() {
+            window.slots = tokio::task::spawn_blocking(move || shelf::load(&path)).await.unwrap_or_default();
+        }
+        let shelved = window.slots.range(part.first..).count();
+        self.logs.0.counts.shelved.fetch_add(shelved as u64, Ordering::Relaxed);
         let mut pause = self.logs.0.backoff;
         let mut tries_left = self.logs.0.retries;
         loop {
-            let missing: Vec<u64> = find::window(number).filter(|nonce| !slots.contains_key(nonce)).collect();
-            if missing.is_empty() {
-                return Ok(Window { slots, faults: BTreeMap::new() });
+            let slots = part.first..find::window(part.number).end;
+            let missing: Vec<u64> = slots.clone().filter(|nonce| !window.slots.contains_key(nonce)).collect();
+            let needed: u64 = window.slots.range(part.first..).map(|(_, slot)| slot.bytes()).sum();
+            let room = part.limit_bytes.saturating_sub(needed);
+            // Slots on disk are used before anything is asked about those after them.
+            if missing.is_empty() || room == 0 && window.slots.contains_key(&part.first) {
+                window.rest = missing.into_iter().filter(|&slot| part.head.is_some_and(|head| head >= slot)).collect();
+                return window;
             }
-            let Window { slots: fetched, faults } = self.fetch(known, missing).await?;
-            if !fetched.is_empty() {
-                slots.extend(fetched);
-                self.keep(path.clone(), &slots).await;
+            let before = window.slots.len();
+            let full = window.bytes() >= shelf::MAX_CONTENT_BYTES;
+            match self.fetch(known, &missing, room).await {
+                Ok(Window { slots, faults, failed, rest, .. }) => {
+                    window.slots.extend(slots);
+                    (window.faults, window.failed, window.rest) = (faults, failed, rest);
+                }
+                // It concerns all of them.
+                Err(error) => window.failed = missing.iter().map(|&slot| (slot, error.clone())).collect(),
             }
-            let gap = slots.keys().zip(find::window(number)).any(|(&found, expected)| found != expected);
-            if tries_left == 0 || !gap && !faults.values().any(Fault::is_transient) {
-                return Ok(Window { slots, faults });
+            let progress = window.slots.len() > before;
+            if progress && !full {
+                self.keep(path.clone(), &window.slots).await;
+            }
+            let last = window.slots.keys().next_back().copied();
+            let last = last.max(window.rest.last().copied()).max(part.head);
+            let gap = slots.clone().filter(|&slot| Some(slot) <= last).any(|slot| {
+                let accounted = window.slots.contains_key(&slot) || window.rest.contains(&slot);
+                !accounted && !window.faults.contains_key(&slot) && !window.failed.contains_key(&slot)
+            });
+            let late = gap || window.faults.values().any(Fault::is_transient);
+            // The gateway client has tried what failed often enough, unless other things have worked since.
+            let again = late || progress && !window.failed.is_empty();
+            if tries_left == 0 || !again {
+                return window;
             }
             tries_left -= 1;
             tokio::time::sleep(pause).await;
@@ -223,7 +262,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn keep(&self, path: Option<PathBuf>, slots: &BTreeMap<u64, Slot>) {
+    async fn keep(self, path: Option<PathBuf>, slots: &BTreeMap<u64, Slot>) {
         let Some(path) = path else { return };
         let slots = slots.clone();
         let stored = tokio::task::spawn_blocking(move || shelf::store(&path, &slots)).await;
@@ -232,194 +271,159 @@ impl Reader<'_> {
         }
     }
 
-    /// These slots, as far as they are known.
-    async fn fetch(&self, known: &Known, slots: Vec<u64>) -> Result<Window, Error> {
-        let nodes = find::slots(self.gateway(), known.process, known.scheduler, slots.iter().copied()).await?;
-        let mut faults = BTreeMap::new();
-        let mut found = Vec::with_capacity(nodes.len());
-        let mut checks = stream::iter(nodes.into_iter().map(|node| self.assignment(known.scheduler, node)))
-            .buffer_unordered(FETCHES);
-        while let Some(checked) = checks.next().await {
-            match checked? {
-                Ok(assignment) => found.push(assignment),
-                Err((Some(nonce), fault)) => drop(faults.insert(nonce.0, fault)),
-                // What claims no slot is nobody's business.
-                Err((None, _)) => {}
-            }
-        }
-        drop(checks);
-        let mut placed = order::place(known.process, &slots, found, &mut faults);
-        placed.retain(|nonce, _| !faults.contains_key(nonce));
-        let ids: Vec<ItemId> = placed.values().filter_map(|found| found.says.message.map(ItemId::from)).collect();
+    /// These slots, as far as they are known and fit into `room`.
+    async fn fetch(self, known: &Known, slots: &[u64], room: u64) -> Result<Window, Error> {
+        let claims = self.claims(known.process, known.scheduler).slots(slots).await?;
+        self.counted(claims.found.len());
+        let mut window = Window { faults: claims.invalid, failed: claims.failed, ..Window::default() };
+        let placed = order::place(known.process, slots, claims.found, &mut window.faults);
+        window.failed.retain(|slot, _| !placed.contains_key(slot));
+        let ids = placed.values().flat_map(|found| found.bundled_in.into_iter().chain(message_of(found)));
+        let mut ids: Vec<ItemId> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
         let nodes = find::items(self.gateway(), &ids).await?;
-        let around: Vec<ItemId> = placed.values().filter_map(|found| found.bundled_in).collect();
-        let containers = self.containers(known.scheduler, around).await?;
-        let bodies = placed.into_iter().map(|(nonce, found)| {
-            let (nodes, containers) = (&nodes, &containers);
-            async move { Ok::<_, Error>((nonce, self.slot(known, found, nodes, containers).await?)) }
-        });
-        let bodies: Vec<_> = stream::iter(bodies).buffer_unordered(FETCHES).try_collect().await?;
-        let mut window = Window { slots: BTreeMap::new(), faults };
-        for (nonce, body) in bodies {
+        let mut room = room;
+        let mut chosen = Vec::with_capacity(placed.len());
+        for (nonce, found) in placed {
+            let bytes = expected_bytes(known, &found, &nodes);
+            if bytes > room && !chosen.is_empty() || !window.rest.is_empty() {
+                window.rest.insert(nonce);
+                continue;
+            }
+            room = room.saturating_sub(bytes);
+            chosen.push((nonce, found));
+        }
+        let nodes = &nodes;
+        let bodies =
+            chosen.into_iter().map(|(nonce, found)| async move { (nonce, self.slot(known, found, nodes).await) });
+        let mut bodies = stream::iter(bodies).buffer_unordered(FETCHES);
+        while let Some((nonce, body)) = bodies.next().await {
             match body {
-                Ok(slot) => drop(window.slots.insert(nonce, slot)),
-                Err(fault) => drop(window.faults.insert(nonce, fault)),
+                Ok(Ok(slot)) => drop(window.slots.insert(nonce, slot)),
+                Ok(Err(fault)) => drop(window.faults.insert(nonce, fault)),
+                Err(error) => drop(window.failed.insert(nonce, error)),
             }
         }
         Ok(window)
     }
 
-    /// An assignment, verified; or the slot it claims, and what is wrong.
-    async fn assignment(&self, scheduler: Address, node: Node) -> Result<Result<Found, (Option<Nonce>, Fault)>, Error> {
-        let claimed = Assignment::from_tags(&node.tags).ok().map(|says| says.nonce);
-        let forged = |reason: String| Fault::Assignment { assignment: node.id.into(), reason };
-        let item = match self.gateway().item(&node, MAX_ASSIGNMENT_BYTES).await {
-            Ok(item) => item,
-            Err(error @ holon_arweave::Error::Forged { .. }) => {
-                return Ok(Err((claimed, forged(error.to_string()))));
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        self.counted();
-        let owner = item.owner_address();
-        if owner != scheduler {
-            let reason = format!("{owner} signed it; the process's scheduler is {scheduler}");
-            return Ok(Err((claimed, forged(reason))));
-        }
-        match Assignment::from_tags(item.tags()) {
-            Ok(says) => Ok(Ok(Found { item, says, bundled_in: node.bundled_in })),
-            Err(error) => Ok(Err((claimed, forged(error.to_string())))),
-        }
-    }
-
-    /// Which of these bundles the scheduler signed around one assignment alone, and around which.
-    async fn containers(&self, scheduler: Address, mut around: Vec<ItemId>) -> Result<HashMap<ItemId, ItemId>, Error> {
-        around.sort_unstable();
-        around.dedup();
-        let nodes = find::items(self.gateway(), &around).await?;
-        let own = nodes.into_values().filter(|node| node.owner.address == scheduler && bundle::is_bundle(&node.tags));
-        let opened = own.map(|node| async move {
-            let item = self.gateway().item(&node, MAX_MESSAGE_BYTES).await.map_err(failed)?;
-            self.counted();
-            let bundle = holon_protocol::Bundle::parse(item.data()).ok();
-            let alone = bundle.filter(|bundle| bundle.entries().len() == 1 && item.owner_address() == scheduler);
-            Ok::<_, Error>(alone.and_then(|bundle| Some((node.id, bundle.entries().first()?.id))))
-        });
-        let opened: Vec<_> = stream::iter(opened).buffer_unordered(FETCHES).try_collect().await?;
-        Ok(opened.into_iter().flatten().collect())
-    }
-
     /// What an assignment positions.
-    async fn slot(
-        &self,
-        known: &Known,
-        found: Found,
-        nodes: &HashMap<ItemId, Node>,
-        containers: &HashMap<ItemId, ItemId>,
-    ) -> Result<Result<Slot, Fault>, Error> {
+    async fn slot(self, known: &Known, found: Found, nodes: &Nodes) -> Result<Result<Slot, Fault>, Error> {
         let Found { item: assignment, says, bundled_in } = found;
+        let slot = |body| Ok(Ok(Slot { assignment: assignment.clone(), body }));
         let Some(message) = says.message.map(ItemId::from) else {
-            return Ok(Ok(Slot { assignment, body: Body::Item(known.item.clone()) }));
+            return slot(Body::Item(known.item.clone()));
         };
-        let alone = bundled_in.and_then(|around| containers.get(&around)) == Some(&assignment.id());
-        let Some(node) = nodes.get(&message) else {
-            // Schedulers used to upload messages only inside the bundle that is the entry.
-            let inside = match bundled_in {
-                Some(bundle) => self.gateway().member(bundle, message, MAX_MESSAGE_BYTES).await,
-                None => Ok(None),
-            };
-            return match inside {
-                Ok(Some(item)) => {
-                    self.counted();
-                    Ok(Ok(Slot { assignment, body: Body::Item(item) }))
-                }
-                Ok(None) => Ok(Err(Fault::Absent { message })),
-                Err(error) => fault_or_error(message, error),
-            };
+        let around = match self.around(known.scheduler, &assignment, message, bundled_in, nodes).await? {
+            Ok(around) => around,
+            Err(fault) => return Ok(Err(fault)),
         };
-        let sent = node.recipient == says.process.to_string() && says.exclude.is_empty() && !alone && is_message(node);
-        if !sent {
-            return Ok(match self.verified(node).await? {
-                Ok(item) => Ok(Slot { assignment, body: Body::OnChain(Box::new(item)) }),
-                Err(reason) => Err(Fault::Message { message, reason }),
-            });
-        }
-        match self.gateway().item(node, MAX_MESSAGE_BYTES).await {
-            Ok(item) => {
-                self.counted();
-                Ok(Ok(Slot { assignment, body: Body::Item(item) }))
+        let alone = match around {
+            Around::With(item) => return slot(Body::Item(item)),
+            Around::Alone => true,
+            Around::Nothing => false,
+        };
+        let items = &self.logs.0.items;
+        let assigned = |found: &Verified| match found.data().len() as u64 > items.limit_bytes() {
+            true => Err(Fault::TooLarge { message, limit_bytes: items.limit_bytes() }),
+            false => Ok(Body::OnChain(Arc::new(OnChain::new(found.header(), &found.data())))),
+        };
+        let found = match nodes.get(&message) {
+            Some(node) if alone || !says.exclude.is_empty() => {
+                let item = items.get(node, !hydrate::excludes(&says, "Data")).await?;
+                self.counted(1);
+                return match item {
+                    Ok(item) => slot(Body::OnChain(Arc::new(item))),
+                    Err(fault) => Ok(Err(fault)),
+                };
             }
-            Err(error) => fault_or_error(message, error),
-        }
-    }
-
-    /// An item that is assigned; the inner error says why it cannot be believed.
-    pub async fn on_chain(&self, id: ItemId) -> Result<Result<OnChain, String>, Error> {
-        match self.node(id).await? {
-            Some(node) => self.verified(&node).await,
-            None => Ok(Err("it is not on Arweave".into())),
-        }
-    }
-
-    async fn verified(&self, node: &Node) -> Result<Result<OnChain, String>, Error> {
-        let verified = match self.gateway().verified(node, MAX_ASSIGNED_BYTES).await {
-            Ok(verified) => verified,
-            Err(error @ holon_arweave::Error::Forged { .. }) => return Ok(Err(error.to_string())),
-            Err(error) => return Err(failed(error)),
+            Some(node) => items.verified(node, MAX_MESSAGE_BYTES.max(items.limit_bytes())).await?,
+            None => match self.inside(bundled_in, message).await? {
+                Ok(item) => Ok(Verified::Item(item)),
+                Err(fault) => Err(fault),
+            },
         };
-        self.counted();
-        let spelled = |field: Option<[u8; 32]>| field.map(base64url::encode).unwrap_or_default();
-        Ok(Ok(match verified {
-            Verified::Item(item) => OnChain {
-                id: item.id(),
-                signature: base64url::encode(item.signature()),
-                owner: wire::Owner::of(&item),
-                tags: item.tags().clone(),
-                recipient: spelled(item.target()),
-                anchor: spelled(item.anchor()),
-                data: String::from_utf8_lossy(&item.data()).into_owned(),
+        self.counted(1);
+        match found {
+            Err(fault) => Ok(Err(fault)),
+            Ok(found) => match found {
+                Verified::Item(ref item) if !alone && kind::is_sent(known.process, &says, &found) => {
+                    slot(Body::Item(item.clone()))
+                }
+                found => match assigned(&found) {
+                    Ok(body) => slot(body),
+                    Err(fault) => Ok(Err(fault)),
+                },
             },
-            Verified::Transaction(transaction, data) => OnChain {
-                id: transaction.id,
-                signature: base64url::encode(&transaction.signature),
-                owner: wire::Owner { address: transaction.owner_address(), key: base64url::encode(&transaction.owner) },
-                tags: transaction.text_tags(),
-                recipient: spelled(transaction.target),
-                anchor: base64url::encode(&transaction.last_tx),
-                data: String::from_utf8_lossy(&data).into_owned(),
-            },
-        }))
+        }
+    }
+
+    /// A message that the gateway does not list: schedulers used to upload messages only inside the bundle that is the entry.
+    async fn inside(self, bundle: Option<ItemId>, message: ItemId) -> Result<Result<DataItem, Fault>, Error> {
+        let Some(bundle) = bundle else { return Ok(Err(Fault::Absent { message })) };
+        match self.gateway().member(bundle, message, MAX_MESSAGE_BYTES).await {
+            Ok(Some(item)) => Ok(Ok(item)),
+            Ok(None) => Ok(Err(Fault::Absent { message })),
+            Err(error) => fault_or_error(message, MAX_MESSAGE_BYTES, error).map(Err),
+        }
+    }
+
+    /// What the scheduler's bundle around an assignment says about it, if there is one.
+    async fn around(
+        self,
+        scheduler: Address,
+        assignment: &DataItem,
+        message: ItemId,
+        bundled_in: Option<ItemId>,
+        nodes: &Nodes,
+    ) -> Result<Result<Around, Fault>, Error> {
+        if let found @ Around::With(_) = kind::around(assignment, assignment.id(), message) {
+            return Ok(Ok(found));
+        }
+        let Some(node) = bundled_in.and_then(|bundle| nodes.get(&bundle)).filter(|node| is_container(node, scheduler))
+        else {
+            return Ok(Ok(Around::Nothing));
+        };
+        match self.logs.0.items.verified(node, MAX_CONTAINER_BYTES).await? {
+            Ok(Verified::Item(container)) => {
+                self.counted(1);
+                match container.owner_address() == scheduler {
+                    true => Ok(Ok(kind::around(&container, assignment.id(), message))),
+                    false => Ok(Ok(Around::Nothing)),
+                }
+            }
+            Ok(Verified::Transaction(..)) => Ok(Ok(Around::Nothing)),
+            Err(Fault::Message { message: bundle, reason }) => Ok(Err(Fault::Bundle { bundle, reason })),
+            Err(fault) => Ok(Err(fault)),
+        }
     }
 
     /// Where a message stands, or an assignment. One that only positions an item is found by its own id alone, as
     /// schedulers do.
-    pub async fn position(&self, known: &Known, message: MessageId) -> Result<Position, Error> {
+    pub async fn position(self, known: &Known, message: MessageId) -> Result<Position, Error> {
         let look = || self.look_for(known, message);
         let position = find::until_found(self.logs.0.retries, self.logs.0.backoff, look).await?;
         position.ok_or_else(|| Error::NotInLog { message: message.to_string(), process: known.process })
     }
 
-    async fn look_for(&self, known: &Known, message: MessageId) -> Result<Option<Position>, Error> {
+    async fn look_for(self, known: &Known, message: MessageId) -> Result<Option<Position>, Error> {
         let own = ItemId::from(message);
-        let mut nodes = find::of_message(self.gateway(), known.process, known.scheduler, message).await?;
-        nodes.extend(
-            find::items(self.gateway(), &[own])
-                .await?
-                .into_values()
-                .filter(|node| node.owner.address == known.scheduler && node.tags.contains("Type", "Assignment")),
-        );
-        let mut nonces: Vec<u64> = nodes
-            .iter()
-            .filter_map(|node| Assignment::from_tags(&node.tags).ok())
-            .filter(|says| says.process == known.process)
-            .map(|says| says.nonce.0)
-            .collect();
+        let claims = self.claims(known.process, known.scheduler);
+        let query = find::of_message(known.process, known.scheduler, message);
+        let mut found = claims.ask(query, MESSAGE_PAGES, Wanted::Message(message)).await?.found;
+        let query = holon_arweave::Query::ids([own]).tag("Type", "Assignment");
+        found.extend(claims.ask(query, 1, Wanted::Any).await?.found.into_iter().filter(|found| found.item.id() == own));
+        let mut nonces: Vec<u64> = found.iter().map(|found| found.says.nonce.0).collect();
         nonces.sort_unstable();
         nonces.dedup();
-        let mut window = self.fetch(known, nonces.clone()).await?;
         for nonce in nonces {
+            let mut window = self.fetch(known, &[nonce], 0).await?;
             if let Some(fault) = window.faults.remove(&nonce) {
                 return Err(SlotError { process: known.process, slot: Nonce(nonce), fault }.into());
+            }
+            if let Some(error) = window.failed.remove(&nonce) {
+                return Err(error);
             }
             let Some(slot) = window.slots.remove(&nonce) else { continue };
             let entry = slot.entry();
@@ -440,15 +444,28 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a scheduler would take it as a message.
-fn is_message(node: &Node) -> bool {
-    let kind = node.tags.iter().find(|tag| tag.name == "Type" || tag.name == "type");
-    kind.is_some_and(|tag| tag.value == "Message")
+/// Largest bundle of an assignment and a message, in bytes.
+const MAX_CONTAINER_BYTES: u64 = MAX_MESSAGE_BYTES + (64 << 10);
+
+fn message_of(found: &Found) -> Option<ItemId> {
+    found.says.message.map(ItemId::from)
 }
 
-fn fault_or_error<T>(message: ItemId, error: holon_arweave::Error) -> Result<Result<T, Fault>, Error> {
-    match error {
-        error @ holon_arweave::Error::Forged { .. } => Ok(Err(Fault::Message { message, reason: error.to_string() })),
-        error => Err(failed(error)),
-    }
+/// Whether the gateway says that it is a bundle in which the scheduler keeps one entry.
+fn is_container(node: &Node, scheduler: Address) -> bool {
+    node.owner.address == scheduler
+        && bundle::is_bundle(&node.tags)
+        && node.data_bytes.is_none_or(|bytes| bytes <= MAX_CONTAINER_BYTES)
+}
+
+/// How many bytes an entry will hold, as far as the gateway says.
+fn expected_bytes(known: &Known, found: &Found, nodes: &Nodes) -> u64 {
+    let data = |node: &Node| node.data_bytes.unwrap_or(UNKNOWN_BYTES);
+    let container = found.bundled_in.and_then(|bundle| nodes.get(&bundle));
+    let container = container.filter(|node| is_container(node, known.scheduler)).map(data);
+    let body = match message_of(found) {
+        None => Some(known.item.raw().len() as u64),
+        Some(message) => nodes.get(&message).map(data),
+    };
+    SLOT_BYTES + body.or(container).unwrap_or(UNKNOWN_BYTES)
 }

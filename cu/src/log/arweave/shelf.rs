@@ -1,27 +1,31 @@
 //! Verified entries on disk, one file per window.
 //!
 //! A file is a header (magic, BLAKE3 of what follows) and a zstd frame of entries: `nonce u64 · kind u8 · length u32 ·
-//! assignment · length u32 · body`, little-endian. It is written whole and renamed, so that it is there or not; one that
+//! assignment · length u32 · body`, little-endian. It is written whole, so that it is there or not; one that
 //! is damaged counts as not there. What it holds was verified before it was written and is not verified again.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use holon_protocol::{DataItem, ProcessId};
 
 use super::WINDOW;
 use super::read::{Body, Slot};
+use crate::whole_file;
 
 /// First bytes of a file.
 const MAGIC: &[u8; 8] = b"holonlg1";
 /// Bytes of the BLAKE3 hash after them.
 const HASH_BYTES: usize = 32;
+/// Bytes of an entry besides its two items.
+const ENTRY_BYTES: usize = 8 + 1 + 4 + 4;
 /// How hard to compress: the level that costs least.
 const LEVEL: i32 = 1;
-/// Largest content of a file that is read, in bytes.
-const MAX_CONTENT_BYTES: u64 = 4 << 30;
+/// Largest content of a file, in bytes. Entries that do not fit are fetched again.
+pub const MAX_CONTENT_BYTES: u64 = 32 << 20;
 
 /// Where a window of a process lies.
 pub fn path(folder: &Path, process: ProcessId, window: u64) -> PathBuf {
@@ -44,14 +48,9 @@ pub fn load(path: &Path) -> BTreeMap<u64, Slot> {
     })
 }
 
-/// Writes a window.
+/// Writes a window, or as much of it as a file holds.
 pub fn store(path: &Path, slots: &BTreeMap<u64, Slot>) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let partial = path.with_extension("part");
-    std::fs::write(&partial, encode(slots)?)?;
-    std::fs::rename(&partial, path)
+    whole_file::write(path, &[&encode(slots)?])
 }
 
 fn encode(slots: &BTreeMap<u64, Slot>) -> io::Result<Vec<u8>> {
@@ -65,8 +64,11 @@ fn encode(slots: &BTreeMap<u64, Slot>) -> io::Result<Vec<u8>> {
     for (nonce, slot) in slots {
         let (kind, body) = match &slot.body {
             Body::Item(item) => (0, item.raw().clone()),
-            Body::OnChain(item) => (1, serde_json::to_vec(item).map_err(io::Error::other)?.into()),
+            Body::OnChain(item) => (1, serde_json::to_vec(&**item).map_err(io::Error::other)?.into()),
         };
+        if content.len() + ENTRY_BYTES + slot.assignment.raw().len() + body.len() > MAX_CONTENT_BYTES as usize {
+            continue;
+        }
         content.extend_from_slice(&nonce.to_le_bytes());
         content.push(kind);
         part(&mut content, slot.assignment.raw())?;
@@ -94,7 +96,7 @@ fn decode(file: &[u8]) -> Option<BTreeMap<u64, Slot>> {
         let body = part(&mut bytes)?;
         let body = match kind {
             0 => Body::Item(DataItem::parse(body).ok()?),
-            1 => Body::OnChain(serde_json::from_slice(&body).ok()?),
+            1 => Body::OnChain(Arc::new(serde_json::from_slice(&body).ok()?)),
             _ => return None,
         };
         slots.insert(nonce, Slot { assignment, body });
@@ -127,7 +129,7 @@ mod tests {
             data: "text".into(),
         };
         let slot = |body| Slot { assignment: item("assignment"), body };
-        [(7, slot(Body::Item(item("message")))), (9, slot(Body::OnChain(Box::new(on_chain))))].into()
+        [(7, slot(Body::Item(item("message")))), (9, slot(Body::OnChain(Arc::new(on_chain))))].into()
     }
 
     #[test]
@@ -143,6 +145,20 @@ mod tests {
             assert_eq!(read[&nonce].entry(), slot.entry());
             assert_eq!(read[&nonce].clone().into_on_chain(), slot.into_on_chain());
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_into_a_file_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path(), ProcessId::from_bytes([1; 32]), 0);
+        let wallet = Signer::generate_ed25519().unwrap();
+        let slot = |bytes: usize| {
+            let item = DataItem::builder().data(vec![7; bytes]).sign(&wallet).unwrap();
+            Slot { assignment: item.clone(), body: Body::Item(item) }
+        };
+        let half = MAX_CONTENT_BYTES as usize / 2;
+        store(&path, &[(1, slot(100)), (2, slot(half)), (3, slot(100))].into()).unwrap();
+        assert_eq!(load(&path).keys().collect::<Vec<_>>(), [&1, &3]);
     }
 
     #[test]

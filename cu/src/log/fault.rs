@@ -1,8 +1,8 @@
-//! What can be wrong with a slot of a log on Arweave.
+//! What can be wrong with a slot of a log.
 
 use holon_protocol::{AssignmentId, ItemId, Nonce, ProcessId};
 
-use crate::log::LogError;
+use super::LogError;
 
 /// A slot cannot be used; nothing from it on is evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +55,28 @@ pub enum Fault {
         /// The message.
         message: ItemId,
     },
+    /// The message, or assigned item, has more data than is read.
+    #[error("the data of message {message} is larger than the {limit_bytes} bytes that this unit reads")]
+    TooLarge {
+        /// The message.
+        message: ItemId,
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
+    /// The bundle that is said to hold the assignment, and would tell whether an item was sent or assigned, cannot be believed.
+    #[error("bundle {bundle}, which is said to hold the assignment, is forged: {reason}")]
+    Bundle {
+        /// The bundle.
+        bundle: ItemId,
+        /// How that shows.
+        reason: String,
+    },
+    /// More items than are looked at claim the slot, and none of those that were is the scheduler's.
+    #[error("{claims} items claim it, and none of those is an assignment that the scheduler signed")]
+    Crowded {
+        /// How many were looked at.
+        claims: usize,
+    },
     /// It does not follow the slot before.
     #[error(transparent)]
     Log(LogError),
@@ -63,6 +85,6 @@ pub enum Fault {
 impl Fault {
     /// Whether it may be gone later: gateways index what was uploaded in any order.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Absent { .. })
+        matches!(self, Self::Missing { .. } | Self::Absent { .. } | Self::Crowded { .. })
     }
 }
