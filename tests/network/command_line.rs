@@ -6,7 +6,7 @@ use holon_tests::{network::Network, peers};
 use serde_json::Value;
 
 /// Runs the command with `--json` and returns exit code and the JSON it printed.
-fn run(network: &Network, arguments: &[&str]) -> (i32, Value) {
+pub fn run(network: &Network, arguments: &[&str]) -> (i32, Value) {
     let mut command: Command = network.command().unwrap();
     let output = command.arg("--json").args(arguments).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -17,7 +17,8 @@ fn run(network: &Network, arguments: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), value)
 }
 
-fn done(network: &Network, arguments: &[&str]) -> Value {
+/// The same, of a command that succeeds.
+pub fn done(network: &Network, arguments: &[&str]) -> Value {
     let (code, value) = run(network, arguments);
     assert_eq!(code, 0, "holon {arguments:?}: {value}");
     value

@@ -8,4 +8,5 @@ mod command_line;
 mod official_client;
 mod power_cut;
 mod recorded_traffic;
+mod rust_processes;
 mod speaking;

@@ -1,7 +1,8 @@
-//! Whether two builds of the counter answer the same messages the same way: `same-behaviour <module> <module>`.
+//! Whether two builds of a process answer the same messages the same way: `same-behaviour <module> <module>`.
 //!
 //! Two compilers make different bytes of one source. What counts is what a compute unit gets from them: the exact answers, in
-//! order, over messages that succeed, fail and overflow.
+//! order, over messages that succeed, fail and overflow. One script has the messages of every process of this repository; what is another
+//! process's is refused, which is an answer too.
 
 use std::{env, ffi::OsString, fs, process::ExitCode, sync::Arc};
 
@@ -10,7 +11,38 @@ use holon_cu::machine::{Call, Engine, EngineOptions, Format, Limits, Machine, No
 use holon_protocol::Tags;
 use serde_json::json;
 
-const OWNER: &str = "owner-of-the-counter";
+const OWNER: &str = "owner-of-the-process";
+
+/// Sender, action, further tags and data.
+type Tagged = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const TAGGED: &[Tagged] = &[
+    ("alice", "Info", &[], ""),
+    (OWNER, "Mint", &[("Quantity", "340282366920938463463374607431768211455")], ""),
+    (OWNER, "Mint", &[("Quantity", "100"), ("Recipient", "alice")], ""),
+    ("alice", "Transfer", &[("Quantity", "30"), ("Recipient", "bob"), ("X-Order", "ä")], ""),
+    ("alice", "Transfer", &[("Quantity", "1.5"), ("Recipient", "bob")], ""),
+    ("alice", "Transfer", &[("Quantity", "300")], ""),
+    ("bob", "Burn", &[("Quantity", "1")], ""),
+    ("bob", "Balance", &[], ""),
+    ("bob", "Balances", &[("After", "alice")], ""),
+    ("bob", "Total-Supply", &[], ""),
+    ("alice", "Register", &[("Name", "points"), ("Address", "token"), ("Nickname", "Al")], ""),
+    ("bob", "Register", &[("Name", "points")], ""),
+    ("alice", "Resolve", &[("Name", "points")], ""),
+    ("alice", "Names", &[], ""),
+    ("bob", "Update", &[("Name", "points"), ("Address", "x")], ""),
+    ("alice", "Pass-On", &[("Name", "points"), ("To", "bob")], ""),
+    ("bob", "Release", &[("Name", "points")], ""),
+    ("bob", "Broadcast", &[], "hello \"all\" \u{1} 🚀"),
+    ("bob", "Unregister", &[], ""),
+    ("carol", "Broadcast", &[], "spam"),
+    ("alice", "Members", &[], ""),
+    ("alice", "History", &[], ""),
+    ("alice", "Subscribe", &[], ""),
+    ("alice", "Status", &[], ""),
+    ("alice", "Tick", &[], ""),
+];
 
 fn main() -> ExitCode {
     let modules: Vec<_> = env::args_os().skip(1).collect();
@@ -44,7 +76,9 @@ fn answers(wasm: &[u8]) -> Result<Vec<String>> {
     let limits = Limits { memory_bytes: 64 << 20, compute: 9_000_000_000_000 };
     let mut machine = Machine::new(&module, limits, Arc::new(NoDrive))?;
     let environment = json!({
-        "Process": {"Id": "counter", "Owner": OWNER, "Tags": [{"name": "Authority", "value": "authority"}]},
+        "Process": {"Id": "process", "Owner": OWNER, "Tags": [
+            {"name": "Authority", "value": "authority"}, {"name": "Name", "value": "Points"}, {"name": "Initial-Supply", "value": "1000"},
+        ]},
         "Module": {"Id": "module", "Owner": OWNER, "Tags": []},
     })
     .to_string();
@@ -66,18 +100,18 @@ fn answers(wasm: &[u8]) -> Result<Vec<String>> {
     Ok(answers)
 }
 
-/// The process itself, then one message for each thing the counter does.
+/// The process itself, then one message for each thing the processes do.
 fn script() -> Vec<String> {
     let scheduled = |nonce: usize, id: &str, from: &str, owner: &str, tags: &[(&str, &str)], data: &str| {
         let tags: Vec<_> = tags.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         json!({
-            "Id": id, "Signature": "signature", "Data": data, "Owner": owner, "Target": "counter", "Anchor": null,
+            "Id": id, "Signature": "signature", "Data": data, "Owner": owner, "Target": "process", "Anchor": null,
             "From": from, "Tags": tags, "Epoch": 0, "Nonce": nonce, "Timestamp": 1_700_000_000_000_u64 + nonce as u64,
             "Block-Height": 1_500_000, "Hash-Chain": "chain", "Cron": false, "Read-Only": false,
         })
         .to_string()
     };
-    let mut script = vec![scheduled(0, "counter", OWNER, OWNER, &[("Type", "Process")], "")];
+    let mut script = vec![scheduled(0, "process", OWNER, OWNER, &[("Type", "Process")], "")];
     for (from, owner, action, data) in [
         (OWNER, OWNER, "Get", ""),
         (OWNER, OWNER, "Increment", " "),
@@ -97,5 +131,15 @@ fn script() -> Vec<String> {
         let tags = [("Action", action), ("Reference", "7"), ("Data-Protocol", "ao"), ("Type", "Message")];
         script.push(scheduled(nonce, &format!("message-{nonce}"), from, owner, &tags, data));
     }
+    for (from, action, more, data) in TAGGED {
+        let nonce = script.len();
+        let mut tags = vec![("Action", *action), ("Reference", "7")];
+        tags.extend(*more);
+        script.push(scheduled(nonce, &format!("message-{nonce}"), from, from, &tags, data));
+    }
+    script.push(
+        scheduled(script.len(), "tick", OWNER, OWNER, &[("Action", "Tick")], "")
+            .replace(r#""Cron":false"#, r#""Cron":true"#),
+    );
     script
 }

@@ -9,6 +9,9 @@ use crate::{
 /// Most bytes of log lines one message may leave.
 pub const LOG_BYTES_LIMIT: usize = 64 << 10;
 
+/// Most characters of an error in the tag of a refusal; the data has all of it.
+const SHOWN_ERROR_CHARS: usize = 500;
+
 /// One message being handled.
 #[derive(Debug)]
 pub struct Context<'a> {
@@ -131,6 +134,28 @@ impl<'a> Context<'a> {
             .first("X-Reference", reference)
             .first("X-Origin", asked.tag("X-Origin"));
         self.send(message)
+    }
+
+    /// Tells the sender that its message is refused, as token processes do: a reply with the action `<Action>-Error`, the message's id
+    /// and the error's text, in place of anything this message has sent so far. The result itself is no error, so what a
+    /// process that waits for an answer learns does not depend on anybody looking at results; and the state is not put back: refuse
+    /// before changing it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn refuse(&mut self, error: &Error) -> Result<(), Error> {
+        self.outbox.clear();
+        let asked = self.message;
+        let mut answer = Outgoing::new().action([asked.action().unwrap_or_default(), "-Error"].concat());
+        if let Some(id) = &asked.id {
+            answer = answer.tag("Message-Id", &**id);
+        }
+        // An error may quote what it was given; the tags of an item are bounded.
+        let text = error.text();
+        let shown = text.char_indices().nth(SHOWN_ERROR_CHARS).map_or(text, |(end, _)| text.get(..end).unwrap_or(text));
+        self.reply(answer.tag("Error", shown).data(text))?;
+        self.output(text);
+        Ok(())
     }
 
     /// Passes this message on as `aos` does: with its action, data and `X-` tags unless `message` has its own, and so that the
