@@ -7,7 +7,11 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use holon_protocol::{Address, ItemId, MessageId, ModuleId, Tag};
 use url::Url;
 
-use crate::commands::{dry_run, env, eval, fork, publish, replay, result, results, send, spawn, state, wallet, watch};
+use crate::commands::{
+    build, deploy, dry_run, env, eval, fork, init, publish, replay, result, results, send, spawn, state, test, wallet,
+    watch,
+};
+use crate::project::Project;
 use crate::up;
 
 const ABOUT: &str = "Run an ao network on this machine, and talk to any";
@@ -22,6 +26,7 @@ Start here:
   holon up                                            a whole network, until Ctrl-C
   holon send counter --action Increment --data 5      in another terminal
   holon dry-run counter --action Get
+  holon init jar                                      a process of your own
 
 Commands find the network through --network, else through MU_URL, CU_URL and GATEWAY_URL (or
 their flags), else the running network of .holon here or above, else the one started last.";
@@ -133,6 +138,18 @@ pub enum Command {
     /// Run a whole network: local Arweave, scheduler, compute and messenger unit
     #[command(after_help = up::EXAMPLES)]
     Up(up::Arguments),
+    /// Begin a process of your own, in Rust
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::Arguments),
+    /// Compile a process to a Wasm module
+    #[command(after_help = build::EXAMPLES)]
+    Build(build::Arguments),
+    /// Run the tests of a process, natively
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Arguments),
+    /// Build, publish and spawn a process, and remember its ids
+    #[command(after_help = deploy::EXAMPLES)]
+    Deploy(deploy::Arguments),
     /// Make or show a wallet
     #[command(after_help = wallet::EXAMPLES)]
     Wallet(wallet::Arguments),
@@ -204,22 +221,32 @@ pub struct DataArguments {
     pub file: Option<PathBuf>,
 }
 
-/// A process: its id, or the name of one that `holon up` spawned.
+/// A process: its id, the name of one that `holon up` spawned, or that of the project around.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessName {
     /// An id.
     Id(holon_protocol::ProcessId),
     /// The counter of the running network.
     Counter,
+    /// The process of the project in this folder.
+    Project,
 }
 
 /// Reads a process argument.
 pub fn parse_process(text: &str) -> Result<ProcessName, String> {
     match text {
         "counter" => Ok(ProcessName::Counter),
-        text => text.parse().map(ProcessName::Id).map_err(|_| {
-            "a process id has 43 characters; or write `counter` for the one that `holon up` spawned".into()
-        }),
+        text => match text.parse() {
+            Ok(id) => Ok(ProcessName::Id(id)),
+            Err(_) if matches!(Project::nearby(), Ok(Some(project)) if project.process.name == text) => {
+                Ok(ProcessName::Project)
+            }
+            Err(_) => {
+                Err("a process id has 43 characters; or write `counter` for the one that `holon up` spawned, or, in \
+                           the folder of a project, its name"
+                    .into())
+            }
+        },
     }
 }
 

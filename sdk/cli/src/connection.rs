@@ -8,6 +8,7 @@ use url::{Host, Url};
 
 use crate::arguments::{Global, ProcessName};
 use crate::failure::Failure;
+use crate::project::Project;
 use crate::record::Record;
 use crate::terminal::Terminal;
 use crate::wallet_file::{self, WalletType};
@@ -18,7 +19,12 @@ pub struct Connection {
     pub network: Network,
     /// What the running local network tells, if it is the one.
     pub record: Option<Record>,
+    /// What a project calls it: `local`, or where its gateway or compute unit is.
+    pub name: String,
 }
+
+/// What projects call a network that `holon up` runs.
+const LOCAL: &str = "local";
 
 /// Finds the network: the URLs given by flags or environment, else the running one.
 ///
@@ -61,7 +67,13 @@ fn by_urls(global: &Global) -> Result<Connection, Failure> {
             && is(&global.cu_url, &record.cu_url)
             && is(&global.gateway_url, &record.gateway_url)
     };
-    Ok(Connection { network: builder.build()?, record: Record::nearby().filter(same) })
+    let record = Record::nearby().filter(same);
+    let url = global.gateway_url.as_ref().or(global.cu_url.as_ref()).or(global.mu_url.as_ref());
+    let name = match (&record, url.and_then(Url::host_str)) {
+        (None, Some(host)) => host.to_owned(),
+        _ => LOCAL.to_owned(),
+    };
+    Ok(Connection { network: builder.build()?, record, name })
 }
 
 fn by_record(record: Record) -> Result<Connection, Failure> {
@@ -72,7 +84,7 @@ fn by_record(record: Record) -> Result<Connection, Failure> {
         .uploader_url(record.uploader_url.clone())
         .allow_private_urls(true)
         .build()?;
-    Ok(Connection { network, record: Some(record) })
+    Ok(Connection { network, record: Some(record), name: LOCAL.to_owned() })
 }
 
 impl Connection {
@@ -84,6 +96,17 @@ impl Connection {
             (ProcessName::Counter, None) => {
                 Err(Failure::usage("`counter` is a process of a network that `holon up` runs")
                     .hint("write the process id, or start a network with `holon up`"))
+            }
+            (ProcessName::Project, record) => {
+                let project = Project::here()?;
+                let known = project.networks.get(&self.name);
+                // A network begun anew has another scheduler, and knows nothing of what was on the one before.
+                let known =
+                    known.filter(|known| record.as_ref().is_none_or(|record| record.scheduler == known.scheduler));
+                known.map(|known| known.process).ok_or_else(|| {
+                    Failure::usage(format!("{} is not deployed on this network ({})", project.process.name, self.name))
+                        .hint("deploy it: holon deploy")
+                })
             }
         }
     }

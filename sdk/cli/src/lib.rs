@@ -6,6 +6,7 @@ mod arguments;
 mod commands;
 mod connection;
 mod failure;
+mod project;
 mod record;
 mod terminal;
 mod up;

@@ -1,9 +1,12 @@
 //! One file for each command, and the way from the command line to it.
 
+pub mod build;
+pub mod deploy;
 pub mod dry_run;
 pub mod env;
 pub mod eval;
 pub mod fork;
+pub mod init;
 pub mod publish;
 pub mod replay;
 pub mod result;
@@ -11,6 +14,7 @@ pub mod results;
 pub mod send;
 pub mod spawn;
 pub mod state;
+pub mod test;
 pub mod wallet;
 pub mod watch;
 
@@ -62,6 +66,10 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
     let global = arguments.global;
     match arguments.command {
         Command::Up(arguments) => Box::pin(up::run(arguments, terminal)).await,
+        Command::Init(arguments) => init::run(arguments, terminal),
+        Command::Build(arguments) => build::run(arguments, terminal),
+        Command::Test(arguments) => test::run(arguments, terminal),
+        Command::Deploy(arguments) => Box::pin(deploy::run(arguments, &global, terminal)).await,
         Command::Wallet(arguments) => wallet::run(arguments, &global, terminal),
         Command::Publish(arguments) => publish::run(arguments, &global, terminal).await,
         Command::Spawn(arguments) => spawn::run(arguments, &global, terminal).await,

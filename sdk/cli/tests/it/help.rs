@@ -2,9 +2,9 @@
 
 use crate::program::User;
 
-const COMMANDS: [&str; 14] = [
-    "up", "wallet", "publish", "spawn", "send", "result", "results", "watch", "dry-run", "eval", "replay", "state",
-    "fork", "env",
+const COMMANDS: [&str; 18] = [
+    "up", "init", "build", "test", "deploy", "wallet", "publish", "spawn", "send", "result", "results", "watch",
+    "dry-run", "eval", "replay", "state", "fork", "env",
 ];
 
 #[test]

@@ -5,6 +5,7 @@
 mod help;
 mod network;
 mod program;
+mod project;
 mod replay;
 mod usage;
 mod wallet;
