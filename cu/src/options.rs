@@ -312,6 +312,8 @@ pub struct Options {
     pub retries: u32,
     /// Pause before the first retry; it doubles.
     pub backoff: Duration,
+    /// What the explorer, the page under `/explorer/`, knows beside what these options name.
+    pub explorer: holon_explorer::Network,
 }
 
 impl Options {
@@ -365,7 +367,23 @@ impl Options {
             page_size: 1000,
             retries: 5,
             backoff: Duration::from_millis(500),
+            explorer: holon_explorer::Network::default(),
         }
+    }
+
+    /// What the explorer knows: what it was told, then what these options name.
+    pub(crate) fn explorer(&self) -> holon_explorer::Network {
+        let scheduler = self.scheduler_urls.first();
+        let network = holon_explorer::Network {
+            name: Some("compute unit".into()),
+            gateway_url: Some(self.gateway_url.to_string()),
+            graphql_url: self.graphql_url.as_ref().map(Url::to_string),
+            su_url: scheduler.map(|(_, url)| url.to_string()),
+            scheduler: scheduler.map(|(address, _)| address.to_string()),
+            compute: Some(self.wallet.address().to_string()),
+            ..holon_explorer::Network::default()
+        };
+        self.explorer.clone().or(network).served_by(holon_explorer::Unit::Cu)
     }
 }
 

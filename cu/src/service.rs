@@ -55,6 +55,7 @@ impl Service {
                 }
             }
         });
+        let explorer = options.explorer();
         let api = web::Data::new(Api {
             compute: compute.clone(),
             address: options.wallet.address(),
@@ -64,6 +65,7 @@ impl Service {
             operator,
         });
         let server = server::start(listener, &HttpOptions::default(), move |config| {
+            holon_explorer::routes(config, &explorer);
             config.app_data(api.clone()).configure(api::routes);
         })?;
         Ok(Running { server, tasks, compute })

@@ -50,6 +50,8 @@ pub struct Options {
     pub scheduler_timeout: Duration,
     /// Limits of the crank.
     pub limits: Limits,
+    /// What the explorer, the page under `/explorer/`, knows beside what these options name.
+    pub explorer: holon_explorer::Network,
 }
 
 /// Shortest time between two polls.
@@ -78,7 +80,24 @@ impl Options {
             pull_timeout: Duration::from_secs(600),
             scheduler_timeout: Duration::from_secs(60),
             limits: Limits::default(),
+            explorer: holon_explorer::Network::default(),
         }
+    }
+
+    /// What the explorer knows: what it was told, then what these options name.
+    pub(crate) fn explorer(&self) -> holon_explorer::Network {
+        let scheduler = self.scheduler_urls.first();
+        let network = holon_explorer::Network {
+            name: Some("messenger unit".into()),
+            gateway_url: Some(self.gateway_url.to_string()),
+            graphql_url: self.graphql_url.as_ref().map(Url::to_string),
+            su_url: scheduler.map(|(_, url)| url.to_string()),
+            cu_url: Some(self.cu_url.to_string()),
+            scheduler: scheduler.map(|(address, _)| address.to_string()),
+            authority: Some(self.wallet.address().to_string()),
+            ..holon_explorer::Network::default()
+        };
+        self.explorer.clone().or(network).served_by(holon_explorer::Unit::Mu)
     }
 }
 
@@ -206,6 +225,7 @@ impl TryFrom<Arguments> for Options {
                 retry_for_ms: arguments.retry_for_ms,
                 ..Limits::default()
             },
+            explorer: holon_explorer::Network::default(),
         })
     }
 }

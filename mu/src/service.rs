@@ -121,7 +121,11 @@ impl Service {
             metrics,
             bodies: Bodies::new(MAX_BODIES_BYTES),
         };
-        let server = server::start(listener, &HttpOptions::default(), move |config| api::routes(config, api.clone()))?;
+        let explorer = options.explorer();
+        let server = server::start(listener, &HttpOptions::default(), move |config| {
+            holon_explorer::routes(config, &explorer);
+            api::routes(config, api.clone());
+        })?;
         tasks.spawn("crank", driver.clone().run());
         tasks.spawn("cron", cron.run());
         tracing::info!(url = server.url(), wallet = %options.wallet.address(), "messenger unit is up");

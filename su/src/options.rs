@@ -168,6 +168,8 @@ pub struct Options {
     pub max_body_memory_bytes: usize,
     /// How long a request body may take.
     pub body_times: BodyTimes,
+    /// What the explorer, the page under `/explorer/`, knows beside what these options name.
+    pub explorer: holon_explorer::Network,
 }
 
 impl Options {
@@ -195,7 +197,20 @@ impl Options {
             max_read_bytes: DEFAULT_MAX_READ_BYTES,
             max_body_memory_bytes: DEFAULT_MAX_BODY_MEMORY_BYTES,
             body_times: BodyTimes::default(),
+            explorer: holon_explorer::Network::default(),
         }
+    }
+
+    /// What the explorer knows: what it was told, then what these options name.
+    pub(crate) fn explorer(&self) -> holon_explorer::Network {
+        let network = holon_explorer::Network {
+            name: Some("scheduler unit".into()),
+            gateway_url: Some(self.gateway_url.to_string()),
+            graphql_url: self.graphql_url.as_ref().map(Url::to_string),
+            scheduler: Some(self.wallet.address().to_string()),
+            ..holon_explorer::Network::default()
+        };
+        self.explorer.clone().or(network).served_by(holon_explorer::Unit::Su)
     }
 }
 

@@ -141,7 +141,9 @@ impl Service {
         };
         let api = Data::new(api);
         let http = HttpOptions { workers: cpus.max(2), ..HttpOptions::default() };
+        let explorer = options.explorer();
         let server = server::start(listener, &http, move |config| {
+            holon_explorer::routes(config, &explorer);
             config.app_data(api.clone());
             routes(config);
         })?;

@@ -5,6 +5,7 @@
 mod arweave_js;
 mod browser;
 mod command_line;
+mod explorer;
 mod official_client;
 mod power_cut;
 mod recorded_traffic;

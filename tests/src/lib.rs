@@ -2,11 +2,13 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`chromium`] | a browser for tests of pages |
 //! | [`command`] | where the `holon` command is |
 //! | [`network`] | a whole network that ends with the test |
 //! | [`peers`] | the npm packages of `tests/node`, installed when they are not |
 //! | [`wait`] | waiting for a condition with a deadline |
 
+pub mod chromium;
 pub mod command;
 pub mod network;
 pub mod wait;

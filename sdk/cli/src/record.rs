@@ -40,6 +40,8 @@ pub struct Record {
     /// Compute unit.
     #[serde(serialize_with = "bare")]
     pub cu_url: Url,
+    /// Page in which the network can be looked at.
+    pub explorer_url: Url,
     /// Wallet address of the scheduler unit.
     pub scheduler: Address,
     /// Wallet address of the messenger unit.

@@ -26,6 +26,8 @@ pub struct Options {
     pub initial_height: u64,
     /// Give everything a block at once. Otherwise blocks are made only when asked for (`/mine`).
     pub auto_mine: bool,
+    /// What the explorer, the page under `/explorer/`, knows beside what these options name.
+    pub explorer: holon_explorer::Network,
 }
 
 impl Options {
@@ -37,6 +39,7 @@ impl Options {
             block_interval: DEFAULT_BLOCK_INTERVAL,
             initial_height: DEFAULT_INITIAL_HEIGHT,
             auto_mine: true,
+            explorer: holon_explorer::Network::default(),
         }
     }
 }
@@ -76,6 +79,7 @@ impl From<Arguments> for Options {
             block_interval: arguments.block_interval,
             initial_height: arguments.initial_height,
             auto_mine: !arguments.manual,
+            explorer: holon_explorer::Network::default(),
         }
     }
 }

@@ -58,7 +58,11 @@ impl Service {
             metrics,
         };
         let state = web::Data::new(state);
+        let named =
+            holon_explorer::Network { name: Some("local Arweave".into()), ..holon_explorer::Network::default() };
+        let explorer = options.explorer.or(named).served_by(holon_explorer::Unit::Gateway);
         let server = server::start(listener, &HttpOptions::default(), move |config| {
+            holon_explorer::routes(config, &explorer);
             config.app_data(state.clone()).configure(routes::configure);
         })?;
         Ok(Running { server, tasks, weave })

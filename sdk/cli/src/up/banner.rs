@@ -19,6 +19,7 @@ pub fn ready(terminal: Terminal, record: &Record, proof: &Proof, took: Duration)
     unit(terminal, "messenger", &bare(&record.mu_url), &record.authority.to_string());
     unit(terminal, "scheduler", &bare(&record.su_url), &record.scheduler.to_string());
     unit(terminal, "compute", &bare(&record.cu_url), &record.compute.to_string());
+    terminal.field("explorer", format!("{COPY}{}{COPY:#}", record.explorer_url));
     terminal.line("");
     terminal.field("module", record.counter_module.to_string());
     terminal.field("counter", format!("{COPY}{}{COPY:#}", record.counter_process));

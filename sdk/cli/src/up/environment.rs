@@ -36,6 +36,13 @@ pub fn graphql_url(gateway: &Url) -> Url {
     url
 }
 
+/// The page in which a network can be looked at, at its gateway.
+pub fn explorer_url(gateway: &Url) -> Url {
+    let mut url = gateway.clone();
+    url.set_path("/explorer/");
+    url
+}
+
 /// Clients concatenate texts, so base URLs end without a slash.
 pub fn bare(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()

@@ -55,7 +55,7 @@ official clients; --wallet-type rsa makes the units sign as those of the public 
 wallets are made at the first start and stay.
 
 --json prints one line when the network is ready: gateway_url, graphql_url, uploader_url, mu_url,
-su_url, cu_url, scheduler, authority, compute, counter_process, counter_module, data, pid.";
+su_url, cu_url, explorer_url, scheduler, authority, compute, counter_process, counter_module, data, pid.";
 
 /// Size at which the log starts a new file; one old file is kept.
 const LOG_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
@@ -162,6 +162,7 @@ async fn bring_up(
         mu_url: urls.mu.clone(),
         su_url: urls.su.clone(),
         cu_url: urls.cu.clone(),
+        explorer_url: environment::explorer_url(&urls.gateway),
         scheduler: wallets.scheduler.address(),
         authority: wallets.messenger.address(),
         compute: wallets.compute.address(),

@@ -42,12 +42,14 @@ impl Units {
     pub async fn start(data: &Path, wallets: &Wallets, ports: Ports) -> Result<Self, Failure> {
         let urls = ports.urls()?;
         let forwarding = Tasks::new();
+        let explorer = explorer(&urls, wallets);
 
         let forks = Forks::read(data)?;
         let mut options = holon_weave::Options::new(data.join("weave"));
         // Time goes on for a process that comes from another network.
         options.initial_height = forks.height().map_or(options.initial_height, |height| height.0 + 1);
         options.listen = address(&ports.gateway)?;
+        options.explorer = explorer.clone();
         let weave = holon_weave::Service::start(options, ports.gateway).await.map_err(failed("gateway"))?;
         if let Some(listener) = ports.bundler {
             forward(listener, socket(&urls)?, &forwarding)?;
@@ -55,9 +57,11 @@ impl Units {
 
         let mut su = holon_su::Options::new(data.join("su"), wallets.scheduler.clone(), urls.gateway.clone());
         su.listen = address(&ports.su)?;
+        su.explorer = explorer.clone();
 
         let mut cu = holon_cu::Options::new(data.join("cu"), wallets.compute.clone(), urls.gateway.clone());
         cu.listen = address(&ports.cu)?;
+        cu.explorer = explorer.clone();
         cu.allow_private_urls = true;
         // Units of one network know each other before any gateway has indexed a process.
         let scheduler = (wallets.scheduler.address(), urls.su.clone());
@@ -68,6 +72,7 @@ impl Units {
         let mut mu =
             holon_mu::Options::new(data.join("mu"), wallets.messenger.clone(), urls.gateway.clone(), urls.cu.clone());
         mu.listen = address(&ports.mu)?;
+        mu.explorer = explorer;
         mu.allow_private_urls = true;
         mu.scheduler_urls.extend(schedulers);
         mu.enable_push = true;
@@ -136,6 +141,22 @@ impl Units {
         results.into_iter().collect::<Result<(), Failure>>()?;
         terminal.note("stopped");
         Ok(())
+    }
+}
+
+/// What the explorer of each unit is told.
+fn explorer(urls: &Urls, wallets: &Wallets) -> holon_explorer::Network {
+    holon_explorer::Network {
+        name: Some("holon up".into()),
+        unit: None,
+        gateway_url: Some(urls.gateway.to_string()),
+        graphql_url: None,
+        mu_url: Some(urls.mu.to_string()),
+        su_url: Some(urls.su.to_string()),
+        cu_url: Some(urls.cu.to_string()),
+        scheduler: Some(wallets.scheduler.address().to_string()),
+        authority: Some(wallets.messenger.address().to_string()),
+        compute: Some(wallets.compute.address().to_string()),
     }
 }
 

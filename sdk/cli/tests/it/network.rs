@@ -19,6 +19,7 @@ fn a_network_comes_up_works_and_stops_in_order() {
         let url = network.text(member);
         assert!(url.starts_with("http://127.0.0.1:") && !url.ends_with('/'), "{member}: {url}");
     }
+    assert_eq!(network.text("explorer_url"), format!("{}/explorer/", network.text("gateway_url")));
     for member in ["scheduler", "authority", "counter_process", "counter_module"] {
         assert_eq!(network.text(member).len(), 43, "{member}");
     }
