@@ -78,6 +78,10 @@ test("the overview shows the units, and a message the moment it is scheduled", a
 test("processes are found by name and id, sorted, and say when nothing fits", async () => {
   await view("/processes");
   await page.until("the processes are there", () => document.querySelectorAll("table.processes tbody tr").length >= 4);
+  const length = (process) => document.querySelector(`tr[data-process="${process}"] td:last-child`)?.innerText.match(/^\d+$/)?.[0];
+  const before = await page.until("the length of a log is told", length, COUNTER);
+  await send(COUNTER, "Increment");
+  await page.until("it grows at once", (process, was) => Number(document.querySelector(`tr[data-process="${process}"] td:last-child`).innerText) > Number(was), COUNTER, before);
   const names = () => [...document.querySelectorAll("table.processes tbody .name")].map((name) => name.innerText);
   await page.run(() => {
     const sort = document.querySelector("select");

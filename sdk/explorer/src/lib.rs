@@ -123,6 +123,7 @@ pub fn routes(config: &mut ServiceConfig, network: &Network) {
                 .app_data(Data::new(network.clone()))
                 .route("/network.json", web::get().to(known))
                 .route("/{path:.*}", web::get().to(page))
+                .route("/{path:.*}", web::head().to(page))
                 .default_service(web::to(HttpResponse::MethodNotAllowed)),
         );
 }

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
+use actix_web::http::{Method, StatusCode};
 use actix_web::test::{TestRequest, call_service, init_service, read_body, read_body_json};
 use actix_web::{App, HttpResponse, web};
 
@@ -53,6 +53,15 @@ async fn what_a_browser_has_is_not_sent_again() {
     assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
     assert!(read_body(again).await.is_empty());
     assert_eq!(get!("/explorer/app.js", (IF_NONE_MATCH, "\"other\"")).status(), StatusCode::OK);
+}
+
+#[actix_web::test]
+async fn its_headers_can_be_asked_for_alone_and_nothing_can_be_sent_to_it() {
+    for (method, status) in [(Method::HEAD, StatusCode::OK), (Method::POST, StatusCode::METHOD_NOT_ALLOWED)] {
+        let app = init_service(App::new().configure(|config| routes(config, &network()))).await;
+        let request = TestRequest::default().method(method).uri("/explorer/app.js").to_request();
+        assert_eq!(call_service(&app, request).await.status(), status);
+    }
 }
 
 #[actix_web::test]

@@ -43,7 +43,7 @@ function parts(its, home, tab, query, signal) {
   const banner = h("div");
   const slots = h("span", "…");
   const settled = h("span", "…");
-  const panel = h("div.panel", { role: "tabpanel", "aria-label": TABS[tab] });
+  const panel = h("div.panel", { role: "region", "aria-label": TABS[tab] });
   const progress = { newest: undefined, settled: undefined };
 
   const tell = () => {
@@ -108,10 +108,10 @@ function parts(its, home, tab, query, signal) {
     banner,
     h("section.card.facts-card", facts(its, home, slots, settled)),
     h(
-      "div.tabs",
-      { role: "tablist", "aria-label": "Parts of the process" },
+      "nav.tabs",
+      { "aria-label": "Parts of the process" },
       Object.entries(TABS).map(([key, label]) =>
-        h("a", { role: "tab", href: `${processPage(its)}${key === "messages" ? "" : `/${key}`}`, "aria-selected": key === tab ? "true" : "false", "aria-current": key === tab ? "page" : null }, label),
+        h("a", { href: `${processPage(its)}${key === "messages" ? "" : `/${key}`}`, "aria-current": key === tab ? "page" : null }, label),
       ),
     ),
     panel,

@@ -1,8 +1,9 @@
 // All processes: search, sort, and how long each log is.
 
 import { fill, h } from "../dom.js";
-import { every, Turns } from "../live.js";
-import { copyButton, count, empty, failure, id, isId, processPage, short, tagOf, waiting, when } from "../show.js";
+import { every, follow, Turns } from "../live.js";
+import { network } from "../network.js";
+import { copyButton, count, empty, failure, id, isId, liveMark, processPage, short, tagOf, waiting, when } from "../show.js";
 import * as compute from "../units/compute.js";
 import * as gateway from "../units/gateway.js";
 import * as scheduler from "../units/scheduler.js";
@@ -60,10 +61,13 @@ export function processes({ query, signal, title }) {
       )
       .then(() => {
         if (signal.aborted) return;
-        const shown = process.slots === null ? h("span.faint", { title: "its scheduler does not tell" }, "–") : count(process.slots);
-        fill(process.cell, shown);
+        tell(process);
         if (state.sort === "messages") show();
       });
+  }
+
+  function tell({ cell, slots }) {
+    fill(cell, slots === null ? h("span.faint", { title: "its scheduler does not tell" }, "–") : count(slots));
   }
 
   function take(items) {
@@ -84,7 +88,9 @@ export function processes({ query, signal, title }) {
     const shown = [...found.values()].filter(fits).sort(SORTS[state.sort][1]);
     if (!state.begun) return;
     for (const process of shown) {
-      process.row.toggleAttribute("data-parked", parked.has(process.id));
+      const held = parked.get(process.id);
+      process.row.toggleAttribute("data-parked", held !== undefined);
+      if (held) process.row.querySelector(".parked-mark").title = String(held.reason ?? "the compute unit has stopped evaluating it for now");
       near.observe(process.row);
     }
     if (shown.length === 0) fill(place, nothing(state));
@@ -141,6 +147,22 @@ export function processes({ query, signal, title }) {
   });
 
   bring().then(searchAll);
+  const mark = liveMark();
+  if (network.su) {
+    follow(() => scheduler.events(network.su), {
+      events: {
+        scheduled: ({ process: its, nonce }) => {
+          const process = found.get(its);
+          if (!process || nonce <= process.slots) return;
+          process.slots = nonce;
+          process.asked = true;
+          tell(process);
+        },
+      },
+      state: mark.say,
+      signal,
+    });
+  } else mark.hidden = true;
   every(
     LOOK_MS,
     async () => {
@@ -165,7 +187,7 @@ export function processes({ query, signal, title }) {
 
   return h(
     "div.page",
-    h("h1", "Processes"),
+    h("div.heading", h("h1", "Processes"), mark),
     h("div.bar", h("div.grow", field), h("label.check", onlyParked, "only parked"), sort),
     h("section.card", place, h("div.foot", said, more)),
   );
@@ -183,7 +205,7 @@ function row(process) {
         if (!event.target.closest("a, button") && getSelection().isCollapsed) location.hash = href;
       },
     },
-    h("td", h("a.name", { href }, process.name || h("span.faint", "no name")), h("span.chip.bad.parked-mark", { title: "the compute unit has stopped evaluating it for now" }, "parked")),
+    h("td", h("a.name", { href }, process.name || h("span.faint", "no name")), h("span.chip.bad.parked-mark", "parked")),
     h("td", id(process.id)),
     h("td", process.module ? h("span.id", h("code", { title: process.module }, short(process.module)), copyButton(process.module, "module")) : h("span.faint", "none")),
     h("td", parent ? h("span", h("span.faint", "process "), id(parent, { href: processPage(parent), copies: false })) : h("code", { title: process.owner }, short(process.owner))),
