@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::{cargo, root};
 
 /// The measurements there are.
-const NAMES: [&str; 5] = ["eval", "capacity", "dry-run", "hop", "native"];
+const NAMES: [&str; 3] = ["eval", "capacity", "dry-run"];
 
 /// Runs one of the measurements.
 pub fn run(name: &str, arguments: &[&str]) -> Result<()> {
