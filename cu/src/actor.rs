@@ -7,11 +7,13 @@
 //! Live memories are kept between requests; idle ones rest, and those used longest ago go to a checkpoint when all take
 //! too much together ([`residency`]).
 
+mod goals;
+mod mailbox;
+mod replays;
 mod residency;
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,10 @@ use holon_protocol::{BlockHeight, ProcessId, Timestamp, wire};
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use self::goals::{includes, is_past, order};
+use self::mailbox::{MAILBOX_LIMIT, Mailbox, Reply, Request, Serving, answer_passed, fail};
+use self::replays::Replays;
+use self::residency::Kept;
 use crate::advance::Sources;
 use crate::checkpoint::Reach;
 use crate::error::Error;
@@ -30,18 +36,12 @@ use crate::residents::Residents;
 use crate::runner::Runner;
 use crate::stream::Position;
 
-/// Most requests that wait for one process.
-const MAILBOX_LIMIT: usize = 10_000;
 /// Most processes that have requests at the same time. The evaluation threads bound the evaluation; this bounds the pages
 /// and memories that wait for them.
 const SERVED_LIMIT: usize = 4096;
 /// Most processes that are being looked up and loaded for the first time. Somebody who invents ids fills these places,
 /// but not those of processes that are known.
 const LOAD_LIMIT: usize = 1024;
-/// Most replays for states that are past, over all processes.
-const REPLAY_LIMIT: usize = 2;
-/// Most states that are past, or being found, that requests wait for.
-const REPLAY_QUEUE: usize = 1000;
 /// How long a process that is being evaluated when the service stops has to come to the end of a turn.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -71,47 +71,13 @@ impl State {
     }
 }
 
-enum Reply {
-    Evaluated(oneshot::Sender<Result<(), Error>>),
-    State(oneshot::Sender<Result<Arc<State>, Error>>),
-}
-
-impl Reply {
-    fn is_closed(&self) -> bool {
-        match self {
-            Self::Evaluated(reply) => reply.is_closed(),
-            Self::State(reply) => reply.is_closed(),
-        }
-    }
-
-    fn fail(self, error: Error) {
-        // Whoever asked may have gone away.
-        match self {
-            Self::Evaluated(reply) => drop(reply.send(Err(error))),
-            Self::State(reply) => drop(reply.send(Err(error))),
-        }
-    }
-}
-
-struct Request {
-    goal: Goal,
-    entry: Option<Box<wire::Entry>>,
-    reply: Reply,
-}
-
-#[derive(Default)]
-struct Mailbox {
-    waiting: Vec<Request>,
-    running: bool,
-}
-
 /// A process.
 struct Actor {
     process: ProcessId,
     mailbox: Mutex<Mailbox>,
     live: tokio::sync::Mutex<Option<Runner>>,
-    /// The newest state for dry runs, and when it was known to be the newest.
-    state: Mutex<Option<(Arc<State>, Instant)>>,
+    /// The newest state for dry runs.
+    state: Mutex<Kept>,
     /// Nonce of the last log entry that is done, plus one; 0 before any.
     progress: AtomicU64,
 }
@@ -131,23 +97,12 @@ struct Inner {
     actors: Mutex<HashMap<ProcessId, Arc<Actor>>>,
     served: Arc<Semaphore>,
     loads: Semaphore,
-    replays: Semaphore,
-    /// Who waits for which replay. One replay answers all who want the same.
-    replaying: Mutex<HashMap<Wanted, Vec<Reply>>>,
+    replays: Replays,
     residents: Mutex<Residents>,
     /// Told when processes in memory take too much.
     crowded: Notify,
-    /// When states for dry runs were kept, and of which process.
+    /// When the states for dry runs were kept, and of which process; each once.
     states: Mutex<VecDeque<(Instant, ProcessId)>>,
-}
-
-/// What a replay is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Wanted {
-    process: ProcessId,
-    goal: Goal,
-    /// Whether the result at the goal is wanted, or only the state there.
-    result: bool,
 }
 
 impl Actors {
@@ -160,8 +115,7 @@ impl Actors {
             actors: Mutex::default(),
             served: Arc::new(Semaphore::new(SERVED_LIMIT)),
             loads: Semaphore::new(LOAD_LIMIT),
-            replays: Semaphore::new(REPLAY_LIMIT),
-            replaying: Mutex::default(),
+            replays: Replays::default(),
             residents: Mutex::default(),
             crowded: Notify::new(),
             states: Mutex::default(),
@@ -222,7 +176,7 @@ impl Actors {
                 process,
                 mailbox: Mutex::default(),
                 live: tokio::sync::Mutex::new(None),
-                state: Mutex::new(None),
+                state: Mutex::default(),
                 progress: AtomicU64::new(0),
             })
         };
@@ -268,19 +222,6 @@ impl Actors {
         }
         mailbox.waiting.push(request);
         Ok(())
-    }
-}
-
-/// Lets a mailbox be served again, and fails what still waits, however its loop ends.
-struct Serving<'a>(&'a Actor);
-
-impl Drop for Serving<'_> {
-    fn drop(&mut self) {
-        let mut mailbox = lock(&self.0.mailbox);
-        mailbox.running = false;
-        for request in mailbox.waiting.drain(..) {
-            request.reply.fail(Error::Stopping);
-        }
     }
 }
 
@@ -331,7 +272,7 @@ impl Inner {
             *live = None;
         }
         if live.is_none() {
-            *lock(&actor.state) = None;
+            lock(&actor.state).state = None;
             match self.start(actor.process).await {
                 Ok(runner) => *live = Some(runner),
                 Err(error) => return waiting.into_iter().for_each(|request| request.reply.fail(error.clone())),
@@ -409,31 +350,6 @@ impl Inner {
         waiting
     }
 
-    /// Answers `reply` by a replay to `goal`, shared with all who want the same.
-    fn replay(self: &Arc<Self>, process: ProcessId, goal: Goal, reply: Reply) {
-        let mut replaying = lock(&self.replaying);
-        let full = replaying.len() >= REPLAY_QUEUE;
-        let wanted = Wanted { process, goal, result: matches!(reply, Reply::Evaluated(_)) };
-        match replaying.entry(wanted) {
-            Entry::Occupied(mut waiting) => {
-                waiting.get_mut().retain(|reply| !reply.is_closed());
-                if waiting.get().len() >= MAILBOX_LIMIT {
-                    return reply.fail(Error::Mailbox { process, limit: MAILBOX_LIMIT });
-                }
-                waiting.get_mut().push(reply);
-            }
-            Entry::Vacant(_) if full => reply.fail(Error::Busy { what: "states that are past", limit: REPLAY_QUEUE }),
-            Entry::Vacant(place) => {
-                place.insert(vec![reply]);
-                let replay = Replay { inner: self.clone(), wanted, taken: AtomicBool::new(false) };
-                self.tasks.spawn("cu-replay", async move {
-                    let stopping = replay.inner.tasks.stopping();
-                    stopping.run_until_cancelled(Box::pin(replay.serve())).await;
-                });
-            }
-        }
-    }
-
     /// Answers what the runner, which has just got to `goal`, satisfies.
     async fn answer_reached(
         &self,
@@ -467,15 +383,16 @@ impl Inner {
         known: Instant,
     ) -> Result<Arc<State>, Error> {
         let position = live.as_ref().and_then(|runner| runner.stream.last().cloned());
-        if let Some((state, confirmed)) = &mut *lock(&actor.state)
+        if let Some((state, confirmed)) = &mut lock(&actor.state).state
             && state.position == position
         {
             *confirmed = known.max(*confirmed);
             return Ok(state.clone());
         }
         let state = Arc::new(self.fork(live).await?);
-        *lock(&actor.state) = Some((state.clone(), known));
-        lock(&self.states).push_back((Instant::now(), actor.process));
+        if lock(&actor.state).keep(state.clone(), known) {
+            lock(&self.states).push_back((Instant::now(), actor.process));
+        }
         Ok(state)
     }
 
@@ -495,176 +412,5 @@ impl Inner {
         });
         *slot = (!runner.is_lost()).then_some(runner);
         state
-    }
-}
-
-/// A replay that requests wait for; they fail when it ends without an answer.
-struct Replay {
-    inner: Arc<Inner>,
-    wanted: Wanted,
-    /// Whether those who waited have been taken: who waits now, waits for another replay.
-    taken: AtomicBool,
-}
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if !self.taken.load(Ordering::Acquire) {
-            for reply in self.take() {
-                reply.fail(Error::Stopping);
-            }
-        }
-    }
-}
-
-impl Replay {
-    async fn serve(&self) {
-        let Ok(_permit) = self.inner.replays.acquire().await else { return };
-        if !self.is_wanted() {
-            return;
-        }
-        let state = self.run().await;
-        for reply in self.take() {
-            match (reply, &state) {
-                (Reply::Evaluated(reply), state) => drop(reply.send(state.as_ref().map(|_| ()).map_err(Error::clone))),
-                (Reply::State(reply), state) => drop(reply.send(state.clone())),
-            }
-        }
-    }
-
-    async fn run(&self) -> Result<Arc<State>, Error> {
-        let sources = &self.inner.sources;
-        let Wanted { process, goal, result } = self.wanted;
-        let reach = if result { Reach::Results(goal) } else { Reach::State(goal) };
-        let mut slot = Some(sources.start(process, reach, false).await?);
-        sources.advance(&mut slot, goal, None, &mut |_| {}).await?;
-        self.inner.fork(&mut slot).await.map(Arc::new)
-    }
-
-    /// Whether anybody still waits. If not, the next request starts a replay of its own.
-    fn is_wanted(&self) -> bool {
-        let mut replaying = lock(&self.inner.replaying);
-        let wanted = replaying.get(&self.wanted).is_some_and(|waiting| waiting.iter().any(|reply| !reply.is_closed()));
-        if !wanted {
-            self.taken.store(true, Ordering::Release);
-            replaying.remove(&self.wanted);
-        }
-        wanted
-    }
-
-    /// Takes all who wait; who comes later needs another replay.
-    fn take(&self) -> Vec<Reply> {
-        let mut replaying = lock(&self.inner.replaying);
-        self.taken.store(true, Ordering::Release);
-        replaying.remove(&self.wanted).unwrap_or_default()
-    }
-}
-
-/// Whether a state at `goal` cannot be had any more from the memory of `runner`. A cron may fire at the very time of a
-/// message, after it.
-fn is_past(runner: &Runner, goal: Goal) -> bool {
-    is_behind(runner.stream.last(), runner.stream.link(), goal)
-}
-
-fn is_behind(last: Option<&Position>, link: Option<&Link>, goal: Goal) -> bool {
-    let (Some(last), Some(link)) = (last, link) else { return false };
-    match (goal, goal.end()) {
-        // Crons carry the nonce of the entry before them.
-        (Goal::Slot(slot), _) => {
-            link.nonce > slot || link.nonce == slot && last.key.cron.is_some() && last.key.ordinate == slot.0
-        }
-        (_, Some(end)) => last.key.timestamp > end || last.key.timestamp == end && last.key.cron.is_some(),
-        (_, None) => false,
-    }
-}
-
-/// Which goal is served first: slots, whose time is not known, then what comes first in time; the present is farthest.
-fn order(goal: &Goal) -> u64 {
-    match goal {
-        Goal::Slot(_) => 0,
-        goal => goal.end().map_or(u64::MAX, |end| end.0),
-    }
-}
-
-/// Whether reaching one goal reaches the other.
-fn includes(reached: Goal, other: Goal) -> bool {
-    match (reached, other) {
-        (Goal::Slot(reached), Goal::Slot(other)) => other <= reached,
-        // Whether the slot was on the way, the position says.
-        (_, Goal::Slot(_)) | (Goal::Slot(_), _) => false,
-        (reached, other) => order(&other) <= order(&reached),
-    }
-}
-
-fn fail(requests: Vec<Request>, error: &Error) {
-    for request in requests {
-        request.reply.fail(error.clone());
-    }
-}
-
-/// Answers those who only want evaluation to a point that has been passed.
-fn answer_passed(requests: &mut Vec<Request>, runner: &Runner) {
-    let Some(link) = runner.stream.link() else { return };
-    let passed = |request: &mut Request| matches!(request.reply, Reply::Evaluated(_)) && request.goal.reached(link);
-    for request in requests.extract_if(.., passed) {
-        if let Reply::Evaluated(reply) = request.reply {
-            // Whoever asked may have gone away.
-            let _ = reply.send(Ok(()));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use holon_protocol::chain::HashChain;
-    use holon_protocol::{AssignmentId, Nonce};
-
-    use super::*;
-    use crate::results::Key;
-
-    fn at(timestamp: u64, cron: Option<&str>) -> Position {
-        Position {
-            key: Key { timestamp: Timestamp(timestamp), ordinate: 1, cron: cron.map(str::to_owned) },
-            block_height: BlockHeight(1),
-        }
-    }
-
-    fn link(nonce: u64) -> Link {
-        Link {
-            assignment: AssignmentId::from_bytes([1; 32]),
-            hash_chain: HashChain::of([0; 32]),
-            epoch: 0,
-            nonce: Nonce(nonce),
-            timestamp: Timestamp(9),
-        }
-    }
-
-    #[test]
-    fn a_state_at_a_message_is_past_once_a_cron_of_the_same_time_has_fired() {
-        let is_past = |last: Option<&Position>, goal| is_behind(last, Some(&link(1)), goal);
-        for goal in [Goal::Entry(Timestamp(10)), Goal::Time(Timestamp(10))] {
-            assert!(!is_past(None, goal) && !is_past(Some(&at(9, Some("0-1-second"))), goal));
-            assert!(!is_past(Some(&at(10, None)), goal));
-            assert!(is_past(Some(&at(10, Some("0-1-second"))), goal));
-            assert!(is_past(Some(&at(11, None)), goal));
-        }
-        assert!(!is_past(Some(&at(11, None)), Goal::Latest));
-    }
-
-    #[test]
-    fn a_slot_is_past_once_a_later_entry_or_a_cron_after_it_is_done() {
-        let slot = Goal::Slot(Nonce(1));
-        assert!(!is_behind(None, None, slot));
-        assert!(!is_behind(Some(&at(9, None)), Some(&link(1)), slot));
-        assert!(!is_behind(Some(&at(8, Some("0-1-second"))), Some(&link(0)), slot));
-        assert!(is_behind(Some(&at(10, Some("0-1-second"))), Some(&link(1)), slot));
-        assert!(is_behind(Some(&at(9, None)), Some(&link(2)), slot), "a skipped entry counts, too");
-    }
-
-    #[test]
-    fn goals_of_different_kinds_never_stand_for_each_other() {
-        let (slot, time) = (Goal::Slot(Nonce(3)), Goal::Time(Timestamp(1)));
-        assert!(includes(slot, Goal::Slot(Nonce(2))) && !includes(slot, Goal::Slot(Nonce(4))));
-        assert!(!includes(slot, time) && !includes(Goal::Latest, slot));
-        assert!(includes(Goal::Latest, time) && !includes(time, Goal::Latest));
     }
 }

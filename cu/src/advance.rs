@@ -161,11 +161,8 @@ impl Sources {
     ) -> Result<Runner, Error> {
         let refused = |reason: String| Error::Host(reason);
         let Some((_, claim, _)) = group.first() else { return Err(refused("nobody signed it".into())) };
-        let memory = match published.policy() {
-            Policy::Verified => None,
-            _ => Some(published.memory(group).await.map_err(|error| refused(error.to_string()))?),
-        };
-        if memory.is_some() {
+        let verifies = published.policy() == Policy::Verified;
+        if !verifies {
             runner.skim();
         }
         let mut slot = Some(runner);
@@ -182,18 +179,36 @@ impl Sources {
         if !there {
             return Err(refused(format!("it is about another entry than the log has at nonce {}", claim.nonce)));
         }
-        let job = move || {
-            let root = match memory {
-                Some(memory) => runner.adopt(&memory),
-                None => runner.root(),
+        // Signers whose memory does not have the root that they name.
+        let mut wrong: Vec<Address> = Vec::new();
+        loop {
+            // A whole memory is there only now, when the log has been read, and as many at a time as may be.
+            let memory = match verifies {
+                true => None,
+                false => Some(published.memory(group, &wrong).await.map_err(|error| refused(error.to_string()))?),
             };
-            (runner, root)
-        };
-        let (runner, root) = self.pool.run(job).await.map_err(stopped)?;
-        let root = root?;
-        match claim.root {
-            Some(named) if named != root => Err(refused(format!("its contents have root {root}, it names {named}"))),
-            _ => Ok(runner),
+            let signer = memory.as_ref().map(|memory| memory.signer);
+            let job = move || {
+                let root = match &memory {
+                    Some(memory) => runner.adopt(&memory.bytes),
+                    None => runner.root(),
+                };
+                (runner, root)
+            };
+            let (adopted, root) = self.pool.run(job).await.map_err(stopped)?;
+            let reason = match (root, claim.root) {
+                (Ok(root), Some(named)) if named != root => format!("its contents have root {root}, it names {named}"),
+                (Ok(_), _) => return Ok(adopted),
+                (Err(error), _) => error.to_string(),
+            };
+            match signer {
+                Some(signer) if wrong.len() + 1 < PUBLISHED_TRIES => {
+                    tracing::warn!(%signer, reason, "the memory of a published checkpoint is not used");
+                    wrong.push(signer);
+                }
+                _ => return Err(refused(reason)),
+            }
+            runner = adopted;
         }
     }
 

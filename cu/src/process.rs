@@ -87,6 +87,11 @@ impl Process {
         Machine::restore(&self.module, self.limits, self.drive.clone(), memory)
     }
 
+    /// Whether its memory may have this length.
+    pub fn check_memory(&self, bytes: u64) -> Result<(), MachineError> {
+        Machine::check_memory(&self.module, self.limits, bytes)
+    }
+
     /// A memory for it that differs from the first one by `pages`. Takes a while: call it on an evaluation thread.
     pub fn restore(
         &self,

@@ -30,6 +30,12 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.late.insert(key, value);
     }
 
+    /// Forgets what is remembered under `key`.
+    pub fn remove(&mut self, key: &K) {
+        self.late.remove(key);
+        self.before.remove(key);
+    }
+
     /// Forgets what is not to be kept.
     pub fn retain(&mut self, keep: impl Fn(&V) -> bool) {
         self.late.retain(|_, value| keep(value));

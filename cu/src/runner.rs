@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use holon_protocol::{ProcessId, Timestamp};
 
-use crate::checkpoint::{self, Checkpoints, Lineage, Published, Restored, Snapshot};
+use crate::checkpoint::{self, Checkpoints, Lineage, Published, Restored, Snapshot, UNWRITTEN_LIMIT};
 use crate::error::Error;
 use crate::given_up::{GivenUp, Pause};
 use crate::hydrate::{Identity, assignment_as_message};
@@ -66,9 +66,6 @@ pub struct Publishing {
 /// Evaluation time for each unit of time that the last checkpoint took.
 const EVALUATION_PER_CHECKPOINT: u32 = 20;
 
-/// Most identities that wait for a checkpoint; when writing them fails so long, none is written any more.
-const UNWRITTEN_LIMIT: usize = 1 << 20;
-
 /// What has been evaluated since the last checkpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Since {
@@ -104,8 +101,8 @@ pub struct Runner {
     text: String,
     /// Hash of what the process has seen.
     history: [u8; 32],
-    /// What it has seen since the last snapshot.
-    seen: Vec<Known>,
+    /// What it has seen since the last snapshot; none if that is too much to be kept.
+    seen: Option<Vec<Known>>,
     since: Since,
     since_published: Since,
     /// Whether log entries are only taken note of: somebody else has evaluated them.
@@ -177,7 +174,7 @@ impl Runner {
             known,
             text: String::new(),
             history,
-            seen: Vec::new(),
+            seen: Some(Vec::new()),
             since: Since::default(),
             since_published: Since::default(),
             skims: false,
@@ -216,15 +213,16 @@ impl Runner {
         &self.lineage
     }
 
-    /// What a checkpoint is made of. Whoever takes it must hand it in. Call it on an evaluation thread.
+    /// What a checkpoint is made of. Whoever takes it must hand it in, so it takes a turn first. Call it on an
+    /// evaluation thread.
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let fork = self.fork()?;
         self.since = Since::default();
-        let identities = std::mem::take(&mut self.seen);
+        let identities = self.seen.replace(Vec::new());
         Ok(self.snapshot_of(fork, identities))
     }
 
-    fn snapshot_of(&self, fork: Fork, identities: Vec<Known>) -> Snapshot {
+    fn snapshot_of(&self, fork: Fork, identities: Option<Vec<Known>>) -> Snapshot {
         let resume = self.stream.standing();
         Snapshot { process: self.process.clone(), fork, resume, history: self.history, identities }
     }
@@ -255,12 +253,10 @@ impl Runner {
         if since.evaluation < publishing.evaluation && since.gas < publishing.gas {
             return;
         }
-        if !publishing.published.take_turn(self.process.id) {
-            return;
-        }
+        let Some(turn) = publishing.published.try_turn(self.process.id) else { return };
         self.since_published = Since::default();
         match self.fork() {
-            Ok(fork) => publishing.published.publish_soon(self.snapshot_of(fork, Vec::new())),
+            Ok(fork) => turn.publish_soon(self.snapshot_of(fork, None)),
             Err(error) => tracing::warn!(process = %self.process.id, %error, "no snapshot to publish"),
         }
     }
@@ -272,18 +268,13 @@ impl Runner {
             || self.since.messages >= keeping.messages
             || self.since.gas >= keeping.gas;
         let worthwhile = self.since.evaluation >= self.lineage.took() * EVALUATION_PER_CHECKPOINT;
-        if !enough || !worthwhile || self.lineage.is_busy() {
+        if !enough || !worthwhile {
             return;
         }
-        if self.lineage.unwritten() > UNWRITTEN_LIMIT {
-            tracing::error!(process = %self.process.id, "checkpoints cannot be written; there will be none of this memory");
-            self.keeping = None;
-            self.seen = Vec::new();
-            return;
-        }
-        let checkpoints = keeping.checkpoints.clone();
+        // When others are being written, the end of the next turn is as good.
+        let Some(turn) = keeping.checkpoints.try_turn(&self.lineage) else { return };
         match self.snapshot() {
-            Ok(snapshot) => checkpoints.save_soon(&self.lineage, snapshot),
+            Ok(snapshot) => turn.save_soon(snapshot),
             Err(error) => tracing::warn!(process = %self.process.id, %error, "no snapshot for a checkpoint"),
         }
     }
@@ -417,8 +408,13 @@ impl Runner {
             timestamp: entry.link.timestamp,
         };
         self.history = checkpoint::extend(&self.history, &known);
-        if self.keeping.is_some() {
-            self.seen.push(known.clone());
+        if self.keeping.is_some()
+            && let Some(seen) = &mut self.seen
+        {
+            seen.push(known.clone());
+            if seen.len() > UNWRITTEN_LIMIT {
+                self.seen = None;
+            }
         }
         Some(known)
     }

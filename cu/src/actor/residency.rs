@@ -25,6 +25,48 @@ const EVICT_TRIES: usize = 64;
 /// Checkpoints written at the same time when the service stops.
 const STOP_SAVES: usize = 2;
 
+/// What part of the memory that may be live is taken, at most, by what stays because no checkpoint of it can be written.
+const UNSAVED_SHARE: u64 = 8;
+
+/// What became of a process that should go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Eviction {
+    /// It is gone.
+    Done,
+    /// No checkpoint of it could be written.
+    Unsaved,
+    /// It is being evaluated.
+    InUse,
+}
+
+/// The state of a process that dry runs use.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The state, and when it was known to be the newest.
+    pub state: Option<(Arc<State>, Instant)>,
+    /// Whether the process is in the queue of those whose state is dropped when it is too old.
+    queued: bool,
+}
+
+impl Kept {
+    /// Keeps a state that was the newest at `known`. Whether the process has to be put into the queue.
+    pub fn keep(&mut self, state: Arc<State>, known: Instant) -> bool {
+        self.state = Some((state, known));
+        !std::mem::replace(&mut self.queued, true)
+    }
+
+    /// Drops a state older than `ttl`. If it is younger, the process has to go into the queue again, with the time given.
+    fn drop_older(&mut self, ttl: Duration) -> Option<Instant> {
+        match &self.state {
+            Some((_, known)) if known.elapsed() <= ttl => Some(*known),
+            _ => {
+                *self = Self::default();
+                None
+            }
+        }
+    }
+}
+
 /// Starts what looks after the processes in memory.
 pub(super) fn start(inner: &Arc<Inner>) {
     inner.tasks.spawn("cu-sweep", sweep(Arc::downgrade(inner), inner.tasks.stopping()));
@@ -64,21 +106,22 @@ impl Actors {
         let actors: Vec<Arc<Actor>> = lock(&self.0.actors).values().cloned().collect();
         let changed = |actor: &Arc<Actor>| {
             let live = actor.live.try_lock().ok()?;
-            let since = live.as_ref()?.since();
-            (since.messages > 0).then_some((since.evaluation, actor.clone()))
+            let (runner, evaluation) = (live.as_ref()?, live.as_ref()?.since().evaluation);
+            let changed = runner.since().messages > 0 || runner.lineage().has_failed();
+            changed.then_some((evaluation, actor.clone()))
         };
         let mut changed: Vec<_> = actors.iter().filter_map(changed).collect();
         changed.sort_unstable_by_key(|(evaluation, _)| std::cmp::Reverse(*evaluation));
         let total = changed.len();
         let saves = stream::iter(changed).map(|(_, actor)| async move {
             let mut live = actor.live.lock().await;
-            self.0.save(&mut live).await;
+            self.0.save(&mut live).await
         });
         let mut saves = saves.buffer_unordered(STOP_SAVES);
         let mut saved = 0;
         let all = async {
-            while saves.next().await.is_some() {
-                saved += 1;
+            while let Some(written) = saves.next().await {
+                saved += usize::from(written);
             }
         };
         if tokio::time::timeout(limit, all).await.is_err() {
@@ -92,7 +135,7 @@ impl Inner {
     pub(super) fn fresh_state(&self, process: ProcessId, max_age: Duration) -> Option<Arc<State>> {
         let actors = lock(&self.actors);
         let state = lock(&actors.get(&process)?.state);
-        let (state, known) = state.as_ref()?;
+        let (state, known) = state.state.as_ref()?;
         (known.elapsed() <= max_age).then(|| state.clone())
     }
 
@@ -116,7 +159,7 @@ impl Inner {
         // Whoever else holds it comes here, too. New ones come from the map only, whose lock is held.
         let idle = Arc::strong_count(actor) == 1
             && actor.live.try_lock().is_ok_and(|live| live.is_none())
-            && lock(&actor.state).is_none();
+            && lock(&actor.state).state.is_none();
         if idle {
             actors.remove(&process);
         }
@@ -138,14 +181,9 @@ impl Inner {
                 }
             };
             let Some(actor) = lock(&self.actors).get(&process).cloned() else { continue };
-            {
-                let mut state = lock(&actor.state);
-                match &*state {
-                    Some((_, known)) if known.elapsed() > ttl => *state = None,
-                    // It has been confirmed since.
-                    Some((_, known)) => lock(&self.states).push_back((*known, process)),
-                    None => {}
-                }
+            if let Some(known) = lock(&actor.state).drop_older(ttl) {
+                // It has been confirmed since.
+                lock(&self.states).push_back((known, process));
             }
             drop(actor);
             self.forget(process);
@@ -181,69 +219,100 @@ impl Inner {
     }
 
     /// Puts processes to checkpoints and drops their memory, those used longest ago first, until the rest fits.
+    ///
+    /// A memory that cannot be written to a checkpoint stays, until what stays for want of one takes an eighth more than there should be. Then
+    /// it goes without: its log is durable, and replaying that gives it again.
     async fn evict(&self) {
         loop {
-            let candidates = {
+            let limit = self.options.live_memory_bytes;
+            let (candidates, bytes) = {
                 let residents = lock(&self.residents);
                 self.sources.metrics.live(residents.len(), residents.bytes());
-                if residents.bytes() <= self.options.live_memory_bytes {
-                    return;
-                }
-                residents.oldest(EVICT_TRIES)
+                (residents.oldest(EVICT_TRIES), residents.bytes())
             };
+            if bytes <= limit {
+                return;
+            }
             let mut evicted = false;
+            let mut unsaved = None;
             for process in candidates {
-                if self.evict_one(process).await {
-                    evicted = true;
-                    break;
+                match self.evict_one(process, false).await {
+                    Eviction::Done => {
+                        evicted = true;
+                        break;
+                    }
+                    Eviction::Unsaved => unsaved = unsaved.or(Some(process)),
+                    Eviction::InUse => {}
                 }
             }
+            if !evicted
+                && bytes > limit.saturating_add(limit / UNSAVED_SHARE)
+                && let Some(process) = unsaved
+            {
+                tracing::error!(
+                    %process,
+                    bytes,
+                    limit,
+                    "memory of live processes is dropped without a checkpoint, which cannot be written; it will be replayed from the log"
+                );
+                evicted = self.evict_one(process, true).await == Eviction::Done;
+            }
             if !evicted {
-                // All are being evaluated; when they are done, they ask again.
+                // All are being evaluated, or cannot be written; when they are done, they ask again.
                 return;
             }
         }
     }
 
-    async fn evict_one(&self, process: ProcessId) -> bool {
+    async fn evict_one(&self, process: ProcessId, unsaved: bool) -> Eviction {
         let Some(actor) = lock(&self.actors).get(&process).cloned() else {
             lock(&self.residents).remove(process);
-            return true;
+            return Eviction::Done;
         };
-        let Ok(mut live) = actor.live.try_lock() else { return false };
-        self.save(&mut live).await;
+        let Ok(mut live) = actor.live.try_lock() else { return Eviction::InUse };
+        if !unsaved && !self.save(&mut live).await && live.is_some() {
+            return Eviction::Unsaved;
+        }
         *live = None;
-        *lock(&actor.state) = None;
+        lock(&actor.state).state = None;
         lock(&self.residents).remove(process);
         drop(live);
         drop(actor);
         self.forget(process);
-        true
+        Eviction::Done
     }
 
-    /// Writes a checkpoint of what has changed since the last.
-    async fn save(&self, live: &mut Option<Runner>) {
-        let Some(keeping) = &self.sources.keeping else { return };
-        if live.as_ref().is_none_or(|runner| runner.since().messages == 0 && !runner.lineage().is_busy()) {
-            return;
-        }
-        let Some(mut runner) = live.take() else { return };
+    /// Writes a checkpoint of what has changed since the last. `false` when it should have been written and was not.
+    async fn save(&self, live: &mut Option<Runner>) -> bool {
+        let Some(keeping) = &self.sources.keeping else { return true };
+        let Some(runner) = live.as_ref() else { return true };
         let lineage = runner.lineage().clone();
+        let evaluated = runner.since().messages > 0;
+        if !evaluated && !lineage.is_busy() && !lineage.has_failed() {
+            return true;
+        }
         // One may be under way; it does not have what came after it.
-        lineage.settled().await;
+        let Ok(turn) = keeping.checkpoints.turn(&lineage).await else { return false };
+        if !evaluated && !lineage.has_failed() {
+            return true;
+        }
+        if lineage.failed_lately() {
+            return false;
+        }
+        let Some(mut runner) = live.take() else { return true };
         let job = move || {
-            let snapshot = (runner.since().messages > 0).then(|| runner.snapshot());
+            let snapshot = runner.snapshot();
             (runner, snapshot)
         };
-        let Ok((runner, snapshot)) = self.sources.pool.run(job).await else { return };
+        let Ok((runner, snapshot)) = self.sources.pool.run(job).await else { return false };
         let process = runner.process.id;
         *live = (!runner.is_lost()).then_some(runner);
         match snapshot {
-            Some(Ok(snapshot)) => {
-                keeping.checkpoints.save(&lineage, snapshot).await;
+            Ok(snapshot) => turn.save(snapshot).await,
+            Err(error) => {
+                tracing::warn!(%process, %error, "no snapshot for a checkpoint");
+                false
             }
-            Some(Err(error)) => tracing::warn!(%process, %error, "no snapshot for a checkpoint"),
-            None => {}
         }
     }
 }

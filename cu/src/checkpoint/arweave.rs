@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use holon_arweave::{Gateway, Node, Query, Uploader};
 use holon_protocol::{Address, DataItem, ProcessId, Signer};
 use holon_unit::tasks::Tasks;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Error;
 use super::policy::Policy;
@@ -22,6 +22,8 @@ const FIND: u32 = 50;
 const MAX_MEMORY_BYTES: u64 = 4 << 30;
 /// Checkpoints published at the same time: each holds a whole memory.
 const UPLOADS: usize = 1;
+/// Starts from published checkpoints at the same time: each holds a whole memory, and its data.
+const STARTS: usize = 2;
 /// Attempts of an upload, and the pause before the second; it doubles.
 const UPLOAD_TRIES: u32 = 4;
 const UPLOAD_BACKOFF: Duration = Duration::from_secs(5);
@@ -32,6 +34,44 @@ const REMEMBERED: usize = 10_000;
 #[derive(Clone)]
 pub struct Published(Arc<Inner>);
 
+/// Leave to publish a checkpoint; the snapshot for it is taken when it is there.
+pub struct PublishingTurn {
+    published: Published,
+    permit: OwnedSemaphorePermit,
+}
+
+/// The memory of a published checkpoint.
+pub struct Memory {
+    /// Who signed it.
+    pub signer: Address,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Others get their turn when it is used.
+    _place: OwnedSemaphorePermit,
+}
+
+/// When which process was published last.
+#[derive(Debug, Default)]
+struct Made(HashMap<ProcessId, Instant>);
+
+impl Made {
+    /// Whether a process may be published now, `throttle` after the last time; if so, it is taken for published. Nothing may, as long as as
+    /// many were published as can be remembered.
+    fn take(&mut self, process: ProcessId, throttle: Duration) -> bool {
+        if self.0.get(&process).is_some_and(|made| made.elapsed() < throttle) {
+            return false;
+        }
+        if self.0.len() >= REMEMBERED {
+            self.0.retain(|_, made| made.elapsed() < throttle);
+        }
+        if self.0.len() >= REMEMBERED {
+            return false;
+        }
+        self.0.insert(process, Instant::now());
+        true
+    }
+}
+
 struct Inner {
     gateway: Gateway,
     uploader: Uploader,
@@ -41,8 +81,9 @@ struct Inner {
     policy: Policy,
     listed: Vec<Address>,
     throttle: Duration,
-    made: Mutex<HashMap<ProcessId, Instant>>,
-    uploads: Semaphore,
+    made: Mutex<Made>,
+    uploads: Arc<Semaphore>,
+    starts: Arc<Semaphore>,
     tasks: Tasks,
     runtime: tokio::runtime::Handle,
 }
@@ -68,7 +109,8 @@ impl Published {
             listed,
             throttle,
             made: Mutex::default(),
-            uploads: Semaphore::new(UPLOADS),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            starts: Arc::new(Semaphore::new(STARTS)),
             tasks,
             runtime: tokio::runtime::Handle::current(),
         }))
@@ -79,38 +121,15 @@ impl Published {
         self.0.policy
     }
 
-    /// Whether a checkpoint of a process may be published now; if so, it is taken for published.
-    pub fn take_turn(&self, process: ProcessId) -> bool {
+    /// The turn of a process to publish a checkpoint, if it has not just had one and no other has it; if so, it is taken for
+    /// published.
+    pub fn try_turn(&self, process: ProcessId) -> Option<PublishingTurn> {
+        let permit = self.0.uploads.clone().try_acquire_owned().ok()?;
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.get(&process).is_some_and(|made| made.elapsed() < self.0.throttle) {
-            return false;
-        }
-        if made.len() >= REMEMBERED {
-            made.retain(|_, made| made.elapsed() < self.0.throttle);
-        }
-        if made.len() < REMEMBERED {
-            made.insert(process, Instant::now());
-        }
-        true
-    }
-
-    /// Publishes a checkpoint in the background.
-    pub fn publish_soon(&self, snapshot: Snapshot) {
-        let published = self.clone();
-        let _runtime = self.0.runtime.enter();
-        self.0.tasks.spawn("cu-publish", async move {
-            let process = snapshot.process.id;
-            let stopping = published.0.tasks.stopping();
-            match stopping.run_until_cancelled(published.publish(snapshot)).await {
-                Some(Ok(Some(item))) => tracing::info!(%process, checkpoint = %item, "checkpoint published"),
-                Some(Ok(None)) | None => {}
-                Some(Err(error)) => tracing::warn!(%process, %error, "a checkpoint could not be published"),
-            }
-        });
+        made.take(process, self.0.throttle).then(|| PublishingTurn { published: self.clone(), permit })
     }
 
     async fn publish(&self, snapshot: Snapshot) -> Result<Option<holon_protocol::ItemId>, Error> {
-        let _place = self.0.uploads.acquire().await.map_err(|_| Error::Stopping)?;
         let unit = self.0.unit.clone();
         let made = blocking(move || {
             let root = snapshot.fork.state_root(&snapshot.history)?;
@@ -179,36 +198,82 @@ impl Published {
     }
 
     /// The memory of the state that a group is about, when as many as the policy asks for have signed it. What they signed is
-    /// read and verified here; what a gateway says about it does not count.
-    pub async fn memory(&self, group: &[(Address, Claim, Node)]) -> Result<Vec<u8>, Error> {
+    /// read and verified here; what a gateway says about it does not count, and neither does anything of those who are `wrong`:
+    /// whose memory has turned out to be another than they say.
+    pub async fn memory(&self, group: &[(Address, Claim, Node)], wrong: &[Address]) -> Result<Memory, Error> {
         let needed = match self.0.policy {
             Policy::Quorum(signers) => signers,
             _ => 1,
         };
+        let _place = self.0.starts.clone().acquire_owned().await.map_err(|_| Error::Stopping)?;
         let mut signed = Vec::new();
         let mut memory = None;
+        let mut refused = None;
         for (signer, claim, node) in group {
-            if signed.contains(signer) {
+            if signed.contains(signer) || wrong.contains(signer) {
                 continue;
             }
-            let item = self.0.gateway.item(node, MAX_MEMORY_BYTES).await;
-            let item = item.map_err(|error| Error::Gateway(error.to_string()))?;
-            if item.owner_address() != *signer || Claim::read(item.tags())? != *claim {
-                return Err(Error::Other("item than the gateway says"));
-            }
-            signed.push(*signer);
-            if memory.is_none() {
-                let claim = claim.clone();
-                memory = Some(blocking(move || Ok(claim.memory(&item.data(), MAX_MEMORY_BYTES)?)).await?);
+            // One that cannot be read, or is not what it should be, is no reason to refuse the others.
+            match self.signed_memory(*signer, claim, node, memory.is_none()).await {
+                Ok(found) => {
+                    signed.push(*signer);
+                    memory = memory.or(found.map(|bytes| (*signer, bytes)));
+                }
+                Err(Error::Stopping) => return Err(Error::Stopping),
+                Err(error) => {
+                    tracing::warn!(checkpoint = %node.id, %signer, %error, "a published checkpoint does not count");
+                    refused = Some(error);
+                }
             }
             if signed.len() >= needed {
                 break;
             }
         }
-        match memory {
-            Some(memory) if signed.len() >= needed => Ok(memory),
+        match (memory, refused) {
+            (Some((signer, bytes)), _) if signed.len() >= needed => Ok(Memory { signer, bytes, _place }),
+            (None, Some(error)) => Err(error),
             _ => Err(Error::Signers { found: signed.len(), needed }),
         }
+    }
+
+    /// Reads and verifies what `signer` published, and its memory, if that is wanted.
+    async fn signed_memory(
+        &self,
+        signer: Address,
+        claim: &Claim,
+        node: &Node,
+        wanted: bool,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let item = self.0.gateway.item(node, MAX_MEMORY_BYTES).await;
+        let item = item.map_err(|error| Error::Gateway(error.to_string()))?;
+        if item.owner_address() != signer || Claim::read(item.tags())? != *claim {
+            return Err(Error::Other("item than the gateway says"));
+        }
+        if !wanted {
+            return Ok(None);
+        }
+        let claim = claim.clone();
+        blocking(move || Ok(Some(claim.memory(&item.data(), MAX_MEMORY_BYTES)?))).await
+    }
+}
+
+impl PublishingTurn {
+    /// Publishes a checkpoint in the background.
+    pub fn publish_soon(self, snapshot: Snapshot) {
+        let Self { published, permit } = self;
+        let tasks = published.0.tasks.clone();
+        let runtime = published.0.runtime.clone();
+        let _runtime = runtime.enter();
+        tasks.spawn("cu-publish", async move {
+            let process = snapshot.process.id;
+            let stopping = published.0.tasks.stopping();
+            match stopping.run_until_cancelled(published.publish(snapshot)).await {
+                Some(Ok(Some(item))) => tracing::info!(%process, checkpoint = %item, "checkpoint published"),
+                Some(Ok(None)) | None => {}
+                Some(Err(error)) => tracing::warn!(%process, %error, "a checkpoint could not be published"),
+            }
+            drop(permit);
+        });
     }
 }
 
@@ -229,6 +294,24 @@ fn unit_identifier() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_remembered_is_not_published() {
+        let process = |number: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_le_bytes());
+            ProcessId::from_bytes(id)
+        };
+        let (mut made, hour) = (Made::default(), Duration::from_secs(3600));
+        assert!((0..REMEMBERED).all(|number| made.take(process(number), hour)));
+        assert!(!made.take(process(0), hour), "just published");
+        for _ in 0..2 {
+            assert!(!made.take(process(REMEMBERED), hour));
+        }
+        // When those before may be published again, there is room.
+        assert!(made.take(process(REMEMBERED), Duration::ZERO));
+        assert!(!made.take(process(REMEMBERED), hour));
+    }
 
     #[test]
     fn every_start_of_the_unit_has_another_name() {

@@ -1,10 +1,8 @@
 //! Throwing away packs and segments that no checkpoint refers to any more.
 //!
-//! Checkpoints go on being written meanwhile. What they refer to is noted as long as this runs, and for the moment in which
-//! it is decided what goes, nobody writes; afterwards nobody can come to refer to it, because it is forgotten where pages lie
-//! in it. Objects younger than a grace period stay in any case.
+//! Checkpoints go on being written and read meanwhile; how they keep what they need is said in `ledger`. Objects younger than a
+//! grace period stay in any case.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -43,30 +41,13 @@ impl Checkpoints {
         }
     }
 
-    /// Notes that a checkpoint being written refers to an object.
-    pub(super) fn note(&self, paths: impl Iterator<Item = String>) {
-        if let Some(noted) = &mut *self.noted() {
-            noted.extend(paths);
-        }
-    }
-
     /// Throws away packs and segments of at least this age that nothing refers to.
     pub async fn collect(&self, grace: Duration) -> Result<Collected, Error> {
-        {
-            // Waits for those that write and have not noted anything.
-            let _alone = self.0.collecting.write().await;
-            *self.noted() = Some(HashSet::new());
-        }
-        let result = self.collect_noted(grace).await;
-        *self.noted() = None;
-        result
-    }
-
-    async fn collect_noted(&self, grace: Duration) -> Result<Collected, Error> {
+        let _alone = self.0.collecting.lock().await;
+        let mut search = self.0.ledger.begin();
         let mut objects = self.0.store.list("packs").await?;
         objects.append(&mut self.0.store.list("identities").await?);
         objects.retain(|object| object.age >= grace);
-        let mut needed = HashSet::new();
         let manifests = self.0.store.list("checkpoints").await?;
         let reads = manifests.into_iter().map(|object| async move {
             let read = self.0.store.get(&object.path, MAX_MANIFEST_BYTES as u64).await;
@@ -81,30 +62,20 @@ impl Checkpoints {
                 Err(error) => return Err(error.into()),
             };
             match Manifest::read(&bytes) {
-                Ok(manifest) => needed.extend(references(&manifest)),
+                Ok(manifest) => search.needed.extend(references(&manifest)),
                 Err(error) => tracing::warn!(path, %error, "a checkpoint cannot be read; what it refers to may go"),
             }
         }
         drop(reads);
-        let gone: Vec<_> = {
-            let _alone = self.0.collecting.write().await;
-            let noted = self.noted().take().unwrap_or_default();
-            objects.retain(|object| !needed.contains(&object.path) && !noted.contains(&object.path));
-            let paths: HashSet<&str> = objects.iter().map(|object| object.path.as_str()).collect();
-            self.pages().keep(|pack| !paths.contains(pack_path(pack).as_str()));
-            objects
-        };
         let mut collected = Collected::default();
-        for object in gone {
+        for object in search.decide(objects) {
+            // Somebody may be writing it again by now.
+            let Some(_deleting) = self.0.ledger.delete(&object.path) else { continue };
             self.0.store.delete(&object.path).await?;
             collected.objects += 1;
             collected.bytes += object.bytes;
         }
         Ok(collected)
-    }
-
-    fn noted(&self) -> std::sync::MutexGuard<'_, Option<HashSet<String>>> {
-        self.0.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

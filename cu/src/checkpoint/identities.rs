@@ -6,6 +6,7 @@
 
 use holon_protocol::{ItemId, Nonce, Timestamp};
 
+use super::Error;
 use super::bytes::{FormatError, Reader};
 use crate::hydrate::Identity;
 use crate::results::Known;
@@ -30,6 +31,12 @@ pub fn extend(history: &[u8; 32], known: &Known) -> [u8; 32] {
     hasher.update(&known.nonce.0.to_be_bytes());
     hasher.update(known.identity.as_bytes());
     hasher.finalize().into()
+}
+
+/// Checks that these identities are what `history` is made of.
+pub fn check(all: &[Known], history: &[u8; 32]) -> Result<(), Error> {
+    let found = all.iter().fold(NO_HISTORY, |history, known| extend(&history, known));
+    if found == *history { Ok(()) } else { Err(Error::Hash { what: "the list of messages seen" }) }
 }
 
 /// The stored form of a segment.

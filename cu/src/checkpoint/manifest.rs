@@ -6,10 +6,10 @@ use holon_protocol::{AssignmentId, BlockHeight, ModuleId, Nonce, ProcessId, Time
 use super::bytes::{FormatError, Reader, write_option, write_text};
 use super::chunk::{PACK_LIMIT_BYTES, PackId, Place};
 use super::identities::{MAX_SEGMENT_BYTES, SEGMENT_LIMIT};
-use super::table::{MAX_LEAF_BYTES, read_place, write_place};
+use super::table::{LEAF_PAGES, MAX_LEAF_BYTES, read_place, write_place};
 use crate::cron::{Block, Fired, WalkState};
 use crate::log::Link;
-use crate::machine::StateRoot;
+use crate::machine::{PAGE_BYTES, StateRoot};
 use crate::results::Key;
 use crate::stream::{Position, Resume};
 
@@ -157,11 +157,12 @@ impl Manifest {
             packs.push(pack);
         }
         let known = packs.len() as u32;
+        let possible = memory_bytes.div_ceil(u64::from(LEAF_PAGES) * PAGE_BYTES as u64).min(MAX_LEAVES.into());
         let mut leaves: Vec<LeafRef> = Vec::with_capacity(reader.count("number of leaves", 0..=MAX_LEAVES, 52)?);
         for _ in 0..leaves.capacity() {
             let (number, bytes, hash) = (reader.u32()?, reader.u32()?, reader.array()?);
             let least = leaves.last().map_or(0, |last| u64::from(last.number) + 1);
-            reader.within("number of a leaf", number.into(), least, MAX_LEAVES.into())?;
+            reader.within("number of a leaf and one", u64::from(number) + 1, least + 1, possible)?;
             reader.within("bytes of a leaf", bytes.into(), 1, MAX_LEAF_BYTES as u64)?;
             let place = read_place(&mut reader, known, MAX_LEAF_BYTES)?;
             leaves.push(LeafRef { number, hash, bytes, place });
@@ -246,6 +247,7 @@ fn read_resume(reader: &mut Reader<'_>) -> Result<Resume, FormatError> {
 #[cfg(test)]
 pub mod tests {
     use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
 
     use super::*;
     use crate::checkpoint::table::tests::place;
@@ -306,7 +308,8 @@ pub mod tests {
                 resume,
                 history,
                 root: StateRoot::from_bytes(root),
-                memory_bytes,
+                // Room for all the leaves.
+                memory_bytes: memory_bytes | 1 << 30,
                 segments,
                 packs,
                 leaves: leaves
@@ -354,6 +357,21 @@ pub mod tests {
             }
             let cut = HASH_BYTES + cut.index(bytes.len() - HASH_BYTES);
             prop_assert!(Manifest::read(&sealed(bytes[..cut].to_vec())).is_err());
+        }
+    }
+
+    #[test]
+    fn leaves_beyond_the_end_of_memory_are_refused_before_anything_is_read_for_them() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let leaf = |number| LeafRef { number, hash: [1; 32], bytes: 9, place: Place { pack: 0, offset: 0, bytes: 9 } };
+        let mut manifest = manifest().new_tree(&mut runner).unwrap().current();
+        manifest.leaves = vec![leaf(0), leaf(3)];
+        let leaf_bytes = u64::from(LEAF_PAGES) * PAGE_BYTES as u64;
+        for (memory_bytes, fits) in
+            [(4 * leaf_bytes, true), (3 * leaf_bytes + 1, true), (3 * leaf_bytes, false), (0, false)]
+        {
+            manifest.memory_bytes = memory_bytes;
+            assert_eq!(Manifest::read(&manifest.write()).is_ok(), fits, "{memory_bytes}");
         }
     }
 

@@ -10,8 +10,9 @@
 //! |---|---|
 //! | `manifest`, `table`, `chunk`, `identities`, `bytes` | the format |
 //! | `name`, `retention` | which checkpoint is near, which are kept |
-//! | `store`, `pages` | where objects go, and what is there already |
-//! | `save`, `restore`, `collect` | writing, reading, throwing away |
+//! | `store`, `pages`, `ledger` | where objects go, what is there already, and what of it is in use |
+//! | `lineage`, `diff`, `save` | writing what changed since the last one |
+//! | `restore`, `collect` | reading, throwing away |
 //! | `published`, `policy`, `arweave` | checkpoints on Arweave: their form, whose are used, publishing and finding them |
 //!
 //! A checkpoint is a cache: what is missing or damaged is passed over, and the log gives it again.
@@ -20,7 +21,10 @@ mod arweave;
 mod bytes;
 mod chunk;
 mod collect;
+mod diff;
 mod identities;
+mod ledger;
+mod lineage;
 mod manifest;
 mod name;
 mod pages;
@@ -31,25 +35,27 @@ mod retention;
 mod save;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use holon_protocol::ProcessId;
 use holon_unit::tasks::Tasks;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::{Mutex, Semaphore};
 
 pub use self::bytes::FormatError;
 pub use arweave::Published;
 pub use identities::{NO_HISTORY, extend};
+pub use lineage::{Lineage, UNWRITTEN_LIMIT};
 pub use name::Reach;
 pub use policy::Policy;
 pub use published::Claim;
 pub use restore::Restored;
-pub use save::{EVALUATOR, Lineage, Snapshot};
+pub use save::{EVALUATOR, Snapshot};
 pub use store::{Place, StoreError};
 
-use self::pages::Pages;
+use self::ledger::Ledger;
 use self::store::Store;
 use crate::machine::MachineError;
 use crate::results::Results;
@@ -74,6 +80,17 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// A part of a pack is not what its hash says.
+    #[error("{what} in pack {} does not have the hash it should have", holon_protocol::base64url::encode(pack))]
+    Rotten {
+        /// What is wrong.
+        what: &'static str,
+        /// The pack.
+        pack: [u8; 32],
+    },
+    /// It lies in a pack that turned out to be damaged.
+    #[error("a pack that it lies in is damaged")]
+    Damaged,
     /// It belongs to something else.
     #[error("it is about another {0}")]
     Other(&'static str),
@@ -120,13 +137,11 @@ pub struct Checkpoints(Arc<Inner>);
 struct Inner {
     store: Store,
     results: Arc<Results>,
-    pages: Mutex<Pages>,
-    saves: Semaphore,
+    saves: Arc<Semaphore>,
     restores: Semaphore,
-    /// Held for writing while packs are thrown away, so that nobody comes to refer to one that goes.
-    collecting: RwLock<()>,
-    /// While packs are looked through: what is referred to meanwhile.
-    noted: Mutex<Option<HashSet<String>>>,
+    ledger: Arc<Ledger>,
+    /// Held while something is thrown away.
+    collecting: Mutex<()>,
     tasks: Tasks,
     /// Snapshots are handed in on threads that are not of the runtime.
     runtime: tokio::runtime::Handle,
@@ -142,21 +157,20 @@ impl Checkpoints {
         tasks: Tasks,
     ) -> Result<Option<Self>, StoreError> {
         let Some(store) = Store::open(place, data_dir)? else { return Ok(None) };
-        Ok(Some(Self(Arc::new(Inner {
-            store,
-            results,
-            pages: Mutex::default(),
-            saves: Semaphore::new(SAVES),
-            restores: Semaphore::new(RESTORES),
-            collecting: RwLock::default(),
-            noted: Mutex::default(),
-            tasks,
-            runtime: tokio::runtime::Handle::current(),
-        }))))
+        Ok(Some(Self::upon(store, results, tasks)))
     }
 
-    fn pages(&self) -> std::sync::MutexGuard<'_, Pages> {
-        self.0.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn upon(store: Store, results: Arc<Results>, tasks: Tasks) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            results,
+            saves: Arc::new(Semaphore::new(SAVES)),
+            restores: Semaphore::new(RESTORES),
+            ledger: Arc::default(),
+            collecting: Mutex::default(),
+            tasks,
+            runtime: tokio::runtime::Handle::current(),
+        }))
     }
 
     /// The stored checkpoints of a process, in the order of the log.

@@ -69,6 +69,53 @@ impl Policy {
         };
         let different =
             |group: &Vec<(Address, Claim, T)>| group.iter().map(|(signer, ..)| *signer).collect::<BTreeSet<_>>().len();
-        groups.into_values().rev().filter(|group| different(group) >= needed).collect()
+        // Without a root nobody says the same as anybody else, not even one alone.
+        let agrees = |group: &Vec<(Address, Claim, T)>| {
+            !matches!(self, Self::Quorum(_)) || group.iter().all(|(_, claim, _)| claim.root.is_some())
+        };
+        groups.into_values().rev().filter(|group| different(group) >= needed && agrees(group)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holon_protocol::Tags;
+
+    use super::*;
+
+    fn claim(nonce: &str, root: Option<u8>) -> Claim {
+        let id = "YsZqYsZqYsZqYsZqYsZqYsZqYsZqYsZqYsZqYsZqYsY";
+        let mut tags = vec![
+            ("Data-Protocol", "ao".to_owned()),
+            ("Type", "Checkpoint".to_owned()),
+            ("Process", id.to_owned()),
+            ("Module", id.to_owned()),
+            ("Nonce", nonce.to_owned()),
+            ("Timestamp", nonce.to_owned()),
+        ];
+        tags.extend(root.map(|byte| ("State-Root", crate::machine::StateRoot::from_bytes([byte; 32]).to_string())));
+        Claim::read(&Tags::from_iter(tags)).unwrap()
+    }
+
+    #[test]
+    fn a_quorum_is_about_one_root_even_a_quorum_of_one() {
+        let signer = |byte| Address::from_bytes([byte; 32]);
+        let claims = || {
+            vec![
+                (signer(1), claim("9", None), 'a'),
+                (signer(1), claim("8", Some(7)), 'b'),
+                (signer(2), claim("8", Some(7)), 'c'),
+                (signer(3), claim("8", Some(6)), 'd'),
+                (signer(2), claim("5", None), 'e'),
+            ]
+        };
+        let allowed = |policy: Policy| {
+            let groups = policy.allowed(claims());
+            groups.iter().map(|group| group.iter().map(|(.., item)| *item).collect::<String>()).collect::<Vec<_>>()
+        };
+        assert_eq!(allowed(Policy::Listed), ["a", "bc", "d", "e"]);
+        assert_eq!(allowed(Policy::Quorum(1)), ["bc", "d"]);
+        assert_eq!(allowed(Policy::Quorum(2)), ["bc"]);
+        assert!(allowed(Policy::Quorum(3)).is_empty() && allowed(Policy::None).is_empty());
     }
 }

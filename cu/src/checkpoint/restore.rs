@@ -7,10 +7,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::chunk::{Place, Unpacker};
 use super::identities;
+use super::lineage::Lineage;
 use super::manifest::{LeafRef, MAX_MANIFEST_BYTES, Manifest, SegmentRef};
 use super::name::{Name, Reach};
 use super::pages::Stored;
-use super::save::{Lineage, blocking, read_leaf};
+use super::save::{blocking, read_leaf};
 use super::table::{Content, LEAF_PAGES, Leaf};
 use super::{Checkpoints, Error, pack_path, segment_path};
 use crate::machine::{Machine, PAGE_BYTES, PageHash};
@@ -35,8 +36,12 @@ pub struct Restored {
     pub lineage: Arc<Lineage>,
 }
 
-/// A page that differs from the initial one, compressed; `None` is a zero page.
-type Page = (u32, PageHash, Option<bytes::Bytes>);
+/// A page that differs from the initial one.
+struct Page {
+    index: u32,
+    /// Its hash, where it is stored, and its compressed form; `None` for a zero page.
+    stored: Option<(PageHash, Stored, bytes::Bytes)>,
+}
 
 impl Checkpoints {
     /// The nearest usable checkpoint for `reach`, and the machine made of it by `run`, which runs a job where machines are made.
@@ -68,13 +73,20 @@ impl Checkpoints {
         None
     }
 
-    async fn restore_one<R, F>(&self, process: &Arc<Process>, name: &Name, run: &R) -> Result<Restored, Error>
+    pub(super) async fn restore_one<R, F>(
+        &self,
+        process: &Arc<Process>,
+        name: &Name,
+        run: &R,
+    ) -> Result<Restored, Error>
     where
         R: Fn(Box<dyn FnOnce() -> Result<Restored, Error> + Send>) -> F,
         F: Future<Output = Result<Restored, Error>>,
     {
         let _place = self.0.restores.acquire().await.map_err(|_| Error::Stopping)?;
         let path = format!("{}/{}", Name::folder(process.id), name.text());
+        // As long as the manifest stays, so does what it refers to.
+        let _held = self.0.ledger.hold([path.clone()]).await;
         let manifest = Manifest::read(&self.0.store.get(&path, MAX_MANIFEST_BYTES as u64).await?)?;
         if manifest.process != process.id {
             return Err(Error::Other("process"));
@@ -85,11 +97,24 @@ impl Checkpoints {
         if Name::of(&manifest).as_ref() != Some(name) {
             return Err(Error::Other("position"));
         }
+        process.check_memory(manifest.memory_bytes)?;
         self.import(&manifest).await?;
         let leaves = self.leaves(&manifest, &manifest.leaves).await?;
-        let pages = self.pages_of(&manifest, &leaves).await?;
-        let process = process.clone();
-        run(Box::new(move || build(&process, manifest, &pages))).await
+        let pages = Arc::new(self.pages_of(&manifest, &leaves).await?);
+        let (process, contents) = (process.clone(), pages.clone());
+        let restored = match run(Box::new(move || build(&process, manifest, &contents))).await {
+            Err(Error::Rotten { what, pack }) => {
+                self.0.ledger.damaged(pack);
+                return Err(Error::Rotten { what, pack });
+            }
+            restored => restored?,
+        };
+        // Only now it is known that the packs have what the manifest says.
+        self.0
+            .ledger
+            .add(pages.iter().filter_map(|page| page.stored.as_ref().map(|(hash, stored, _)| (*hash, *stored))));
+        self.0.ledger.lives(&restored.lineage);
+        Ok(restored)
     }
 
     /// The leaves that `references` say, from the packs of `manifest`.
@@ -99,15 +124,19 @@ impl Checkpoints {
         references: &[LeafRef],
     ) -> Result<BTreeMap<u32, Leaf>, Error> {
         let stored = self.chunks(manifest, references.iter().map(|leaf| leaf.place)).await?;
-        let (references, packs) = (references.to_vec(), manifest.packs.len() as u32);
-        blocking(move || {
+        let (references, packs) = (references.to_vec(), manifest.packs.clone());
+        let read = blocking(move || {
             let mut unpacker = Unpacker::new()?;
             let read = |(reference, stored): (LeafRef, bytes::Bytes)| {
-                Ok((reference.number, read_leaf(&mut unpacker, &reference, &stored, packs)?))
+                Ok((reference.number, read_leaf(&mut unpacker, &reference, &stored, &packs)?))
             };
             references.into_iter().zip(stored).map(read).collect()
-        })
-        .await
+        });
+        let leaves = read.await;
+        if let Err(Error::Rotten { pack, .. }) = &leaves {
+            self.0.ledger.damaged(*pack);
+        }
+        leaves
     }
 
     async fn pages_of(&self, manifest: &Manifest, leaves: &BTreeMap<u32, Leaf>) -> Result<Vec<Page>, Error> {
@@ -121,18 +150,18 @@ impl Checkpoints {
             Content::Stored(_, place) => Some(place),
         });
         let mut chunks = self.chunks(manifest, places).await?.into_iter();
-        let mut remembered = self.pages();
-        let pages = entries().map(|(index, content)| match content {
-            Content::Zero => (index, PageHash::ZERO, None),
-            Content::Stored(hash, place) => {
-                if let Some(pack) = manifest.packs.get(place.pack as usize) {
-                    let (offset, bytes) = (place.offset, place.bytes);
-                    remembered.add(hash, Stored { pack: pack.id, pack_bytes: pack.bytes, offset, bytes });
+        let page = |(index, content)| {
+            let stored = match content {
+                Content::Zero => None,
+                Content::Stored(hash, Place { pack, offset, bytes }) => {
+                    let pack = manifest.packs.get(pack as usize).ok_or(Error::Other("pack"))?;
+                    let stored = Stored { pack: pack.id, pack_bytes: pack.bytes, offset, bytes };
+                    Some((hash, stored, chunks.next().unwrap_or_default()))
                 }
-                (index, hash, chunks.next())
-            }
-        });
-        Ok(pages.collect())
+            };
+            Ok(Page { index, stored })
+        };
+        entries().map(page).collect()
     }
 
     /// The chunks at `places`, in the same order, read pack by pack.
@@ -150,7 +179,9 @@ impl Checkpoints {
         let reads = by_pack.into_iter().map(|(pack, at)| async move {
             let pack = manifest.packs.get(pack as usize).ok_or(Error::Other("pack"))?;
             let ranges: Vec<_> = at.iter().map(|at| u64::from(places[*at].offset)..places[*at].end()).collect();
-            let parts = self.0.store.parts(&pack_path(&pack.id), &ranges).await?;
+            let parts = self.0.store.parts(&pack_path(&pack.id), &ranges).await;
+            // Whatever the reason: storing some pages once more is cheaper than a checkpoint that cannot be read.
+            let parts = parts.inspect_err(|_| self.0.ledger.damaged(pack.id))?;
             Ok::<_, Error>(at.into_iter().zip(parts).collect::<Vec<_>>())
         });
         let mut found = vec![bytes::Bytes::new(); places.len()];
@@ -177,10 +208,7 @@ impl Checkpoints {
         }
         let (results, history) = (self.0.results.clone(), manifest.history);
         blocking(move || {
-            if all.iter().fold(identities::NO_HISTORY, |history, known| identities::extend(&history, known)) != history
-            {
-                return Err(Error::Hash { what: "the list of messages seen" });
-            }
+            identities::check(&all, &history)?;
             results.import(process, &all, link.timestamp).map_err(failed)
         })
         .await
@@ -199,17 +227,23 @@ impl Checkpoints {
 /// Makes the machine, and checks that it is what the manifest says.
 fn build(process: &Process, manifest: Manifest, pages: &[Page]) -> Result<Restored, Error> {
     let mut unpacker = Unpacker::new()?;
-    let read = |(index, hash, stored): &Page| {
+    let mut rotten = None;
+    let read = |Page { index, stored }: &Page| {
         let mut page = Box::new([0; PAGE_BYTES]);
-        if let Some(stored) = stored {
-            unpacker.exactly(stored, &mut page[..]).map_err(std::io::Error::other)?;
-            if PageHash::of(&page) != *hash {
-                return Err(std::io::Error::other(format!("page {index} does not have the hash it should have")));
+        if let Some((hash, stored, chunk)) = stored {
+            let right = unpacker.exactly(chunk, &mut page[..]).is_ok() && PageHash::of(&page) == *hash;
+            if !right {
+                rotten = Some(stored.pack);
+                return Err(std::io::ErrorKind::InvalidData.into());
             }
         }
         Ok((*index, page))
     };
-    let mut machine = process.restore(manifest.memory_bytes, pages.iter().map(read))?;
+    let machine = process.restore(manifest.memory_bytes, pages.iter().map(read));
+    if let Some(pack) = rotten {
+        return Err(Error::Rotten { what: "a page", pack });
+    }
+    let mut machine = machine?;
     let fork = machine.fork()?;
     let found = fork.state_root(&manifest.history)?;
     if found != manifest.root {

@@ -121,18 +121,26 @@ impl Store {
             Place::DataDir => folder(&data_dir.join("checkpoints")).map(Some),
             Place::Url(url) => match url.scheme() {
                 "memory" => Ok(Some(Self { inner: Arc::new(InMemory::new()), prefix: Key::default() })),
-                "s3" => {
-                    let builder = AmazonS3Builder::from_env().with_url(url.as_str());
-                    let inner = builder.build().map_err(|error| failed(url, &error))?;
-                    let prefix = Key::from_url_path(url.path()).map_err(|error| failed(url, &error))?;
-                    Ok(Some(Self { inner: Arc::new(inner), prefix }))
-                }
+                "s3" => Self::s3(AmazonS3Builder::from_env(), url).map(Some).map_err(|reason| failed(url, &reason)),
                 _ => {
                     let path = url.to_file_path().map_err(|()| failed(url, &"not an absolute path"))?;
                     folder(&path).map(Some)
                 }
             },
         }
+    }
+
+    /// The bucket and the prefix that `url` names.
+    fn s3(builder: AmazonS3Builder, url: &Url) -> Result<Self, String> {
+        let inner = builder.with_url(url.as_str()).build().map_err(|error| error.to_string())?;
+        let prefix = Key::from_url_path(url.path()).map_err(|error| error.to_string())?;
+        Ok(Self { inner: Arc::new(inner), prefix })
+    }
+
+    /// A store that is open already.
+    #[cfg(test)]
+    pub fn of(inner: Arc<dyn ObjectStore>) -> Self {
+        Self { inner, prefix: Key::default() }
     }
 
     fn key(&self, path: &str) -> Key {
@@ -206,22 +214,66 @@ fn missing(path: &str, error: object_store::Error) -> StoreError {
 
 #[cfg(test)]
 pub mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Stdio};
+
     use super::*;
 
-    /// A store of each kind that needs nothing but this computer.
-    pub fn stores(folder: &Path) -> Vec<Store> {
+    /// A store in an S3-compatible server of its own, which ends with it.
+    pub struct Bucket {
+        pub store: Store,
+        server: Child,
+    }
+
+    impl Bucket {
+        pub fn start(folder: &Path) -> Self {
+            let folder = folder.join("s3");
+            std::fs::create_dir_all(&folder).unwrap();
+            let mut server = holon_peers::script("s3-server.mjs")
+                .unwrap()
+                .arg(&folder)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut port = String::new();
+            BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+            let builder = AmazonS3Builder::new()
+                .with_endpoint(format!("http://127.0.0.1:{}", port.trim()))
+                .with_allow_http(true)
+                .with_region("us-east-1")
+                .with_access_key_id("S3RVER")
+                .with_secret_access_key("S3RVER");
+            let store = Store::s3(builder, &"s3://holon/some/prefix".parse().unwrap()).unwrap();
+            Self { store, server }
+        }
+    }
+
+    impl Drop for Bucket {
+        fn drop(&mut self) {
+            // It may have ended by itself.
+            let _ = self.server.kill();
+            let _ = self.server.wait();
+        }
+    }
+
+    /// A store of each kind; the bucket is one of them and must outlive it.
+    pub fn stores(folder: &Path) -> (Vec<Store>, Bucket) {
         let memory = Place::Url("memory://".parse().unwrap());
         let elsewhere = Place::Url(Url::from_file_path(folder.join("elsewhere")).unwrap());
         let places = [Place::DataDir, memory, elsewhere];
         let mut stores: Vec<Store> = places.iter().map(|place| Store::open(place, folder).unwrap().unwrap()).collect();
         stores.push(Store { prefix: Key::from("a/b"), ..stores[1].clone() });
-        stores
+        let bucket = Bucket::start(folder);
+        stores.push(bucket.store.clone());
+        (stores, bucket)
     }
 
     #[tokio::test]
     async fn every_store_gives_back_what_was_put() {
         let folder = tempfile::tempdir().unwrap();
-        for store in stores(folder.path()) {
+        let (stores, _bucket) = stores(folder.path());
+        for store in stores {
             store.put("packs/one", b"0123456789".to_vec()).await.unwrap();
             store.put("packs/two", b"x".to_vec()).await.unwrap();
             store.put("packs/two", b"xy".to_vec()).await.unwrap();

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    Call, CommitPolicy, Drive, Evaluation, HostFailure, Limits, MachineError, Module, PAGE_BYTES,
+    Call, CommitPolicy, Drive, Evaluation, HostFailure, Limits, MachineError, Module, NoDrive, PAGE_BYTES,
     fork::{Fork, INSTANCE_BYTES, Seat, evaluate, host_failure},
     host::Entry,
     inspect::Lifetime,
@@ -108,6 +108,12 @@ impl Machine {
             image.put(index, page)?;
         }
         Ok(Self::seated(seat, Arc::new(image)))
+    }
+
+    /// Whether the memory of a process may have this length, in bytes.
+    pub fn check_memory(module: &Module, limits: Limits, bytes: u64) -> Result<(), MachineError> {
+        let initial = module.initial()?.image.len();
+        Seat::new(module, limits, Arc::new(NoDrive)).check_length(bytes, initial).map(|_| ())
     }
 
     /// A machine that rests: its first message makes the instance.

@@ -1,5 +1,7 @@
 //! Tests of machines in trouble and at rest.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::*;
 use crate::machine::memory::fault::{self, Ask};
 use crate::machine::{Engine, EngineOptions, Evaluation, Format, NoDrive, Outcome};
@@ -174,4 +176,39 @@ fn whatever_the_operating_system_refuses_a_machine_counts_on_or_is_lost() {
         }
     }
     assert!(lost > 0, "nothing was torn");
+}
+
+/// In a process of its own, whose address space is limited: every memory reserves some gigabytes of it.
+#[test]
+fn a_computer_without_address_space_says_so_and_can_go_on_when_there_is_some() {
+    const CHILD: &str = "HOLON_TEST_ADDRESS_SPACE";
+    let name = "machine::live::tests::a_computer_without_address_space_says_so_and_can_go_on_when_there_is_some";
+    if std::env::var_os(CHILD).is_none() {
+        let program = std::env::current_exe().unwrap();
+        let child = std::process::Command::new(program).args(["--exact", name]).env(CHILD, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(
+            child.status.success() && text.contains("1 passed"),
+            "{text}{}",
+            String::from_utf8_lossy(&child.stderr)
+        );
+        return;
+    }
+    let module = counting();
+    let mut first = machine(&module);
+    assert_eq!(count(&mut first).unwrap(), 1);
+    let free = getrlimit(Resource::As);
+    let pages: u64 = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
+    let current = Some(pages * rustix::param::page_size() as u64 + (256 << 20));
+    setrlimit(Resource::As, Rlimit { current, ..free }).unwrap();
+    // What is there goes on; nothing is added.
+    assert_eq!(count(&mut first).unwrap(), 2);
+    let mut second = machine(&module);
+    let failure = count(&mut second).unwrap_err();
+    assert!(matches!(failure, HostFailure::System(_)) && !failure.lost(), "{failure:?}");
+    assert!(matches!(dry_run(&first.fork().unwrap()), Err(HostFailure::System(_))));
+    assert_eq!(count(&mut first).unwrap(), 3);
+    setrlimit(Resource::As, free).unwrap();
+    assert_eq!(count(&mut second).unwrap(), 1);
+    assert_eq!(dry_run(&first.fork().unwrap()).unwrap(), 4);
 }

@@ -76,7 +76,7 @@ impl Batch {
         if first_epoch == epoch {
             self.insert(identity_key(process, identity), index_value(EVALUATED, epoch, Some(key)));
         } else {
-            self.insert(epoch_key(process, identity, epoch), &key.ordinate.to_be_bytes());
+            self.insert(epoch_key(process, identity, epoch), index_value(EVALUATED, epoch, Some(key)));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Keys and values of the store's records.
 
-use holon_protocol::ProcessId;
+use holon_protocol::{ItemId, Nonce, ProcessId};
 
-use super::{Key, Record};
+use super::{Key, Known, Record};
 use crate::hydrate::Identity;
 
 /// Why an operation did not succeed.
@@ -108,8 +108,22 @@ pub(super) fn read_epoch(
     epoch: u64,
 ) -> Result<Option<u64>, Failure> {
     let Some(value) = tree.get(epoch_key(process, identity, epoch))? else { return Ok(None) };
-    let bytes: [u8; 8] = value.as_ref().try_into().map_err(|_| unreadable())?;
-    Ok(Some(u64::from_be_bytes(bytes)))
+    Ok(read_index(&value)?.2.map(|key| key.ordinate))
+}
+
+/// What an entry says about an evaluated message, whose identity begins at byte 33 of the entry's key.
+pub(super) fn read_known(kind: u8, at: &[u8], value: &[u8]) -> Result<Option<Known>, Failure> {
+    let (EVALUATED, epoch, Some(key)) = read_index(value)? else { return Ok(None) };
+    let identity = at.get(33..).ok_or_else(unreadable)?;
+    let identity = match kind {
+        EPOCH => identity.strip_suffix(&epoch.to_be_bytes()[..]).ok_or_else(unreadable)?,
+        _ => identity,
+    };
+    let identity = match <[u8; 32]>::try_from(identity) {
+        Ok(id) => Identity::Id(ItemId::from_bytes(id)),
+        Err(_) => Identity::Content(identity.to_vec()),
+    };
+    Ok(Some(Known { identity, epoch, nonce: Nonce(key.ordinate), timestamp: key.timestamp }))
 }
 
 pub(super) fn index_value(flag: u8, epoch: u64, key: Option<&Key>) -> Vec<u8> {

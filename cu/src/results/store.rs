@@ -9,8 +9,8 @@ use std::sync::{PoisonError, RwLock};
 use holon_protocol::{AssignmentId, ItemId, MessageId, Nonce, ProcessId, Timestamp};
 
 use super::layout::{
-    CRON, Failure, KNOWN, MESSAGE, RESULT, SKIPPED_FIRST, after, index_key, prefix, read_epoch, read_evaluated,
-    read_index, read_key, read_record, unreadable,
+    CRON, EPOCH, Failure, IDENTITY, KNOWN, MESSAGE, RESULT, SKIPPED_FIRST, after, index_key, prefix, read_epoch,
+    read_evaluated, read_index, read_key, read_known, read_record, unreadable,
 };
 use super::watch::Watched;
 use super::{Batch, Bound, Cursor, Key, Record, Sort};
@@ -252,6 +252,22 @@ impl Results {
         }
         batch.known(process, until);
         self.commit(&mut batch)
+    }
+
+    /// The first evaluation of every identity that a process has seen, in each epoch, in the order of the log: if none was evaluated
+    /// twice, all that it has seen.
+    pub fn identities(&self, process: ProcessId) -> Result<Vec<Known>, StoreError> {
+        self.with(|tree| {
+            let mut all = Vec::new();
+            for kind in [MESSAGE, IDENTITY, EPOCH] {
+                for entry in tree.scan_prefix(prefix(kind, process)) {
+                    let (at, value) = entry?;
+                    all.extend(read_known(kind, &at, &value)?);
+                }
+            }
+            all.sort_unstable_by_key(|known| known.nonce);
+            Ok(all)
+        })
     }
 
     /// The last stored evaluation of a process.

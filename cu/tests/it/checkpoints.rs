@@ -1,11 +1,13 @@
 //! What a process is comes back from a checkpoint: after a restart, after eviction, at any slot; and only if it is sound.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use holon_protocol::ProcessId;
 use serde_json::Value;
 
+use crate::guest;
 use crate::network::Network;
 
 /// Everything below a folder.
@@ -180,6 +182,55 @@ async fn a_state_at_any_slot_is_the_one_that_was_there() {
     }
     assert_eq!(network.json(&format!("/root/{process}?slot=99")).await.0, 404);
     assert_eq!(network.json(&format!("/root/{process}?slot=x")).await.0, 400);
+    network.stop().await;
+}
+
+/// What `/metrics` says that live processes take, in bytes.
+async fn live_bytes(network: &Network) -> u64 {
+    let text = network.get("/metrics").await.text().await.unwrap();
+    let line = text.lines().find(|line| line.starts_with("ao_cu_live_memory_bytes ")).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_stays_when_its_checkpoint_cannot_be_written_until_it_is_too_much() {
+    static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+    let mut network = Network::start_with(|options| options.live_memory_bytes = LIMIT.load(Ordering::Relaxed)).await;
+    let large = format!("(memory (export \"memory\") 64) (data (i32.const 2000000) \"{}\")", "a".repeat(2 << 20));
+    let text = guest::text().replace("(memory (export \"memory\") 4)", &large);
+    let format = "wasm32-unknown-unknown-holon1";
+    let module = network.publish_module(&wat::parse_str(text).unwrap(), format, &[]).await;
+    let process = network.spawn_module(module, &[]).await;
+    let last = network.send(process, "Add").await;
+    assert_eq!(network.count(process, last).await, "2");
+    assert_eq!(network.peek(process).await, "2");
+    let bytes = live_bytes(&network).await;
+    assert!(bytes > 2 << 20);
+    network.stop_cu().await;
+    // Packs can be written, manifests cannot.
+    let folder = network.folder.path().join("cu/checkpoints");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("checkpoints"), "").unwrap();
+    let tried = || !files(&folder.join("packs")).is_empty();
+    for (limit, again) in [(bytes - bytes / 25, 0), (bytes / 2, 3)] {
+        LIMIT.store(limit, Ordering::Relaxed);
+        network.start_cu().await;
+        // Evaluated from the log, and committed, so that there is too much.
+        let message = network.send(process, "Add").await;
+        network.count(process, message).await;
+        network.peek(process).await;
+        until("the attempt to write a checkpoint", tried).await;
+        let before = evaluated(&network).await;
+        let message = network.send(process, "Add").await;
+        let count: u64 = network.count(process, message).await.parse().unwrap();
+        let more = evaluated(&network).await - before;
+        // Either it is still there, or everything is evaluated again; it is never wrong.
+        assert!(if again == 0 { more == 1 } else { more == count }, "{more} evaluations for {count}");
+        network.stop_cu().await;
+        std::fs::remove_dir_all(folder.join("packs")).unwrap();
+    }
+    network.start_cu().await;
     network.stop().await;
 }
 

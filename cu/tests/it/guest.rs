@@ -9,6 +9,11 @@ pub fn wasm() -> Vec<u8> {
     wat::parse_str(TEXT).unwrap()
 }
 
+/// The module as text.
+pub fn text() -> &'static str {
+    TEXT
+}
+
 const TEXT: &str = r#"(module
   (memory (export "memory") 4)
   (data (i32.const 1024) "{\"ok\":true,\"response\":{\"Messages\":[{\"Target\":\"somebody\",\"Tags\":[]}],\"Output\":\"")

@@ -155,6 +155,30 @@ async fn a_checkpoint_with_another_memory_than_its_root_says_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_signer_with_a_wrong_memory_does_not_keep_others_from_being_used() {
+    let change = |options: &mut Options| {
+        nothing_local(options);
+        options.checkpoint_policy = CheckpointPolicy::Listed;
+    };
+    // Whoever is tried first.
+    for bad_is_other in [false, true] {
+        let (mut network, process, at, memory) = forgetful(change).await;
+        let (bad, good) = match bad_is_other {
+            true => (other(), &network.cu_wallet),
+            false => (&network.cu_wallet, other()),
+        };
+        let mut wrong = memory.clone();
+        wrong[16] = 100;
+        let root = at["stateRoot"].as_str();
+        claim(&network, process, &at, &wrong, root, bad).await;
+        claim(&network, process, &at, &memory, root, good).await;
+        network.start_cu().await;
+        assert_eq!(goes_on(&network, process).await, 1, "the bad one is the listed one: {bad_is_other}");
+        network.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_strangers_checkpoint_is_not_even_looked_at() {
     let change = |options: &mut Options| {
         nothing_local(options);

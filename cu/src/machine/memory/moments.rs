@@ -106,8 +106,12 @@ impl State {
         for (at, bytes) in changes {
             // Beyond the end of the file there was nothing.
             for index in pages(*at..(at + bytes.len()).min(file.len())) {
-                if let Entry::Vacant(place) = kept.entry(index) {
-                    file.read(index as usize * PAGE_BYTES, &mut page[..])?;
+                let Entry::Vacant(place) = kept.entry(index) else { continue };
+                let start = index as usize * PAGE_BYTES;
+                file.read(start, &mut page[..])?;
+                // Pages that stay private are written with every commit, most of them as they are.
+                let new = start.checked_sub(*at).and_then(|from| bytes.get(from..from + PAGE_BYTES));
+                if new != Some(&page[..]) {
                     place.insert((!is_zero(&page[..])).then(|| page.clone()));
                 }
             }
