@@ -36,6 +36,7 @@ mod log;
 mod memory_pressure;
 mod metrics;
 mod modules;
+mod open_files;
 mod operator;
 mod options;
 mod pool;
@@ -53,5 +54,6 @@ mod whole_file;
 
 pub use checkpoint::{Place as CheckpointStore, Policy as CheckpointPolicy};
 pub use error::ServiceError as Error;
+pub use open_files::raise_open_files;
 pub use options::{Arguments, LogSource, Options, OptionsError};
 pub use service::{Running, Service};

@@ -21,6 +21,7 @@ fn main() -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     telemetry::init(program.log_format, "info");
+    holon_cu::raise_open_files();
     let options = Options::try_from(program.arguments)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = server::bind(options.listen)?;

@@ -98,7 +98,9 @@ fn survey(wasm: &[u8]) -> wasmparser::Result<Option<Vec<Signature>>> {
                 for data in section {
                     if let DataKind::Active { offset_expr, .. } = data?.kind {
                         let mut operators = offset_expr.get_operators_reader().into_iter();
-                        let plain = matches!(operators.next().transpose()?, Some(Operator::I64Const { .. }))
+                        // An offset of more than 32 bits may be the end of a memory of 4 GiB, and no smaller one is.
+                        let first = operators.next().transpose()?;
+                        let plain = matches!(first, Some(Operator::I64Const { value }) if (0..=LAST).contains(&value))
                             && matches!(operators.next().transpose()?, Some(Operator::End));
                         if !plain {
                             return Ok(None);
@@ -174,10 +176,8 @@ impl Reencode for Narrowing {
 
     fn instruction<'a>(&mut self, operator: Operator<'a>) -> Result<Instruction<'a>, reencode::Error<Infallible>> {
         match operator {
-            // Offsets of data segments; one past the memory's end stays so, because instantiation then fails either way.
-            Operator::I64Const { value } if self.in_data => {
-                Ok(Instruction::I32Const(u32::try_from(value).unwrap_or(u32::MAX) as i32))
-            }
+            // Offsets of data segments, which have been looked at.
+            Operator::I64Const { value } if self.in_data => Ok(Instruction::I32Const(value as u32 as i32)),
             operator => reencode::utils::instruction(self, operator),
         }
     }

@@ -77,12 +77,28 @@ fn a_local_that_changed_is_checked_again() {
 }
 
 #[test]
+fn data_at_the_end_of_four_gibibytes_stays_there() {
+    let wasm = wat::parse_str(r#"(module (memory i64 65536 65536) (data (i64.const 0xffffffff) "a"))"#).unwrap();
+    let narrowed = narrowed(&wasm);
+    let other = wasmparser::Parser::new(0).parse_all(&narrowed).find_map(|payload| match payload.unwrap() {
+        wasmparser::Payload::DataSection(section) => match section.into_iter().next().unwrap().unwrap().kind {
+            DataKind::Active { offset_expr, .. } => offset_expr.get_operators_reader().into_iter().next(),
+            DataKind::Passive => None,
+        },
+        _ => None,
+    });
+    assert!(matches!(other, Some(Ok(Operator::I32Const { value: -1 }))), "{other:?}");
+}
+
+#[test]
 fn what_cannot_be_narrowed_is_left_alone() {
     for text in [
         r#"(module (memory (export "memory") i64 1))"#,
         r#"(module (memory (export "memory") i64 1 65537))"#,
         r#"(module (memory (export "memory") 1 2))"#,
         r#"(module (memory i64 1 2) (func (drop (memory.grow (i64.const 1)))))"#,
+        r#"(module (memory i64 65536 65536) (data (i64.const 0x100000000) "a"))"#,
+        r#"(module (memory i64 65536 65536) (data (i64.const -1) "a"))"#,
         r#"(module (memory i64 1 2) (data (i64.add (i64.const 1) (i64.const 1)) "a"))"#,
         r#"(module (import "a" "b" (global i64)) (memory i64 1 2) (data (global.get 0) "a"))"#,
         r#"(module (memory i64 1 2) (func (memory.fill (i64.const 1) (i32.const 1) (i64.const 1))))"#,

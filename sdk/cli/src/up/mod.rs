@@ -95,6 +95,7 @@ pub fn open_folder(data: &Path) -> Result<folder::Folder, Failure> {
 
 /// Runs the command until it is told to stop.
 pub async fn run(arguments: Arguments, terminal: Terminal) -> Result<(), Failure> {
+    holon_cu::raise_open_files();
     let begun = Instant::now();
     // From here on Ctrl-C is a request to stop in order.
     let mut stop = Stop::listen()?;
