@@ -405,6 +405,50 @@ mod tests {
         }
     }
 
+    /// Texts with everything that has to be escaped, at every place in a word of eight bytes.
+    fn text(random: &mut crate::Random) -> String {
+        let letters = ['a', 'Z', '"', '\\', '/', '\n', '\u{1}', '\u{7f}', 'ü', '☃', '🚀', '{', ']', ','];
+        (0..random.below(24)).filter_map(|_| random.pick(&letters)).collect()
+    }
+
+    #[test]
+    fn whatever_stands_in_a_message_is_read_as_it_was_written() {
+        let mut random = crate::Random::from_parts(&["messages"]);
+        for _ in 0..500 {
+            let mut some = || Cow::from(text(&mut random));
+            let message = Message {
+                id: Some(some()),
+                data: Some(some()),
+                owner: some(),
+                target: some(),
+                from: some(),
+                tags: vec![Tag::new(some(), some()), Tag::new(some(), some())],
+                nonce: Some(random.next_u64()),
+                cron: random.below(2) == 1,
+                ..Message::default()
+            };
+            for written in [serde_json::to_string(&message).unwrap(), serde_json::to_string_pretty(&message).unwrap()] {
+                assert_eq!(Message::parse(&written).unwrap(), message, "{written}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_text_is_read_or_refused_and_nothing_worse() {
+        let mut random = crate::Random::from_parts(&["damage"]);
+        for end in 0..SCHEDULED.len() {
+            assert!(Message::parse(&SCHEDULED[..end]).is_err(), "{end}");
+        }
+        for _ in 0..20_000 {
+            let mut bytes = SCHEDULED.as_bytes().to_vec();
+            let at = random.below(bytes.len() as u64) as usize;
+            bytes[at] = *random.pick(b"\"\\{}[]:,0nt \0u").unwrap();
+            if let Ok(message) = Message::parse(std::str::from_utf8(&bytes).unwrap()) {
+                assert!(message.tags.len() <= 2);
+            }
+        }
+    }
+
     #[test]
     fn one_space_counts_as_no_data() {
         let message = Message { data: Some(" ".into()), ..Message::default() };

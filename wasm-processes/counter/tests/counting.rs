@@ -62,3 +62,10 @@ fn get_answers_the_sender() {
     let reply = &answer.messages[0];
     assert_eq!((reply.target.as_str(), reply.data.as_str(), reply.tag("Action")), ("alice", "7", Some("Count")));
 }
+
+#[test]
+fn the_committed_module_is_small() {
+    const LIMIT_BYTES: usize = 60 << 10;
+    let bytes = include_bytes!("../counter.wasm").len();
+    assert!(bytes <= LIMIT_BYTES, "the module has {bytes} bytes, {LIMIT_BYTES} are promised");
+}

@@ -53,6 +53,11 @@ impl Process for Desk {
                 ctx.output(numbers.map(|number| number.to_string()));
                 Ok(())
             })
+            .on("Refuse", |_, ctx| {
+                ctx.send(Outgoing::new().to("third").data("too early"))?;
+                let why = Error::new(ctx.message().data_str().unwrap_or("no"));
+                ctx.refuse(&why)
+            })
             .on("Bad-Output", |_, ctx| {
                 ctx.output(std::collections::BTreeMap::from([(vec![1], 2)]));
                 Ok(())
@@ -140,6 +145,24 @@ fn replies_go_where_aos_sends_them() {
     let all = [("Reference", "7"), ("X-Reference", "9"), ("X-Origin", "orig"), ("Reply-To", "elsewhere")];
     let expected = own(&[("X-Origin", "orig"), ("X-Reference", "9"), ("Action", "Answer")]);
     assert_eq!(reply(&all), ("elsewhere".to_owned(), expected));
+}
+
+#[test]
+fn a_refusal_is_an_answer_in_place_of_everything_else() {
+    let answer = ask("shop", "authority", "Refuse", &[("Reference", "7")], "not today");
+    assert_eq!((answer.error, answer.messages.len(), &answer.output), (None, 1, &Value::from("not today")));
+    let refusal = &answer.messages[0];
+    assert_eq!((refusal.target.as_str(), refusal.data.as_str()), ("shop", "not today"));
+    let tags = [("X-Reference", "7"), ("Action", "Refuse-Error"), ("Message-Id", "message-1"), ("Error", "not today")];
+    assert_eq!(refusal.own_tags(), tags);
+    // An item's tags are bounded; its data says all.
+    let long = "ü".repeat(9_000);
+    let answer = ask("a", "a", "Refuse", &[], &long);
+    assert_eq!(answer.error, None);
+    assert_eq!(
+        (answer.messages[0].tag("Error").unwrap().chars().count(), answer.messages[0].data.len()),
+        (500, 18_000)
+    );
 }
 
 #[test]
