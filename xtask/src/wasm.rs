@@ -13,7 +13,7 @@ use crate::{cargo, root};
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Processes that are shipped, as their packages in `wasm-processes`.
-const GUESTS: [&str; 5] = ["chatroom", "counter", "registry", "ticker", "token"];
+const GUESTS: [&str; 6] = ["chatroom", "counter", "registry", "relay", "ticker", "token"];
 
 const NO_TOOLCHAIN: &str = "\
 No toolchain for wasm32-unknown-unknown was found. Install one of
