@@ -27,6 +27,7 @@ use self::replays::Replays;
 use self::residency::Kept;
 use crate::advance::Sources;
 use crate::checkpoint::Reach;
+use crate::cron::NextCron;
 use crate::error::Error;
 use crate::log::{Goal, Link};
 use crate::machine::Fork;
@@ -80,6 +81,8 @@ struct Actor {
     state: Mutex<Kept>,
     /// Nonce of the last log entry that is done, plus one; 0 before any.
     progress: AtomicU64,
+    /// When its next cron message is due, as of the last evaluation.
+    next_cron: Mutex<NextCron>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -139,6 +142,22 @@ impl Actors {
         receiver.await.unwrap_or(Err(Error::Stopping))
     }
 
+    /// Evaluates `process` to the present; when its next cron message is due.
+    pub async fn evaluate_crons(&self, process: ProcessId) -> Result<NextCron, Error> {
+        let actor = self.actor(process);
+        let (sender, receiver) = oneshot::channel();
+        let request = Request { goal: Goal::Latest, entry: None, reply: Reply::Evaluated(sender) };
+        let submitted = self.submit_to(actor.clone(), request, None);
+        let evaluated = match submitted {
+            Ok(()) => receiver.await.unwrap_or(Err(Error::Stopping)),
+            Err(error) => Err(error),
+        };
+        let next = *lock(&actor.next_cron);
+        drop(actor);
+        self.0.forget(process);
+        evaluated.map(|()| next)
+    }
+
     /// Evaluates `process` to `goal` for whoever asks next.
     pub fn try_again(&self, process: ProcessId, goal: Goal) {
         let (actors, stopping) = (self.clone(), self.0.tasks.stopping());
@@ -178,6 +197,7 @@ impl Actors {
                 live: tokio::sync::Mutex::new(None),
                 state: Mutex::default(),
                 progress: AtomicU64::new(0),
+                next_cron: Mutex::new(NextCron::Unknown),
             })
         };
         actors.entry(process).or_insert_with(new).clone()
@@ -242,6 +262,7 @@ impl Inner {
                     std::mem::take(&mut mailbox.waiting)
                 };
                 self.round(actor, &mut live, waiting).await;
+                *lock(&actor.next_cron) = live.as_ref().map_or(NextCron::Unknown, |runner| runner.stream.next_cron());
                 self.settle(actor.process, live.as_ref());
             }
         };

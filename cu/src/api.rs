@@ -1,24 +1,27 @@
 //! Routes (spec 05 §2): parse, call, answer.
 
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::Stream;
 use holon_protocol::{Address, MessageId, Nonce, ProcessId};
 use holon_unit::ApiError;
+use holon_unit::operator::Operator;
 use serde_json::json;
 
 use crate::checkpoint::EVALUATOR;
 use crate::compute::{Compute, DryRunRequest, DryRunStage, Image};
+use crate::cron::NextCron;
 use crate::error::Error;
 use crate::log::Goal;
 use crate::metrics::Metrics;
-use crate::operator::Operator;
 use crate::options::Options;
 use crate::rate_limit::{self, RateLimit};
 use crate::results::{Bound, Listing, Sort};
@@ -35,6 +38,9 @@ const IMAGE_TIME: Duration = Duration::from_secs(900);
 const RESULTS_LIMIT: usize = 25;
 /// Cron results of a page when the request does not say.
 const CRON_LIMIT: usize = 500;
+/// Header of `GET /cron/{process}` up to the present (an extension): when the next cron message is due, in milliseconds, or
+/// `never`; absent when it depends on blocks to come.
+const CRON_NEXT: HeaderName = HeaderName::from_static("cron-next");
 /// Most results of a page.
 const MAX_LIMIT: usize = 1000;
 
@@ -140,10 +146,24 @@ async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let answer = async {
         let (from, to) = (query.bound("from")?, query.bound("to")?);
         let limit = query.limit(CRON_LIMIT)?;
-        let compute = api.compute.clone();
-        let work = async move { Ok(compute.cron(process, from, to, limit).await?.json(Sort::Ascending)) };
+        let next_cron = Rc::new(Cell::new(NextCron::Unknown));
+        let (compute, next) = (api.compute.clone(), next_cron.clone());
+        let work = async move {
+            let (page, due) = compute.cron(process, from, to, limit).await?;
+            next.set(due);
+            Ok(page.json(Sort::Ascending))
+        };
         let busy = format!("Evaluation of process \"{process}\" is in progress.");
-        unless_busy(&api, &query, busy, work).await
+        let mut answer = unless_busy(&api, &query, busy, work).await?;
+        let next = match next_cron.get() {
+            NextCron::At(at) => HeaderValue::from_str(&at.to_string()).ok(),
+            NextCron::Never => Some(HeaderValue::from_static("never")),
+            NextCron::Unknown => None,
+        };
+        if let Some(next) = next {
+            answer.headers_mut().insert(CRON_NEXT, next);
+        }
+        Ok(answer)
     };
     parking::noted(&api, process, answer.await)
 }

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actor::{Actors, State};
 use crate::advance::Sources;
+use crate::cron::NextCron;
 use crate::dry_run::DryRun;
 use crate::error::Error;
 use crate::feed::Follower;
@@ -179,17 +180,23 @@ impl Compute {
         self.0.followers.take().ok_or(Error::Busy { what: "readers of live results", limit: FOLLOWERS_LIMIT })
     }
 
-    /// Evaluates up to `to` (the present without it), then lists cron results (spec 05 §2.5).
+    /// Evaluates up to `to` (the present without it), then lists cron results (spec 05 §2.5). With them comes when the next
+    /// one is due, if it was asked for the present.
     pub async fn cron(
         &self,
         process: ProcessId,
         from: Option<Bound>,
         to: Option<Bound>,
         limit: usize,
-    ) -> Result<Page, Error> {
-        let goal = to.as_ref().map_or(Goal::Latest, |to| Goal::Time(to.timestamp()));
-        self.0.actors.evaluate(process, goal, None, None).await?;
-        self.results(process, Listing::Cron, from, to, Sort::Ascending, limit).await
+    ) -> Result<(Page, NextCron), Error> {
+        let next = match &to {
+            None => self.0.actors.evaluate_crons(process).await?,
+            Some(to) => {
+                self.0.actors.evaluate(process, Goal::Time(to.timestamp()), None, None).await?;
+                NextCron::Unknown
+            }
+        };
+        Ok((self.results(process, Listing::Cron, from, to, Sort::Ascending, limit).await?, next))
     }
 
     /// The memory of a process at `goal` (spec 05 §2.6), and its root.

@@ -147,6 +147,17 @@ fn milliseconds(count: &str, unit: &str) -> Option<f64> {
     Some(count * unit)
 }
 
+/// When the next cron message of a process is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextCron {
+    /// At this time, if no message comes before; else up to a second later.
+    At(Timestamp),
+    /// There will be none.
+    Never,
+    /// It depends on blocks to come.
+    Unknown,
+}
+
 /// Which cron has fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fired {
@@ -216,6 +227,21 @@ impl Walk {
         self.height
     }
 
+    /// When the next message is due after those that [`Self::peek`] has given, as far as that can be said: when the next
+    /// block comes, nobody knows.
+    pub fn next_due(&self, schedule: &Schedule) -> NextCron {
+        if let Some((_, timestamp, _)) = self.fired.front() {
+            return NextCron::At(*timestamp);
+        }
+        if schedule.blocks.iter().any(|cron| cron.every.is_some()) {
+            return NextCron::Unknown;
+        }
+        let (now, origin) = (self.tick / 1000, self.origin.timestamp.0 / 1000);
+        let due = schedule.times.iter().filter_map(|cron| due(cron, now, origin)).min();
+        let at = due.and_then(|due| due.saturating_sub(now).checked_mul(TICK_MS)?.checked_add(self.tick));
+        at.map_or(NextCron::Never, |at| NextCron::At(Timestamp(at)))
+    }
+
     /// The next message before `right`, or `None` when there is none; it stays the next one until [`Self::advance`].
     /// `blocks` is ascending and holds at least the known blocks between the left end and `right`.
     pub fn peek<'a>(&mut self, schedule: &'a Schedule, blocks: &[Block], right: Timestamp) -> Option<CronMessage<'a>> {
@@ -253,12 +279,7 @@ impl Walk {
         let (now, origin) = (self.tick / 1000, self.origin.timestamp.0 / 1000);
         let next = blocks.partition_point(|block| *block <= self.consumed);
         let block = blocks.get(next).filter(|block| block.timestamp < right).map(|block| block.timestamp.0 / 1000);
-        let times = schedule.times.iter().filter_map(|cron| {
-            let every = cron.every?;
-            // The first multiple is one interval after the origin.
-            let since = now.saturating_sub(origin).max(1).checked_next_multiple_of(every)?;
-            origin.checked_add(since)
-        });
+        let times = schedule.times.iter().filter_map(|cron| due(cron, now, origin));
         let due = times.chain(block).min();
         let end = (right.0 - self.tick).div_ceil(TICK_MS);
         let ticks = due.map_or(end, |due| due.saturating_sub(now).min(end));
@@ -290,6 +311,14 @@ impl Walk {
             }
         }
     }
+}
+
+/// The first second from `now` on at which a time cron of a process from `origin` fires.
+fn due(cron: &Cron, now: u64, origin: u64) -> Option<u64> {
+    let every = cron.every?;
+    // The first multiple is one interval after the origin.
+    let since = now.saturating_sub(origin).max(1).checked_next_multiple_of(every)?;
+    origin.checked_add(since)
 }
 
 fn fires(cron: &Cron, since: Option<u64>) -> bool {
@@ -358,6 +387,32 @@ mod tests {
                 ("0-2-blocks", 1000021000, 104),
             ])
         );
+    }
+
+    #[test]
+    fn the_next_message_is_due_when_the_walk_emits_it() {
+        let tags = |pairs: &[(&str, &str)]| Schedule::from_tags(&pairs.iter().copied().collect()).unwrap();
+        let schedule = tags(&[("Cron-Interval", "10-seconds"), ("Cron-Interval", "7-seconds")]);
+        let origin = block(100, 1_000_000_250);
+        let mut walk = Walk::new(origin, origin);
+        let mut expected = Vec::new();
+        for step in 0..400 {
+            let right = Timestamp(origin.timestamp.0 + step * 333);
+            let promised = walk.next_due(&schedule);
+            while let Some(cron) = walk.peek(&schedule, &[], right) {
+                expected.push((promised, cron.timestamp));
+                walk.advance();
+            }
+        }
+        assert!(expected.len() > 25);
+        // Messages of one tick come together; the first of them was promised.
+        expected.dedup_by_key(|(promised, _)| *promised);
+        for (promised, at) in expected {
+            assert_eq!(promised, NextCron::At(at));
+        }
+        assert_eq!(Walk::new(origin, origin).next_due(&Schedule::default()), NextCron::Never);
+        let blocks = tags(&[("Cron-Interval", "1-second"), ("Cron-Interval", "2-blocks")]);
+        assert_eq!(Walk::new(origin, origin).next_due(&blocks), NextCron::Unknown);
     }
 
     /// The worked example as a process sees it: its own entry, crons, a message, and crons again, with the ordinates of their

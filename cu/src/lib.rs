@@ -37,7 +37,6 @@ mod memory_pressure;
 mod metrics;
 mod modules;
 mod open_files;
-mod operator;
 mod options;
 mod pool;
 mod process;

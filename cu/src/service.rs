@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
+use holon_unit::operator::Operator;
 use holon_unit::server::{self, HttpOptions, Server};
 use holon_unit::tasks::Tasks;
 
@@ -14,7 +15,6 @@ use crate::assembly::assemble;
 use crate::compute::Compute;
 use crate::error::ServiceError;
 use crate::metrics::Metrics;
-use crate::operator::Operator;
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::rate_limit::RateLimit;
@@ -43,7 +43,8 @@ impl Service {
         let options = Arc::new(options);
         let (tasks, metrics) = (Tasks::new(), Metrics::new());
         let sources = assemble(&options, &metrics, &tasks).await?.sources;
-        let operator = Operator::new(options.operator_token.as_ref().map(|token| token.as_str()), &options.data_dir)?;
+        let operator = Operator::new(options.operator_token.as_ref().map(|token| token.as_str()), &options.data_dir)
+            .map_err(|(path, source)| ServiceError::DataDir { path, source })?;
         let actors = Actors::new(sources.clone(), options.clone(), tasks.clone());
         let dry_runs = Pool::new("cu-dry-run", options.dry_run_workers, options.dry_run_queue)?;
         let compute = Compute::new(actors, sources, dry_runs, options.clone());

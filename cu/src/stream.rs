@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use holon_protocol::{BlockHeight, ProcessId, Timestamp};
 
-use crate::cron::{Block, Schedule, Walk, WalkState};
+use crate::cron::{Block, NextCron, Schedule, Walk, WalkState};
 use crate::hydrate::{Message, Scheduled};
 use crate::log::Link;
 use crate::results::Key;
@@ -170,6 +170,11 @@ impl Stream {
     /// Whether the process has cron messages at all.
     pub fn has_crons(&self) -> bool {
         !self.schedule.is_empty()
+    }
+
+    /// When the next cron message after those that were taken is due.
+    pub fn next_cron(&self) -> NextCron {
+        self.walk.next_due(&self.schedule)
     }
 
     /// Appends entries of the log. `right`, if given, is where cron messages after them end; `blocks` are the known blocks

@@ -1,7 +1,6 @@
 //! Parked processes over HTTP: saying so on every answer, listing them, and resuming them.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use holon_protocol::ProcessId;
 use holon_unit::ApiError;
@@ -35,11 +34,7 @@ pub async fn list(api: web::Data<Api>) -> HttpResponse {
 /// `POST /resume/{process}`: tries the message that a process is parked before again, without waiting for the end of the
 /// pause. For the operator, who shows a token: evaluating it may keep a thread busy for a long time.
 pub async fn resume(request: HttpRequest, api: web::Data<Api>) -> Answer {
-    let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if !shown.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|token| api.operator.knows(token.trim())) {
-        let reason = format!("the operator's token is needed: {}", api.operator);
-        return Err(ApiError::new(StatusCode::UNAUTHORIZED, reason));
-    }
+    api.operator.authorize(&request)?;
     let process = process_id(&api, request.match_info().get("process"))?;
     match api.compute.resume(process) {
         Some(parked) => Ok(HttpResponse::Accepted().json(json!({ "process": process, "resumed": parked }))),

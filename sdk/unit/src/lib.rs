@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod log_file;
 pub mod metrics;
+pub mod operator;
 pub mod server;
 pub mod tasks;
 pub mod telemetry;

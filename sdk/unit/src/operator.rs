@@ -10,20 +10,23 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use holon_protocol::base64url;
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use actix_web::http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::error::ServiceError;
+use crate::ApiError;
 
 /// File of the token in the data folder.
-const FILE: &str = "operator-token";
+pub const FILE: &str = "operator-token";
 /// Random bytes of a token that is made here.
 const TOKEN_BYTES: usize = 32;
 /// Fewest characters of a token in the file: less was cut off.
 const LEAST_CHARACTERS: usize = 20;
 
 /// Knows the token.
+#[derive(Debug)]
 pub struct Operator {
     digest: [u8; 32],
     /// Where it can be read, if it was not configured.
@@ -32,13 +35,28 @@ pub struct Operator {
 
 impl Operator {
     /// The operator who has the token `configured`, else the one in the data folder `folder`.
-    pub fn new(configured: Option<&str>, folder: &Path) -> Result<Self, ServiceError> {
+    ///
+    /// # Errors
+    /// The file cannot be read or made; with its path.
+    pub fn new(configured: Option<&str>, folder: &Path) -> Result<Self, (PathBuf, io::Error)> {
         if let Some(token) = configured {
             return Ok(Self { digest: Sha256::digest(token).into(), file: None });
         }
         let path = folder.join(FILE);
-        let token = kept(&path).map_err(|source| ServiceError::DataDir { path: path.clone(), source })?;
+        let token = kept(&path).map_err(|error| (path.clone(), error))?;
         Ok(Self { digest: Sha256::digest(token.as_bytes()).into(), file: Some(path) })
+    }
+
+    /// Lets a request pass that shows the token: `Authorization: Bearer <token>`.
+    ///
+    /// # Errors
+    /// 401 for every other, which says where the token is found.
+    pub fn authorize(&self, request: &HttpRequest) -> Result<(), ApiError> {
+        let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if shown.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|token| self.knows(token.trim())) {
+            return Ok(());
+        }
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, format!("the operator's token is needed: {self}")))
     }
 
     /// Whether `token` is the operator's.
@@ -68,7 +86,8 @@ fn kept(path: &Path) -> io::Result<Zeroizing<String>> {
     }
     let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
     fs::File::open("/dev/urandom")?.read_exact(&mut *bytes)?;
-    let token = Zeroizing::new(base64url::encode(*bytes));
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = Zeroizing::new(token);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(format!("{}\n", *token).as_bytes())?;
     Ok(token)
@@ -87,7 +106,7 @@ mod tests {
         let path = folder.path().join(FILE);
         let token = fs::read_to_string(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(token.trim().len(), 43);
+        assert_eq!(token.trim().len(), 2 * TOKEN_BYTES);
         let second = Operator::new(None, folder.path()).unwrap();
         for operator in [&first, &second] {
             assert!(operator.knows(token.trim()) && !operator.knows("") && !operator.knows(&token.trim()[1..]));
@@ -104,5 +123,22 @@ mod tests {
         let operator = Operator::new(Some("secret"), folder.path()).unwrap();
         assert!(operator.knows("secret") && !operator.knows("secre") && !operator.knows("secret "));
         assert!(!folder.path().join(FILE).exists());
+    }
+
+    #[test]
+    fn only_requests_that_show_the_token_pass() {
+        use actix_web::test::TestRequest;
+
+        let folder = tempfile::tempdir().unwrap();
+        let operator = Operator::new(Some("secret"), folder.path()).unwrap();
+        let shows = |header: &str| {
+            let request = TestRequest::default().insert_header((AUTHORIZATION, header)).to_http_request();
+            operator.authorize(&request)
+        };
+        assert!(shows("Bearer secret").is_ok());
+        for header in ["Bearer wrong", "secret", "Bearer", "", "Basic secret"] {
+            assert_eq!(shows(header).unwrap_err().status(), StatusCode::UNAUTHORIZED, "{header:?}");
+        }
+        assert!(operator.authorize(&TestRequest::default().to_http_request()).is_err());
     }
 }
