@@ -1,6 +1,7 @@
 //! The routes (spec 04 §1): parse, call, answer. Nothing redirects: Node clients cannot replay a binary body.
 
 mod body;
+mod seeing;
 
 use std::borrow::Cow;
 
@@ -13,13 +14,16 @@ use serde_json::json;
 use url::form_urlencoded;
 
 pub use body::{Bodies, MAX_ITEM_BYTES};
+pub use seeing::Access;
 
+use crate::crank::descent::TraceId;
 use crate::crank::outgoing::{Assign, is_exclude_field};
 use crate::cron::Cron;
 use crate::error::Refusal;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::push::Pusher;
+use crate::trace::Reporter;
 
 /// Memory for bodies of requests that are not answered yet, in bytes.
 pub const MAX_BODIES_BYTES: usize = 512 * 1024 * 1024;
@@ -35,6 +39,10 @@ pub struct Api {
     pub cron: Cron,
     /// Pushing again.
     pub pusher: Pusher,
+    /// Traces.
+    pub reporter: Reporter,
+    /// Who may see them.
+    pub access: Access,
     /// Counters.
     pub metrics: Metrics,
     /// Memory for bodies.
@@ -46,11 +54,15 @@ pub fn routes(config: &mut web::ServiceConfig, api: Api) {
     let resource = |path: &str| web::resource(path).default_service(web::to(wrong_method));
     config
         .app_data(Data::new(api))
-        .service(resource("/").route(web::get().to(home)).route(web::post().to(post)))
+        .service(resource("/").route(web::get().to(seeing::home)).route(web::post().to(post)))
         .service(resource("/health").route(web::get().to(health)))
         .service(resource("/metrics").route(web::get().to(metrics)))
         .service(resource("/monitor/{process}").route(web::post().to(monitor)).route(web::delete().to(unmonitor)))
         .service(resource("/push/{message}/{number}").route(web::post().to(push)))
+        .service(resource("/trace/{message}").route(web::get().to(seeing::trace)))
+        .service(resource("/dead-letters").route(web::get().to(seeing::dead_letters)))
+        .service(resource("/dead-letters/{letter}/retry").route(web::post().to(seeing::retry)))
+        .service(resource("/monitors").route(web::get().to(seeing::monitors)))
         .default_service(web::to(nowhere));
 }
 
@@ -82,10 +94,12 @@ fn text(body: &'static str) -> HttpResponse {
 
 async fn post(api: Data<Api>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let parameters = Parameters::of(&request);
+    let trace = request.headers().get("traceparent").and_then(|header| header.to_str().ok());
+    let trace = trace.and_then(TraceId::of_traceparent);
     let (message, id) = match (parameters.filled("process-id"), parameters.filled("assign")) {
         (None, None) => {
             let (body, _permit) = api.bodies.read(&request, payload).await?;
-            ("Processing DataItem", api.ingest.item(body).await?)
+            ("Processing DataItem", api.ingest.item(body, trace).await?)
         }
         (Some(process), Some(assign)) => {
             let assign = Assign {
@@ -94,7 +108,7 @@ async fn post(api: Data<Api>, request: HttpRequest, payload: Payload) -> Result<
                 base_layer: parameters.get("base-layer").is_some(),
                 exclude: exclude(parameters.get("exclude"))?,
             };
-            ("Processing Assignment", api.ingest.assignment(assign).await?)
+            ("Processing Assignment", api.ingest.assignment(assign, trace).await?)
         }
         _ => {
             return Err(ApiError::bad_request(
@@ -156,29 +170,13 @@ async fn push(api: Data<Api>, path: Path<(String, String)>, request: HttpRequest
     Ok(HttpResponse::Accepted().json(json!({ "message": "Processing Message Result", "id": message })))
 }
 
-/// Without `debug` the name of the unit; with it a page of traces, which are off (spec 04 §6).
-async fn home(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let parameters = Parameters::of(&request);
-    if parameters.filled("debug").is_none() {
-        return Ok(text("ao messenger unit"));
-    }
-    if parameters.filled("process").is_none() {
-        return Err(ApiError::bad_request("'process': Process ID is required."));
-    }
-    if ["message", "assign", "spawn"].iter().filter(|name| parameters.filled(name).is_some()).count() > 1 {
-        return Err(Refusal::Conflicting(
-            "Only one of message, assign, or spawn query parameters can be provided".into(),
-        )
-        .into());
-    }
-    Ok(HttpResponse::Ok().json(json!({ "pageInfo": { "hasNextPage": false }, "edges": [] })))
-}
-
 async fn health() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
 async fn metrics(api: Data<Api>) -> HttpResponse {
+    api.reporter.driver.observe();
+    api.cron.observe();
     api.metrics.registry().response()
 }
 

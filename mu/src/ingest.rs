@@ -19,13 +19,14 @@ use holon_unit::tasks::Tasks;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, SemaphorePermit, oneshot};
 use url::Url;
 
+use crate::crank::descent::{Descent, TraceId};
 use crate::crank::driver::Driver;
 use crate::crank::outgoing::Assign;
-use crate::crank::step::{assignment_accepted, forwarded_accepted};
+use crate::crank::step::{client_assignment_accepted, forwarded_accepted};
 use crate::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Work};
 use crate::error::Refusal;
 use crate::locate::Directory;
-use crate::peers::{Crowd, PeerError, Place, Schedulers};
+use crate::peers::{Crowd, PeerError, Place, Schedulers, within_trace};
 
 /// Most client items forwarded at a time.
 pub const MAX_FORWARDING: usize = 256;
@@ -52,34 +53,41 @@ pub struct Ingest {
     refuse_from_process: bool,
 }
 
-/// Lets one request at a time forward an item. Clones share the items.
-#[derive(Debug, Clone, Default)]
-struct Alone(Arc<Mutex<HashMap<ItemId, Arc<AsyncMutex<()>>>>>);
+/// What is forwarded: an item, or an assignment of an item to a process.
+type Subject = (ItemId, Option<ProcessId>);
 
-/// The only request that forwards this item, until it is dropped.
+/// Lets one request at a time forward the same thing. Clones share it.
+#[derive(Debug, Clone, Default)]
+struct Alone(Arc<Mutex<HashMap<Subject, Arc<AsyncMutex<()>>>>>);
+
+/// The only request that forwards this, until it is dropped.
 struct Held {
     alone: Alone,
-    item: ItemId,
+    subject: Subject,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
 impl Alone {
-    async fn hold(&self, item: ItemId) -> Held {
-        let lock = Arc::clone(self.items().entry(item).or_default());
-        Held { alone: self.clone(), item, guard: Some(lock.lock_owned().await) }
+    async fn hold(&self, subject: Subject) -> Result<Held, Refusal> {
+        let lock = Arc::clone(self.subjects().entry(subject).or_default());
+        let guard = tokio::time::timeout(ADMISSION_TIMEOUT, lock.lock_owned()).await;
+        let busy = || Refusal::Full("this item is being forwarded already; try again later".into());
+        // Made in any case, so that dropping it tidies up.
+        let held = Held { alone: self.clone(), subject, guard: guard.ok() };
+        if held.guard.is_some() { Ok(held) } else { Err(busy()) }
     }
 
-    fn items(&self) -> MutexGuard<'_, HashMap<ItemId, Arc<AsyncMutex<()>>>> {
+    fn subjects(&self) -> MutexGuard<'_, HashMap<Subject, Arc<AsyncMutex<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut items = self.alone.items();
+        let mut subjects = self.alone.subjects();
         drop(self.guard.take());
-        if items.get(&self.item).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            items.remove(&self.item);
+        if subjects.get(&self.subject).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            subjects.remove(&self.subject);
         }
     }
 }
@@ -121,18 +129,24 @@ impl Ingest {
         Self { driver, directory, schedulers, tasks, forwarding, crowd, alone, push_boots, refuse_from_process }
     }
 
-    /// `POST /` with an item; its id, once the scheduler has accepted it.
-    pub async fn item(&self, raw: Bytes) -> Result<ItemId, Refusal> {
+    /// `POST /` with an item; its id, once the scheduler has accepted it. `trace` is the client's, if it named one.
+    pub async fn item(&self, raw: Bytes, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
         let item = verified(raw).await?;
-        let (forwarded, scheduler) = self.address(&item).await?;
+        let descent = Descent { trace, ..Descent::of_origin(item.id()) };
+        let traceparent = descent.trace_id().map(|trace| trace.traceparent(item.id()));
         let this = self.clone();
-        self.detached(async move { this.forward(item, forwarded, scheduler).await }).await
+        let work = async move {
+            let (forwarded, scheduler) = this.address(&item).await?;
+            this.forward(item, forwarded, scheduler, descent).await
+        };
+        self.detached(within_trace(traceparent, work)).await
     }
 
     /// `POST /?process-id&assign`; the id of the assignment.
-    pub async fn assignment(&self, assign: Assign) -> Result<ItemId, Refusal> {
+    pub async fn assignment(&self, assign: Assign, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
         let this = self.clone();
-        self.detached(async move { this.assign(assign).await }).await
+        let traceparent = trace.map(|trace| trace.traceparent(assign.message));
+        self.detached(within_trace(traceparent, async move { this.assign(assign, trace).await })).await
     }
 
     /// Checks what the item is and finds where it goes.
@@ -163,9 +177,8 @@ impl Ingest {
                     .get("Scheduler")
                     .ok_or_else(|| Refusal::Invalid("No Scheduler tag found on 'Process' DataItem".into()))?;
                 let wallet = wallet.parse().map_err(|error| Refusal::Invalid(format!("Tag 'Scheduler': {error}")))?;
-                let module = tags.get("Module").unwrap_or_default().to_owned();
                 let scheduler = self.directory.scheduler(wallet).await?;
-                let record = ProcessRecord { module, scheduler: wallet };
+                let record = ProcessRecord::of_tags(tags, wallet);
                 let kind = ForwardedKind::Process { target, record, boot: self.push_boots };
                 Ok((Forwarded { item: item.id(), kind }, scheduler))
             }
@@ -177,19 +190,24 @@ impl Ingest {
         located.map(|located| located.url).ok_or_else(|| Refusal::Unknown(format!("Process {process} was not found")))
     }
 
-    async fn forward(&self, item: DataItem, forwarded: Forwarded, scheduler: Url) -> Result<ItemId, Refusal> {
+    async fn forward(
+        &self,
+        item: DataItem,
+        forwarded: Forwarded,
+        scheduler: Url,
+        descent: Descent,
+    ) -> Result<ItemId, Refusal> {
         let (_permit, _place) = self.admit(&scheduler).await?;
         let id = forwarded.item;
-        let held = tokio::time::timeout(ADMISSION_TIMEOUT, self.alone.hold(id)).await;
-        let _held = held.map_err(|_| Refusal::Full("this item is being forwarded already; try again later".into()))?;
+        let _held = self.alone.hold((id, None)).await?;
         if let Some(confirming) = self.driver.confirming(id) {
             return self.repeat(item, forwarded, scheduler, confirming).await;
         }
-        let task = Task { root: Some(id), work: Work::Confirm(forwarded.clone()) };
+        let task = Task { root: Some(id), descent, work: Work::Confirm(forwarded.clone()) };
         let (intent, task) = self.driver.intend(task).await?;
         match self.schedulers.post_item(&scheduler, item.raw().clone()).await {
             Ok(_) => {
-                self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded)).await;
+                self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent)).await;
                 Ok(id)
             }
             Err(error) if error.is_ambiguous() => {
@@ -244,14 +262,19 @@ impl Ingest {
         })
     }
 
-    async fn assign(&self, assign: Assign) -> Result<ItemId, Refusal> {
+    async fn assign(&self, assign: Assign, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
         let scheduler = self.located(assign.process).await?;
         let (_permit, _place) = self.admit(&scheduler).await?;
-        let work = Work::ConfirmAssignment { process: assign.process, message: assign.message };
-        let (intent, task) = self.driver.intend(Task { root: None, work }).await?;
+        // The same item may have been assigned before; only what comes from here on can be ours. Another client that asks
+        // for the same waits meanwhile, so that it is ours.
+        let _held = self.alone.hold((assign.message, Some(assign.process))).await?;
+        let first = Some(self.schedulers.next_nonce(&scheduler, assign.process).await?);
+        let work = Work::ConfirmAssignment { process: assign.process, message: assign.message, first };
+        let descent = Descent { trace, ..Descent::default() };
+        let (intent, task) = self.driver.intend(Task { root: None, descent, work }).await?;
         match self.schedulers.post_assignment(&scheduler, &assign).await {
             Ok(id) => {
-                self.driver.fulfil(intent, &task, assignment_accepted(assign.process, id, true)).await;
+                self.driver.fulfil(intent, &task, client_assignment_accepted(assign.process, id, descent)).await;
                 Ok(id.into())
             }
             Err(error) => {

@@ -23,6 +23,7 @@
 //! | [`crank`] | a result → signed items → scheduled → next result |
 //! | [`outbox`] | durable work queue |
 //! | `cron` | who is monitored, when they are due |
+//! | [`trace`] | what became of each item |
 //! | `locate` | process → scheduler; process or wallet? |
 //! | `peers` | calls to schedulers and the compute unit |
 //! | `push` | one message of a result again |
@@ -36,6 +37,7 @@
 //! [`holon_unit::tasks::Tasks`] and end with it.
 
 mod api;
+mod births;
 pub mod crank;
 mod cron;
 mod error;
@@ -47,6 +49,7 @@ pub mod outbox;
 mod peers;
 mod push;
 mod service;
+pub mod trace;
 
 pub use api::MAX_ITEM_BYTES;
 pub use error::Error;

@@ -1,15 +1,26 @@
 //! What the messenger counts (spec 04 §6): names as the reference's where the meaning is the same.
 
+use std::time::Duration;
+
 use holon_unit::metrics::Metrics as Registry;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Stage {
     stage: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limited {
+    limit: &'static str,
+}
+
+/// Bounds of the buckets for lateness, in seconds.
+const LATENESS_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Counters of the messenger. Clones share them.
 #[derive(Debug, Clone)]
@@ -22,6 +33,14 @@ pub struct Metrics {
     error_stage: Family<Stage, Counter>,
     skipped_entries: Counter,
     store_failures: Counter,
+    pushes: Gauge,
+    largest_push: Gauge,
+    paced: Gauge,
+    over_budget: Family<Limited, Counter>,
+    cron_failing: Gauge,
+    cron_polls: Counter,
+    cron_failures: Counter,
+    cron_lateness: Histogram,
 }
 
 impl Default for Metrics {
@@ -35,6 +54,14 @@ impl Default for Metrics {
             error_stage: Family::default(),
             skipped_entries: Counter::default(),
             store_failures: Counter::default(),
+            pushes: Gauge::default(),
+            largest_push: Gauge::default(),
+            paced: Gauge::default(),
+            over_budget: Family::default(),
+            cron_failing: Gauge::default(),
+            cron_polls: Counter::default(),
+            cron_failures: Counter::default(),
+            cron_lateness: Histogram::new(LATENESS_SECONDS),
         };
         metrics.registry.register(|registry| {
             let registry = registry.sub_registry_with_prefix("ao_mu");
@@ -49,6 +76,30 @@ impl Default for Metrics {
             registry.register("error_stage", "Tasks given up, by stage", metrics.error_stage.clone());
             registry.register("skipped_entries", "Outbox entries that cannot be used", metrics.skipped_entries.clone());
             registry.register("store_failures", "Failures of the outbox store", metrics.store_failures.clone());
+            registry.register("pushes", "Pushes that are under way", metrics.pushes.clone());
+            registry.register(
+                "largest_push",
+                "Most tasks that one push has in the outbox",
+                metrics.largest_push.clone(),
+            );
+            registry.register(
+                "paced",
+                "Tasks that had to wait because their process asks for too many",
+                metrics.paced.clone(),
+            );
+            registry.register(
+                "over_budget",
+                "Results not pushed because of a budget, by limit",
+                metrics.over_budget.clone(),
+            );
+            registry.register("cron_failing", "Monitored processes whose cron fails", metrics.cron_failing.clone());
+            registry.register("cron_polls", "Polls of monitored processes", metrics.cron_polls.clone());
+            registry.register("cron_failures", "Polls that failed", metrics.cron_failures.clone());
+            registry.register(
+                "cron_lateness_seconds",
+                "From the time a poll was due to its end",
+                metrics.cron_lateness.clone(),
+            );
         });
         metrics
     }
@@ -88,6 +139,35 @@ impl Metrics {
     /// An outbox entry was skipped.
     pub fn skipped(&self) {
         self.skipped_entries.inc();
+    }
+
+    /// So many pushes are under way, the largest of them with so many tasks; so many tasks had to wait for their pace.
+    pub fn pushes(&self, pushes: usize, largest: usize, paced: u64) {
+        self.pushes.set(i64::try_from(pushes).unwrap_or(i64::MAX));
+        self.largest_push.set(i64::try_from(largest).unwrap_or(i64::MAX));
+        self.paced.set(i64::try_from(paced).unwrap_or(i64::MAX));
+    }
+
+    /// A result asked for more than its push may have.
+    pub fn over_budget(&self, limit: &'static str) {
+        self.over_budget.get_or_create(&Limited { limit }).inc();
+    }
+
+    /// So many monitored processes fail.
+    pub fn cron_failing(&self, processes: usize) {
+        self.cron_failing.set(i64::try_from(processes).unwrap_or(i64::MAX));
+    }
+
+    /// A poll ended so many milliseconds after it was due.
+    pub fn cron_polled(&self, late_ms: u64) {
+        self.cron_polls.inc();
+        self.cron_lateness.observe(Duration::from_millis(late_ms).as_secs_f64());
+    }
+
+    /// A poll failed.
+    pub fn cron_failed(&self) {
+        self.cron_polls.inc();
+        self.cron_failures.inc();
     }
 
     /// The store failed.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use holon_protocol::{Address, BlockHeight, Signer};
 use url::Url;
+use zeroize::Zeroizing;
 
+use crate::crank::budget::Budgets;
 use crate::crank::dispatch::Limits;
 
 /// Typed configuration: what [`crate::Service::start`] takes.
@@ -42,8 +44,16 @@ pub struct Options {
     pub monitor_owner_only: bool,
     /// Whether client items that carry `From-Process` are refused.
     pub refuse_from_process: bool,
-    /// Time between two polls of a monitored process.
+    /// Time between two polls of a monitored process of which the compute unit does not say when something is due.
     pub cron_interval: Duration,
+    /// Whether processes with cron tags that come to be through this messenger are monitored from their birth on.
+    pub auto_cron: bool,
+    /// How long it is remembered what became of items; zero: not at all.
+    pub trace_for: Duration,
+    /// Whether everybody may see traces and dead letters; else only the operator.
+    pub public_traces: bool,
+    /// Token of the operator; without it there is one in the file `operator-token` of the data folder.
+    pub operator_token: Option<Zeroizing<String>>,
     /// Longest one attempt to pull a result takes.
     pub pull_timeout: Duration,
     /// Longest one request to a scheduler takes.
@@ -77,6 +87,10 @@ impl Options {
             monitor_owner_only: false,
             refuse_from_process: false,
             cron_interval: Duration::from_secs(10),
+            auto_cron: false,
+            trace_for: Duration::from_secs(2 * 60 * 60),
+            public_traces: false,
+            operator_token: None,
             pull_timeout: Duration::from_secs(600),
             scheduler_timeout: Duration::from_secs(60),
             limits: Limits::default(),
@@ -152,6 +166,31 @@ pub struct Arguments {
     /// Milliseconds between two polls of a monitored process; at least 100
     #[arg(long, env = "CRON_INTERVAL_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub cron_interval_ms: u64,
+    /// Monitor processes with Cron-Interval tags that are spawned through this messenger, without being asked
+    #[arg(long, env = "AUTO_CRON", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub auto_cron: bool,
+    /// Seconds for which it is remembered what became of messages; 0: not at all
+    #[arg(long, env = "TRACE_SECONDS", default_value_t = 7_200)]
+    pub trace_seconds: u64,
+    /// Show traces and dead letters to the operator only; false: to everybody
+    #[arg(long, env = "DISABLE_TRACE", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub disable_trace: bool,
+    /// Token of requests that only the operator may send, as "Authorization: Bearer TOKEN"; without it one is made, in the
+    /// file operator-token of the data folder
+    #[arg(long, env = "MU_OPERATOR_TOKEN", hide_env_values = true)]
+    pub operator_token: Option<String>,
+    /// Most messages, spawns and assignments that may descend from one message; 0: any number
+    #[arg(long, env = "MAX_PER_PUSH", default_value_t = 0)]
+    pub max_per_push: u64,
+    /// Most steps that something may descend from one message; 0: any number
+    #[arg(long, env = "MAX_DEPTH", default_value_t = 0)]
+    pub max_depth: u32,
+    /// Most tasks that wait in the outbox for what descends from one message
+    #[arg(long, env = "MAX_WAITING_PER_PUSH", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_waiting_per_push: u64,
+    /// Most messages, spawns and assignments of one process handed over in a second; 0: any number
+    #[arg(long, env = "MAX_PER_PROCESS_PER_SECOND", default_value_t = 0)]
+    pub max_per_process_per_second: u32,
     /// Most milliseconds one attempt to pull a result takes
     #[arg(long, env = "PULL_TIMEOUT_MS", default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub pull_timeout_ms: u64,
@@ -218,11 +257,21 @@ impl TryFrom<Arguments> for Options {
             monitor_owner_only: arguments.monitor_owner_only,
             refuse_from_process: arguments.refuse_from_process,
             cron_interval: Duration::from_millis(arguments.cron_interval_ms),
+            auto_cron: arguments.auto_cron,
+            trace_for: Duration::from_secs(arguments.trace_seconds),
+            public_traces: !arguments.disable_trace,
+            operator_token: arguments.operator_token.filter(|token| !token.is_empty()).map(Zeroizing::new),
             pull_timeout: Duration::from_millis(arguments.pull_timeout_ms),
             scheduler_timeout: Duration::from_millis(arguments.scheduler_timeout_ms),
             limits: Limits {
                 retry_delay_ms: arguments.retry_delay_ms,
                 retry_for_ms: arguments.retry_for_ms,
+                budgets: Budgets {
+                    per_push: arguments.max_per_push,
+                    depth: arguments.max_depth,
+                    waiting: usize::try_from(arguments.max_waiting_per_push).unwrap_or(usize::MAX),
+                    per_process_per_second: arguments.max_per_process_per_second,
+                },
                 ..Limits::default()
             },
             explorer: holon_explorer::Network::default(),

@@ -3,6 +3,7 @@
 use holon_protocol::{BlockHeight, ItemId, ProcessId};
 use serde_json::Value;
 
+use crate::crank::descent::Descent;
 use crate::crank::driver::Driver;
 use crate::crank::outgoing;
 use crate::crank::step::Follow;
@@ -52,7 +53,8 @@ impl Pusher {
         let entry = entry.ok_or_else(|| Refusal::Invalid("Message number does not exist in the result.".into()))?;
         let entry = outgoing::message(entry).map_err(|reason| Refusal::Invalid(format!("that message: {reason}")))?;
         let work = Work::Message { emitter: process, message: entry };
-        let follow = Follow { tasks: vec![Task { root: Some(message), work }], ..Follow::default() };
-        Ok(self.driver.queue(process, follow, None).await?)
+        let descent = Descent::of_origin(message).below(message);
+        let follow = Follow { tasks: vec![Task { root: Some(message), descent, work }], ..Follow::default() };
+        Ok(self.driver.queue(process, follow).await?)
     }
 }

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holon_arweave::{Gateway, GatewayOptions, Locator, Uploader, UrlPolicy};
+use holon_protocol::Timestamp;
+use holon_unit::operator::Operator;
 use holon_unit::server::{self, HttpOptions, Server};
 use holon_unit::tasks::Tasks;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api, Bodies, MAX_BODIES_BYTES};
-use crate::crank::driver::Driver;
+use crate::api::{self, Access, Api, Bodies, MAX_BODIES_BYTES};
+use crate::births::Births;
+use crate::crank::driver::{self, Driver};
 use crate::crank::step::Policy;
 use crate::crank::world::{MAX_SENDS_PER_STRANGER, World};
 use crate::cron::{self, Cron};
@@ -22,9 +26,14 @@ use crate::options::{MIN_CRON_INTERVAL, Options};
 use crate::outbox::{DeadLetter, LocalOutbox, Outbox};
 use crate::peers::{Compute, Crowd, Http, Schedulers};
 use crate::push::Pusher;
+use crate::trace::Reporter;
 
 /// Attempts of one gateway read; whoever asked repeats later.
 const GATEWAY_ATTEMPTS: u32 = 3;
+/// Between two looks for old traces.
+const FORGET_INTERVAL: Duration = Duration::from_secs(30);
+/// Events forgotten in one transaction.
+const FORGET_BATCH: usize = 2_000;
 /// How long background tasks may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,6 +61,8 @@ impl Service {
         let folder = options.data_dir.join("outbox");
         std::fs::create_dir_all(&folder).map_err(|source| Error::Folder { path: folder.clone(), source })?;
         let outbox: Arc<dyn Outbox> = Arc::new(LocalOutbox::open(&folder)?);
+        let operator = Operator::new(options.operator_token.as_ref().map(|token| token.as_str()), &options.data_dir)
+            .map_err(|(path, source)| Error::Folder { path, source })?;
         let metrics = Metrics::default();
         let tasks = Tasks::new();
 
@@ -79,14 +90,17 @@ impl Service {
             signing: Arc::new(Semaphore::new(processors)),
             crowd: Crowd::new(MAX_SENDS_PER_STRANGER),
         };
-        let driver = Driver::load(
-            Arc::clone(&outbox),
+        let births = Births::default();
+        let driver = Driver::load(driver::Parts {
+            outbox: Arc::clone(&outbox),
             world,
-            Policy { boot: options.push_boots },
-            options.limits,
-            tasks.clone(),
-            metrics.clone(),
-        )
+            policy: Policy { boot: options.push_boots, auto_cron: options.auto_cron },
+            limits: options.limits,
+            traced: !options.trace_for.is_zero(),
+            births: births.clone(),
+            tasks: tasks.clone(),
+            metrics: metrics.clone(),
+        })
         .await?;
         let cron = Cron::load(cron::Parts {
             outbox: Arc::clone(&outbox),
@@ -94,6 +108,7 @@ impl Service {
             directory: directory.clone(),
             schedulers: schedulers.clone(),
             compute: compute.clone(),
+            births,
             tasks: tasks.clone(),
             metrics: metrics.clone(),
             owner_only: options.monitor_owner_only,
@@ -110,6 +125,13 @@ impl Service {
                 options.refuse_from_process,
             ),
             cron: cron.clone(),
+            reporter: Reporter {
+                outbox: Arc::clone(&outbox),
+                driver: driver.clone(),
+                directory: directory.clone(),
+                schedulers: schedulers.clone(),
+            },
+            access: Access { public: options.public_traces, operator: Arc::new(operator) },
             pusher: Pusher {
                 driver: driver.clone(),
                 directory,
@@ -128,9 +150,27 @@ impl Service {
         })?;
         tasks.spawn("crank", driver.clone().run());
         tasks.spawn("cron", cron.run());
+        tasks.spawn("traces", forget(Arc::clone(&outbox), options.trace_for, tasks.stopping()));
         tracing::info!(url = server.url(), wallet = %options.wallet.address(), "messenger unit is up");
         Ok(Running { server, tasks, driver, outbox })
     }
+}
+
+/// Forgets old traces until the service stops.
+async fn forget(outbox: Arc<dyn Outbox>, kept: Duration, stopping: CancellationToken) {
+    let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+    let forget = async {
+        loop {
+            let before = Timestamp(driver::now().0.saturating_sub(kept));
+            match outbox.forget_traces(before, FORGET_BATCH).await {
+                Ok(FORGET_BATCH) => continue,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "old traces could not be forgotten; trying again later"),
+            }
+            tokio::time::sleep(FORGET_INTERVAL).await;
+        }
+    };
+    stopping.run_until_cancelled(forget).await;
 }
 
 impl Running {
@@ -146,7 +186,7 @@ impl Running {
 
     /// The newest `limit` things that were given up, with their reasons.
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
-        Ok(self.outbox.dead_letters(limit).await?)
+        Ok(self.outbox.dead_letters(None, limit).await?)
     }
 
     /// Resolves when the unit stops by itself because one of its background tasks failed.

@@ -1,12 +1,16 @@
-//! Which task may run now: order within lanes, parallelism between them, bounded concurrency, retry times.
+//! Which task may run now: order within lanes, parallelism between them, turns between pushes, bounded concurrency, retry
+//! times.
 //!
 //! Holds only a small header per task; their contents stay in the outbox. No I/O and no clock: the shell passes the
 //! time in and starts what it is told.
 
 use std::collections::{BTreeSet, HashMap};
 
-use holon_protocol::Timestamp;
+use holon_protocol::{ItemId, ProcessId, Timestamp};
 
+use super::budget::Budgets;
+use super::fair::Fair;
+use super::pace::Pace;
 use super::task::{Lane, Task, TaskId, Work};
 
 /// How often the wait of a task doubles that finds its peer busy with others of ours.
@@ -34,6 +38,8 @@ pub struct Limits {
     pub retry_for_ms: u64,
     /// Wait before a busy compute unit is asked again, in milliseconds.
     pub busy_delay_ms: u64,
+    /// What one push and one process may ask for.
+    pub budgets: Budgets,
 }
 
 impl Default for Limits {
@@ -48,6 +54,7 @@ impl Default for Limits {
             max_retry_delay_ms: 60_000,
             retry_for_ms: 24 * 60 * 60 * 1_000,
             busy_delay_ms: 200,
+            budgets: Budgets::default(),
         }
     }
 }
@@ -84,6 +91,10 @@ enum State {
 #[derive(Debug)]
 struct Entry {
     lane: Lane,
+    /// The push it belongs to; pushes take turns.
+    origin: Option<ItemId>,
+    /// The process whose pace it keeps, until it has been given its time.
+    paced: Option<ProcessId>,
     class: Class,
     state: State,
     failures: u32,
@@ -99,12 +110,13 @@ pub struct Dispatcher {
     next: u64,
     entries: HashMap<TaskId, Entry>,
     lanes: HashMap<Lane, BTreeSet<TaskId>>,
-    ready: [BTreeSet<TaskId>; 4],
+    ready: [Fair<Option<ItemId>, TaskId>; 4],
     running: [usize; 4],
     /// Running tasks that gave way, by the lane they were in.
     late: HashMap<Lane, usize>,
     timers: BTreeSet<(Timestamp, TaskId)>,
     turns: Vec<TaskId>,
+    pace: Pace,
 }
 
 impl Dispatcher {
@@ -120,6 +132,7 @@ impl Dispatcher {
             late: HashMap::new(),
             timers: BTreeSet::new(),
             turns: Vec::new(),
+            pace: Pace::new(limits.budgets.per_process_per_second),
         }
     }
 
@@ -135,8 +148,22 @@ impl Dispatcher {
         let lane = task.lane(id);
         let class = if matches!(task.work, Work::Pull { .. }) { Class::EarlyPull } else { Class::Send };
         self.next = self.next.max(id.0 + 1);
-        self.entries
-            .insert(id, Entry { lane, class, state: State::Waiting, failures: 0, failing_since: None, crowded: 0 });
+        let paced = match &task.work {
+            Work::Message { emitter, .. } | Work::Spawn { emitter, .. } => Some(*emitter),
+            Work::Assign { emitter, first: None, .. } => Some(*emitter),
+            _ => None,
+        };
+        let entry = Entry {
+            lane,
+            origin: task.descent.origin,
+            paced,
+            class,
+            state: State::Waiting,
+            failures: 0,
+            failing_since: None,
+            crowded: 0,
+        };
+        self.entries.insert(id, entry);
         self.lanes.entry(lane).or_default().insert(id);
         self.promote(lane);
     }
@@ -161,7 +188,12 @@ impl Dispatcher {
         self.entries.get(&id).map_or(0, |entry| entry.failures)
     }
 
-    /// Tasks to start now, oldest first within what the limits allow.
+    /// How often a task had to wait because its process asks for more than it may.
+    pub fn paced(&self) -> u64 {
+        self.pace.held_back()
+    }
+
+    /// Tasks to start now, push by push and oldest first in each, within what the limits allow.
     pub fn start(&mut self, now: Timestamp) -> Vec<TaskId> {
         while let Some(&(at, id)) = self.timers.first()
             && at <= now
@@ -177,9 +209,14 @@ impl Dispatcher {
                 Class::EarlyPull | Class::Late => self.limits.early_pulls,
             };
             while self.running[class as usize] < limit
-                && let Some(id) = self.ready[class as usize].pop_first()
+                && let Some(id) = self.ready[class as usize].pop()
             {
                 let Some(entry) = self.entries.get_mut(&id) else { continue };
+                if let Some(at) = entry.paced.take().and_then(|process| self.pace.next(process, now)) {
+                    entry.state = State::Backoff(at);
+                    self.timers.insert((at, id));
+                    continue;
+                }
                 if class == Class::Late {
                     let late = self.late.entry(entry.lane).or_default();
                     if *late >= self.limits.pulls_per_process {
@@ -316,7 +353,7 @@ impl Dispatcher {
                 entry.class = if turn { Class::Pull } else { Class::EarlyPull };
             }
             entry.state = State::Ready;
-            self.ready[entry.class as usize].insert(id);
+            self.ready[entry.class as usize].insert(entry.origin, id);
         }
     }
 
@@ -336,7 +373,7 @@ impl Dispatcher {
             match (entry.state, entry.class) {
                 (State::Waiting, _) => self.make_ready(id),
                 (State::Ready, Class::EarlyPull) if self.is_turn(id) => {
-                    self.ready[Class::EarlyPull as usize].remove(&id);
+                    self.ready[Class::EarlyPull as usize].remove(entry.origin, id);
                     self.make_ready(id);
                 }
                 (State::Held, _) if self.is_turn(id) => {

@@ -3,21 +3,38 @@
 //! One task of the service runs [`Driver::run`], which starts a worker for every outbox task the dispatcher releases. A
 //! worker takes one task as far as it goes: loads it, performs its effects, commits what follows. When the service
 //! stops, workers are dropped wherever they are; the outbox knows the last stage.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `intents` | what was promised to a client before its item is forwarded |
+//! | `follow` | storing what follows, within the budgets |
+//! | `letters` | what was given up, and taking it up again |
+
+mod follow;
+mod intents;
+mod letters;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use holon_protocol::{ItemId, ProcessId, Timestamp};
+use holon_protocol::{ItemId, Timestamp};
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Notify, oneshot};
 
+use super::budget::{Account, Accounts};
 use super::dispatch::{Dispatcher, Limits, Verdict};
-use super::step::{Effect, Follow, Next, Outcome, Policy, step, unsent};
-use super::task::{Forwarded, Task, TaskId, Work};
+use super::step::{Effect, Next, Outcome, Policy, step, unsent};
+use super::task::{Forwarded, TaskId, Work};
 use super::world::World;
+use crate::births::Births;
 use crate::metrics::Metrics;
-use crate::outbox::{Changes, DeadLetter, Durability, LOAD_PAGE_TASKS, Letter, Monitor, Outbox, OutboxError};
+use crate::outbox::{Changes, Durability, LOAD_PAGE_TASKS, Outbox, OutboxError};
+use crate::peers::within_trace;
+use crate::trace::{self, Event, What};
+
+pub use follow::CronResult;
+pub use letters::RetryError;
 
 /// Most tasks the outbox holds before new client items are refused.
 pub const MAX_QUEUED_TASKS: usize = 1_000_000;
@@ -34,10 +51,20 @@ struct Inner {
     outbox: Arc<dyn Outbox>,
     world: World,
     policy: Policy,
+    limits: Limits,
+    /// Whether what happens to items is written down.
+    traced: bool,
+    births: Births,
     dispatcher: Mutex<Dispatcher>,
+    /// What each push has had. Locked after the dispatcher, if both are.
+    accounts: Mutex<Accounts>,
+    /// Pushes that are over, whose accounts are still stored.
+    settled: Mutex<Vec<ItemId>>,
     turns: Mutex<HashMap<TaskId, oneshot::Sender<()>>>,
     /// Client items whose scheduler is being asked whether it took them.
     confirming: Mutex<HashMap<ItemId, TaskId>>,
+    /// Held while a dead letter is taken up again.
+    retrying: tokio::sync::Mutex<()>,
     wake: Notify,
     tasks: Tasks,
     metrics: Metrics,
@@ -53,30 +80,50 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a [`Driver`] works with.
+pub struct Parts {
+    /// Where tasks are kept.
+    pub outbox: Arc<dyn Outbox>,
+    /// Everybody else.
+    pub world: World,
+    /// Choices the specification leaves.
+    pub policy: Policy,
+    /// Limits and budgets.
+    pub limits: Limits,
+    /// Whether what happens to items is written down.
+    pub traced: bool,
+    /// Where processes that wake by themselves are announced.
+    pub births: Births,
+    /// Owner of background tasks.
+    pub tasks: Tasks,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
 impl Driver {
-    /// A crank over `outbox`, with the tasks that are left in it.
-    pub async fn load(
-        outbox: Arc<dyn Outbox>,
-        world: World,
-        policy: Policy,
-        limits: Limits,
-        tasks: Tasks,
-        metrics: Metrics,
-    ) -> Result<Self, OutboxError> {
+    /// A crank over its outbox, with the tasks that are left in it.
+    pub async fn load(parts: Parts) -> Result<Self, OutboxError> {
+        let Parts { outbox, world, policy, limits, traced, births, tasks, metrics } = parts;
         let mut dispatcher = Dispatcher::new(limits, None);
         let mut confirming = HashMap::new();
+        let mut accounts = Accounts::default();
+        for (origin, pushed) in outbox.accounts().await? {
+            accounts.load(origin, pushed);
+        }
         let mut after = None;
         loop {
             let page = outbox.tasks(after, LOAD_PAGE_TASKS).await?;
             let Some(&(last, _)) = page.last() else { break };
             for (id, task) in &page {
                 dispatcher.add(*id, task);
+                accounts.waits(&task.descent);
                 if let Work::Confirm(Forwarded { item, .. }) = &task.work {
                     confirming.insert(*item, *id);
                 }
             }
             after = Some(last);
         }
+        let settled = accounts.settle();
         if !dispatcher.is_empty() {
             tracing::info!(tasks = dispatcher.len(), "resuming what was left in the outbox");
         }
@@ -85,9 +132,15 @@ impl Driver {
             outbox,
             world,
             policy,
+            limits,
+            traced,
+            births,
             dispatcher: Mutex::new(dispatcher),
+            accounts: Mutex::new(accounts),
+            settled: Mutex::new(settled),
             turns: Mutex::default(),
             confirming: Mutex::new(confirming),
+            retrying: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             tasks,
             metrics,
@@ -126,130 +179,39 @@ impl Driver {
         lock(&self.0.dispatcher).len()
     }
 
+    /// What a push has had, `None` when nothing of it is left to do.
+    pub fn account(&self, origin: ItemId) -> Option<Account> {
+        lock(&self.0.accounts).of(origin)
+    }
+
+    /// The limits it works within.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// Brings the gauges up to date.
+    pub fn observe(&self) {
+        let (queued, paced) = {
+            let dispatcher = lock(&self.0.dispatcher);
+            (dispatcher.len(), dispatcher.paced())
+        };
+        let (pushes, largest) = lock(&self.0.accounts).sizes();
+        self.0.metrics.queued(queued);
+        self.0.metrics.pushes(pushes, largest, paced);
+    }
+
     /// Whether the outbox takes no more client items.
     pub fn is_full(&self) -> bool {
         self.queued() >= MAX_QUEUED_TASKS
     }
 
-    /// Makes an intent durable: a task that only a later run of the program, or [`Self::release`], will perform.
-    pub async fn intend(&self, task: Task) -> Result<(TaskId, Task), OutboxError> {
-        let id = lock(&self.0.dispatcher).allocate();
-        let changes = Changes { put: vec![(id, task.clone())], ..Changes::default() };
-        self.0.outbox.commit(changes, Durability::Synced).await?;
-        Ok((id, task))
-    }
-
-    /// The intent came true: replaces it by what follows. The intent itself is durable, so this need not be; when it
-    /// cannot be stored now, the scheduler is asked once more.
-    pub async fn fulfil(&self, id: TaskId, task: &Task, follow: Follow) {
-        let changes = Changes { remove: vec![id], ..Changes::default() };
-        if let Err(error) = self.follow(changes, None, follow, Durability::Buffered).await {
-            tracing::error!(task = %id, %error, "what follows from an accepted item could not be stored yet");
-            self.0.metrics.store_failed();
-            self.release(id, task);
+    /// These events, now; none when nothing is written down.
+    fn told(&self, told: Vec<(ItemId, What)>) -> Vec<(ItemId, Event)> {
+        if !self.0.traced {
+            return Vec::new();
         }
-    }
-
-    /// The intent came to nothing. It is removed, if need be later: performing it would push what is not ours to push.
-    pub async fn withdraw(&self, id: TaskId) {
-        if let Err(error) = self.remove(id).await {
-            tracing::error!(task = %id, %error, "an intent could not be withdrawn yet");
-            let (this, stopping) = (self.clone(), self.0.tasks.stopping());
-            self.0.tasks.spawn("withdraw", async move {
-                let removed = async {
-                    while this.remove(id).await.is_err() {
-                        this.0.metrics.store_failed();
-                        tokio::time::sleep(STORE_RETRY).await;
-                    }
-                };
-                tokio::select! {
-                    () = stopping.cancelled() => {}
-                    () = removed => {}
-                }
-            });
-        }
-    }
-
-    async fn remove(&self, id: TaskId) -> Result<(), OutboxError> {
-        self.0.outbox.commit(Changes { remove: vec![id], ..Changes::default() }, Durability::Buffered).await
-    }
-
-    /// Nobody knows what became of the intent: perform its task.
-    pub fn release(&self, id: TaskId, task: &Task) {
-        lock(&self.0.dispatcher).add(id, task);
-        if let Work::Confirm(Forwarded { item, .. }) = &task.work {
-            lock(&self.0.confirming).insert(*item, id);
-        }
-        self.0.wake.notify_one();
-    }
-
-    /// The task that asks the scheduler of a client's item whether it took it, if there is one.
-    pub fn confirming(&self, item: ItemId) -> Option<TaskId> {
-        let id = lock(&self.0.confirming).get(&item).copied()?;
-        lock(&self.0.dispatcher).contains(id).then_some(id)
-    }
-
-    /// Lets a task that waits for its retry time run now.
-    pub fn hurry(&self, id: TaskId) {
-        lock(&self.0.dispatcher).hurry(id);
-        self.0.wake.notify_one();
-    }
-
-    /// Queues what follows from something else than a task, durably.
-    pub async fn queue(&self, emitter: ProcessId, follow: Follow, monitor: Option<Monitor>) -> Result<(), OutboxError> {
-        let monitors = monitor.map(|monitor| (emitter, Some(monitor))).into_iter().collect();
-        self.follow(Changes { monitors, ..Changes::default() }, Some(emitter), follow, Durability::Synced).await
-    }
-
-    /// Adds what follows to `changes`, commits, and takes the new tasks in.
-    async fn follow(
-        &self,
-        mut changes: Changes,
-        emitter: Option<ProcessId>,
-        follow: Follow,
-        durability: Durability,
-    ) -> Result<(), OutboxError> {
-        let Follow { tasks, skipped, processes } = follow;
         let at = now();
-        for entry in skipped {
-            tracing::warn!(emitter = ?emitter, entry = entry.entry, reason = entry.reason, "outbox entry skipped");
-            self.0.metrics.skipped();
-            changes.dead.push(DeadLetter {
-                at,
-                reason: entry.reason.clone(),
-                letter: Letter::Entry { emitter, entry },
-            });
-        }
-        let mut new = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            if let Work::Pull { message, process } = &task.work
-                && *message == (*process).into()
-            {
-                if self.0.outbox.booted(*process).await? {
-                    continue;
-                }
-                changes.boots.push(*process);
-            }
-            new.push(task);
-        }
-        for (process, record) in &processes {
-            self.0.world.directory.learn(*process, record.clone());
-        }
-        changes.processes = processes;
-        {
-            let mut dispatcher = lock(&self.0.dispatcher);
-            changes.put.extend(new.into_iter().map(|task| (dispatcher.allocate(), task)));
-        }
-        let put = changes.put.clone();
-        self.0.outbox.commit(changes, durability).await?;
-        let mut dispatcher = lock(&self.0.dispatcher);
-        for (id, task) in &put {
-            dispatcher.add(*id, task);
-        }
-        self.0.metrics.queued(dispatcher.len());
-        drop(dispatcher);
-        self.0.wake.notify_one();
-        Ok(())
+        told.into_iter().map(|(item, what)| (item, Event { at, what })).collect()
     }
 
     async fn work(&self, id: TaskId) {
@@ -263,12 +225,17 @@ impl Driver {
     /// Takes a task as far as it goes.
     async fn attempt(&self, id: TaskId) -> Result<(), OutboxError> {
         let Some(mut task) = self.0.outbox.task(id).await? else {
-            self.finish(id);
+            self.vanish(id);
             return Ok(());
         };
         let mut effect = task.effect_after(lock(&self.0.dispatcher).failures(id));
         loop {
-            let outcome = self.0.world.perform(&effect).await;
+            let traceparent = task.traceparent();
+            let outcome = within_trace(traceparent, self.0.world.perform(&effect)).await;
+            let error = match &outcome {
+                Outcome::Result(result) => trace::error_of(result),
+                _ => None,
+            };
             if matches!(effect, Effect::Pull { .. }) && matches!(outcome, Outcome::Result(_)) {
                 self.turn(id).await;
             }
@@ -276,16 +243,15 @@ impl Driver {
             match step(&task, failures, self.0.policy, &effect, outcome) {
                 Next::Effect(next) => effect = next,
                 Next::Stage(work) => {
+                    let traces = self.told(trace::of_stage(&task, &work));
                     task.work = work;
-                    let changes = Changes { put: vec![(id, task.clone())], ..Changes::default() };
+                    let changes = Changes { put: vec![(id, task.clone())], traces, ..Changes::default() };
                     self.0.outbox.commit(changes, Durability::Synced).await?;
                     lock(&self.0.dispatcher).progressed(id);
                     effect = task.effect();
                 }
                 Next::Done(follow) => {
-                    tracing::debug!(task = %id, stage = task.stage(), follows = follow.tasks.len(), "done");
-                    self.0.metrics.done(task.stage());
-                    return self.end(id, &task, follow, Vec::new()).await;
+                    return self.end(id, &task, follow, error).await;
                 }
                 Next::Again => {
                     lock(&self.0.dispatcher).again(id, now());
@@ -315,38 +281,6 @@ impl Driver {
                 Next::Dead(reason, follow) => return self.bury(id, &task, reason, follow).await,
             }
         }
-    }
-
-    async fn bury(&self, id: TaskId, task: &Task, reason: String, follow: Follow) -> Result<(), OutboxError> {
-        tracing::error!(task = %id, stage = task.stage(), reason, "given up");
-        self.0.metrics.dead(task.stage());
-        let letter = DeadLetter { at: now(), reason, letter: Letter::Task(Box::new(task.clone())) };
-        self.end(id, task, follow, vec![letter]).await
-    }
-
-    async fn end(&self, id: TaskId, task: &Task, follow: Follow, dead: Vec<DeadLetter>) -> Result<(), OutboxError> {
-        let emitter = match &task.work {
-            Work::Pull { process, .. } => Some(*process),
-            _ => None,
-        };
-        let changes = Changes { remove: vec![id], dead, ..Changes::default() };
-        self.follow(changes, emitter, follow, Durability::Buffered).await?;
-        if let Work::Confirm(Forwarded { item, .. }) = &task.work {
-            let mut confirming = lock(&self.0.confirming);
-            if confirming.get(item) == Some(&id) {
-                confirming.remove(item);
-            }
-        }
-        self.finish(id);
-        Ok(())
-    }
-
-    fn finish(&self, id: TaskId) {
-        let mut dispatcher = lock(&self.0.dispatcher);
-        dispatcher.finished(id);
-        self.0.metrics.queued(dispatcher.len());
-        drop(dispatcher);
-        self.hand_on();
     }
 
     /// Waits until no earlier result of the same process has to be pushed first.

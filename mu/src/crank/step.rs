@@ -4,10 +4,11 @@
 //! same with a seed.
 
 use bytes::Bytes;
-use holon_protocol::{Address, AssignmentId, ItemId, MessageId, ProcessId};
+use holon_protocol::{Address, AssignmentId, ItemId, MessageId, Nonce, ProcessId};
 use serde_json::Value;
 
 use super::compose::{self, Emitter, Unsigned};
+use super::descent::Descent;
 use super::outgoing::{self, Assign, Outgoing, Skipped};
 use super::task::{Forwarded, ForwardedKind, ProcessRecord, Purpose, Signed, Task, Work};
 
@@ -47,8 +48,15 @@ pub enum Effect {
         process: ProcessId,
         /// What was to be assigned.
         message: ItemId,
+        /// The first nonce that can be the one that is looked for; `None`: the newest one that fits is taken.
+        first: Option<Nonce>,
         /// Why it was refused.
         refused: Option<String>,
+    },
+    /// Ask a process's scheduler how long its log is: `NextNonce`.
+    NextNonce {
+        /// The process.
+        process: ProcessId,
     },
     /// Ask the compute unit for a result: `Result` or `NotYet`.
     Pull {
@@ -97,6 +105,8 @@ pub enum Outcome {
     Found(bool),
     /// The scheduler made an assignment with this id; `None`: it did not.
     Assigned(Option<AssignmentId>),
+    /// The nonce that the next entry of a log gets, or a later one.
+    NextNonce(Nonce),
     /// The compute unit's answer.
     Result(Value),
     /// The compute unit is still busy.
@@ -134,6 +144,8 @@ pub enum Outcome {
 pub struct Policy {
     /// Whether the result of a spawned process's boot is pushed.
     pub boot: bool,
+    /// Whether processes with cron tags are monitored from their birth on.
+    pub auto_cron: bool,
 }
 
 /// What to do next with a task.
@@ -173,7 +185,7 @@ impl Follow {
 }
 
 impl Task {
-    /// The first effect of the task's stage when it is tried again after `failures` failures. A result that cannot be
+    /// The first effect of a stored task's stage when it is taken up, after `failures` failures. A result that cannot be
     /// pulled may be that of a message which its scheduler does not have; such a one is not asked for any longer.
     pub fn effect_after(&self, failures: u32) -> Effect {
         match &self.work {
@@ -181,6 +193,13 @@ impl Task {
                 scheduler: Scheduler::Of(*process),
                 item: (*message).into(),
                 process: *process,
+                refused: None,
+            },
+            // It may have been sent before, and a scheduler need not refuse to assign the same item twice.
+            Work::Assign { assign, first: first @ Some(_), .. } => Effect::FindAssignment {
+                process: assign.process,
+                message: assign.message,
+                first: *first,
                 refused: None,
             },
             _ => self.effect(),
@@ -197,8 +216,8 @@ impl Task {
                 };
                 Effect::Find { scheduler, item: *item, process, refused: None }
             }
-            Work::ConfirmAssignment { process, message } => {
-                Effect::FindAssignment { process: *process, message: *message, refused: None }
+            Work::ConfirmAssignment { process, message, first } => {
+                Effect::FindAssignment { process: *process, message: *message, first: *first, refused: None }
             }
             Work::Pull { message, process } => Effect::Pull { message: *message, process: *process },
             Work::Message { emitter, message } => Effect::Facts { emitter: *emitter, target: Some(message.target) },
@@ -212,7 +231,8 @@ impl Task {
                     _ => Effect::Post { scheduler: signed.scheduler(), raw },
                 }
             }
-            Work::Assign { assign, .. } => Effect::PostAssign { assign: assign.clone() },
+            Work::Assign { assign, first: None, .. } => Effect::NextNonce { process: assign.process },
+            Work::Assign { assign, first: Some(_), .. } => Effect::PostAssign { assign: assign.clone() },
         }
     }
 }
@@ -255,16 +275,16 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         _ => {}
     }
     match (&task.work, effect, outcome) {
-        (Work::Confirm(forwarded), _, Outcome::Found(true)) => Next::Done(forwarded_accepted(forwarded)),
+        (Work::Confirm(forwarded), _, Outcome::Found(true)) => Next::Done(forwarded_accepted(forwarded, task.descent)),
         (Work::Confirm(_), _, Outcome::Found(false)) | (Work::ConfirmAssignment { .. }, _, Outcome::Assigned(None)) => {
             // It may come late: a scheduler holds items back until it can tell their turn.
             Next::Retry("the scheduler does not have it (yet)".into())
         }
         (Work::ConfirmAssignment { process, .. }, _, Outcome::Assigned(Some(id))) => {
-            Next::Done(assignment_accepted(*process, id, true))
+            Next::Done(client_assignment_accepted(*process, id, task.descent))
         }
-        (Work::Pull { process, .. }, _, Outcome::Result(result)) => match outgoing::read(&result) {
-            Ok(outgoing) => Next::Done(push(*process, task.root, outgoing)),
+        (Work::Pull { message, process }, _, Outcome::Result(result)) => match outgoing::read(&result) {
+            Ok(outgoing) => Next::Done(push(*process, task.root, task.descent.below((*message).into()), outgoing)),
             Err(error) => Next::Retry(error.to_string()),
         },
         (Work::Message { emitter, message }, _, Outcome::Facts { record, wallet }) => {
@@ -280,8 +300,8 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
                 Ok(named) => named.unwrap_or(record.scheduler),
                 Err(reason) => return dead(task, policy, reason),
             };
-            let module = spawn.tags.get("Module").unwrap_or_default().to_owned();
-            let purpose = Purpose::Spawn { record: ProcessRecord { module, scheduler }, tags: spawn.tags.clone() };
+            let record_of_new = ProcessRecord::of_tags(&spawn.tags, scheduler);
+            let purpose = Purpose::Spawn { record: record_of_new, tags: spawn.tags.clone() };
             sign(task, policy, compose::spawn(&Emitter { process: *emitter, record }, spawn, task.root), purpose)
         }
         (Work::Notice { emitter, spawned, tags }, _, Outcome::Facts { record, .. }) => {
@@ -309,18 +329,26 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
                 dead(task, policy, reason.clone())
             }
         }
-        (Work::Assign { assign, .. }, _, Outcome::Assigned(Some(id))) => {
-            Next::Done(assignment_accepted(assign.process, id, false))
+        (Work::Assign { emitter, assign, .. }, _, Outcome::NextNonce(first)) => {
+            Next::Stage(Work::Assign { emitter: *emitter, assign: assign.clone(), first: Some(first) })
         }
-        (Work::Assign { assign, .. }, Effect::PostAssign { .. }, Outcome::Refused(reason)) => {
+        // An assignment that a result asked for has no root (spec 04 §10.7).
+        (Work::Assign { assign, .. }, _, Outcome::Assigned(Some(id))) => {
+            Next::Done(Follow::tasks(vec![pull(id.into(), assign.process, None, task.descent)]))
+        }
+        (Work::Assign { assign, first, .. }, Effect::PostAssign { .. }, Outcome::Refused(reason)) => {
             Next::Effect(Effect::FindAssignment {
                 process: assign.process,
                 message: assign.message,
+                first: *first,
                 refused: Some(reason),
             })
         }
-        (Work::Assign { .. }, Effect::FindAssignment { refused, .. }, Outcome::Assigned(None)) => {
-            let reason = refused.clone().unwrap_or_default();
+        (Work::Assign { assign, .. }, Effect::FindAssignment { refused: None, .. }, Outcome::Assigned(None)) => {
+            Next::Effect(Effect::PostAssign { assign: assign.clone() })
+        }
+        (Work::Assign { .. }, Effect::FindAssignment { refused: Some(reason), .. }, Outcome::Assigned(None)) => {
+            let reason = reason.clone();
             if is_duplicate(&reason) {
                 Next::Done(Follow::default())
             } else if failures + 1 < ASSIGN_ATTEMPTS {
@@ -337,21 +365,23 @@ fn dead(task: &Task, policy: Policy, reason: String) -> Next {
     Next::Dead(reason, unsent(task, policy))
 }
 
-/// What follows from a client's item once its scheduler has it (spec 04 §2.1, §2.2).
-pub fn forwarded_accepted(forwarded: &Forwarded) -> Follow {
+/// What follows from a client's item, which stands at `descent`, once its scheduler has it (spec 04 §2.1, §2.2).
+pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent) -> Follow {
     let root = Some(forwarded.item);
     match &forwarded.kind {
-        ForwardedKind::Message { process } => Follow::tasks(vec![pull(forwarded.item, *process, root)]),
+        ForwardedKind::Message { process } => Follow::tasks(vec![pull(forwarded.item, *process, root, descent)]),
         ForwardedKind::Process { target, record, boot } => {
             let process = ProcessId::from(forwarded.item);
             let announce = target.map(|target| Task {
                 root,
+                descent: descent.below(forwarded.item),
                 work: Work::Assign {
                     emitter: process,
                     assign: Assign { process: target, message: forwarded.item, base_layer: false, exclude: Vec::new() },
+                    first: None,
                 },
             });
-            let boot = boot.then(|| pull(forwarded.item, process, root));
+            let boot = boot.then(|| pull(forwarded.item, process, root, descent));
             Follow {
                 tasks: announce.into_iter().chain(boot).collect(),
                 processes: vec![(process, record.clone())],
@@ -361,20 +391,20 @@ pub fn forwarded_accepted(forwarded: &Forwarded) -> Follow {
     }
 }
 
-/// What follows from an assignment; one that a client asked for is the root of its descendants, one from a result has
-/// none (spec 04 §10.7).
-pub fn assignment_accepted(process: ProcessId, id: AssignmentId, client: bool) -> Follow {
+/// What follows from an assignment that a client asked for: it is the root of its descendants (spec 04 §10.7).
+pub fn client_assignment_accepted(process: ProcessId, id: AssignmentId, descent: Descent) -> Follow {
     let id = ItemId::from(id);
-    Follow::tasks(vec![pull(id, process, client.then_some(id))])
+    let descent = Descent { trace: descent.trace, ..Descent::of_origin(id) };
+    Follow::tasks(vec![pull(id, process, Some(id), descent)])
 }
 
-/// The tasks for everything a result of `emitter` asks for: messages, spawns, assignments.
-pub fn push(emitter: ProcessId, root: Option<ItemId>, outgoing: Outgoing) -> Follow {
+/// The tasks for everything a result of `emitter` asks for, which stands at `descent`: messages, spawns, assignments.
+pub fn push(emitter: ProcessId, root: Option<ItemId>, descent: Descent, outgoing: Outgoing) -> Follow {
     let Outgoing { messages, spawns, assignments, skipped } = outgoing;
     let works = (messages.into_iter().map(|message| Work::Message { emitter, message }))
         .chain(spawns.into_iter().map(|spawn| Work::Spawn { emitter, spawn }))
-        .chain(assignments.into_iter().map(|assign| Work::Assign { emitter, assign }));
-    Follow { tasks: works.map(|work| Task { root, work }).collect(), skipped, processes: Vec::new() }
+        .chain(assignments.into_iter().map(|assign| Work::Assign { emitter, assign, first: None }));
+    Follow { tasks: works.map(|work| Task { root, descent, work }).collect(), skipped, processes: Vec::new() }
 }
 
 fn sign(
@@ -392,19 +422,19 @@ fn sign(
 /// What follows from an item that reached its destination.
 fn sent(task: &Task, policy: Policy, signed: &Signed) -> Follow {
     match &signed.purpose {
-        Purpose::Message { process } => Follow::tasks(vec![pull(signed.item, *process, task.root)]),
+        Purpose::Message { process } => Follow::tasks(vec![pull(signed.item, *process, task.root, task.descent)]),
         Purpose::Wallet { .. } => Follow::default(),
         Purpose::Spawn { record, tags } => {
             let spawned = ProcessId::from(signed.item);
             let work = Work::Notice { emitter: signed.emitter, spawned, tags: tags.clone() };
             Follow {
-                tasks: vec![Task { root: task.root, work }],
+                tasks: vec![Task { root: task.root, descent: task.descent.below(signed.item), work }],
                 processes: vec![(spawned, record.clone())],
                 ..Follow::default()
             }
         }
         Purpose::Notice { .. } => {
-            let mut tasks = vec![pull(signed.item, signed.emitter, task.root)];
+            let mut tasks = vec![pull(signed.item, signed.emitter, task.root, task.descent)];
             tasks.extend(unsent(task, policy).tasks);
             Follow::tasks(tasks)
         }
@@ -418,11 +448,11 @@ pub fn unsent(task: &Task, policy: Policy) -> Follow {
         Work::Notice { spawned, .. } | Work::Send(Signed { purpose: Purpose::Notice { spawned }, .. }) => *spawned,
         _ => return Follow::default(),
     };
-    Follow::tasks(policy.boot.then(|| pull(spawned.into(), spawned, task.root)).into_iter().collect())
+    Follow::tasks(policy.boot.then(|| pull(spawned.into(), spawned, task.root, task.descent)).into_iter().collect())
 }
 
-fn pull(message: ItemId, process: ProcessId, root: Option<ItemId>) -> Task {
-    Task { root, work: Work::Pull { message: message.into(), process } }
+fn pull(message: ItemId, process: ProcessId, root: Option<ItemId>, descent: Descent) -> Task {
+    Task { root, descent, work: Work::Pull { message: message.into(), process } }
 }
 
 /// Whether a scheduler's refusal says that it has the content already. Schedulers word it freely, all of them with one

@@ -1,9 +1,10 @@
 //! The units of durable work: what is still to be done after something was accepted.
 
 use bytes::Bytes;
-use holon_protocol::{Address, ItemId, MessageId, ProcessId, Tags};
+use holon_protocol::{Address, ItemId, MessageId, Nonce, ProcessId, Tags};
 use serde::{Deserialize, Serialize};
 
+use super::descent::Descent;
 use super::outgoing::{Assign, Message, Spawn};
 
 /// Position of a task in the outbox; smaller is older.
@@ -22,6 +23,9 @@ impl std::fmt::Display for TaskId {
 pub struct Task {
     /// Value of `Pushed-For` of everything that descends from it (spec 04 §10.7).
     pub root: Option<ItemId>,
+    /// Which push it belongs to, and how far down.
+    #[serde(default)]
+    pub descent: Descent,
     /// What to do.
     pub work: Work,
 }
@@ -38,6 +42,10 @@ pub enum Work {
         process: ProcessId,
         /// What is assigned.
         message: ItemId,
+        /// The first nonce that can be the one this request got; an older assignment of the same item is another one's.
+        /// Absent in what was stored before it was known.
+        #[serde(default)]
+        first: Option<Nonce>,
     },
     /// Pull the result of a message and push what it contains.
     Pull {
@@ -77,6 +85,9 @@ pub enum Work {
         emitter: ProcessId,
         /// What it asked for.
         assign: Assign,
+        /// The first nonce that can be the one it gets; nothing has been sent before this is stored.
+        #[serde(default)]
+        first: Option<Nonce>,
     },
 }
 
@@ -115,6 +126,17 @@ pub struct ProcessRecord {
     pub module: String,
     /// Wallet of its scheduler.
     pub scheduler: Address,
+    /// Whether it wakes by itself.
+    #[serde(default)]
+    pub cron: bool,
+}
+
+impl ProcessRecord {
+    /// What the tags of a process say; its scheduler is told apart, because a spawn need not name one.
+    pub fn of_tags(tags: &Tags, scheduler: Address) -> Self {
+        let module = tags.get("Module").unwrap_or_default().to_owned();
+        Self { module, scheduler, cron: tags.get("Cron-Interval").is_some() }
+    }
 }
 
 /// An item this messenger signed.
@@ -181,7 +203,7 @@ impl Task {
             Work::Message { emitter, message } => Lane::Outgoing(*emitter, message.target),
             Work::Spawn { emitter, spawn } => Lane::Spawns(*emitter, named(&spawn.tags)),
             Work::Notice { emitter, .. } => Lane::Outgoing(*emitter, (*emitter).into()),
-            Work::Assign { emitter, assign } => Lane::Outgoing(*emitter, assign.process.into()),
+            Work::Assign { emitter, assign, .. } => Lane::Outgoing(*emitter, assign.process.into()),
             Work::Send(signed) => match &signed.purpose {
                 Purpose::Message { process } => Lane::Outgoing(signed.emitter, (*process).into()),
                 Purpose::Wallet { address } => Lane::Outgoing(signed.emitter, ItemId::from_bytes(*address.as_bytes())),
@@ -189,6 +211,22 @@ impl Task {
                 Purpose::Notice { .. } => Lane::Outgoing(signed.emitter, signed.emitter.into()),
             },
         }
+    }
+
+    /// The item it is about, `None` before there is one.
+    pub fn item(&self) -> Option<ItemId> {
+        match &self.work {
+            Work::Confirm(forwarded) => Some(forwarded.item),
+            Work::Pull { message, .. } => Some((*message).into()),
+            Work::Send(signed) => Some(signed.item),
+            _ => None,
+        }
+    }
+
+    /// The `traceparent` header of requests for this task, `None` when it is not known what it descends from.
+    pub fn traceparent(&self) -> Option<String> {
+        let span = self.item().or(self.descent.parent).or(self.descent.origin)?;
+        Some(self.descent.trace_id()?.traceparent(span))
     }
 
     /// Name of the stage, for logs and metrics.

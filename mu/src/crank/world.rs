@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holon_arweave::Uploader;
-use holon_protocol::{DataItem, ItemId, ProcessId, Signer};
+use holon_protocol::{DataItem, ItemId, Nonce, ProcessId, Signer};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -56,9 +56,10 @@ impl World {
             Effect::Find { scheduler, item, process, .. } => {
                 self.find(scheduler, *item, *process).await.unwrap_or_else(|failed| failed)
             }
-            Effect::FindAssignment { process, message, .. } => {
-                self.find_assignment(*process, *message).await.unwrap_or_else(|failed| failed)
+            Effect::FindAssignment { process, message, first, .. } => {
+                self.find_assignment(*process, *message, *first).await.unwrap_or_else(|failed| failed)
             }
+            Effect::NextNonce { process } => self.next_nonce(*process).await.unwrap_or_else(|failed| failed),
             Effect::Pull { message, process } => match self.compute.result(*message, *process).await {
                 Ok(Pulled::Result(result)) => Outcome::Result(result),
                 Ok(Pulled::NotYet) => Outcome::NotYet,
@@ -113,9 +114,19 @@ impl World {
         Ok(Outcome::Found(found))
     }
 
-    async fn find_assignment(&self, process: ProcessId, message: ItemId) -> Result<Outcome, Outcome> {
+    async fn find_assignment(
+        &self,
+        process: ProcessId,
+        message: ItemId,
+        first: Option<Nonce>,
+    ) -> Result<Outcome, Outcome> {
         let (url, _place) = self.url(&Scheduler::Of(process)).await?;
-        Ok(Outcome::Assigned(self.schedulers.find_assignment(&url, process, message).await?))
+        Ok(Outcome::Assigned(self.schedulers.find_assignment(&url, process, message, first).await?))
+    }
+
+    async fn next_nonce(&self, process: ProcessId) -> Result<Outcome, Outcome> {
+        let (url, _place) = self.url(&Scheduler::Of(process)).await?;
+        Ok(Outcome::NextNonce(self.schedulers.next_nonce(&url, process).await?))
     }
 
     async fn facts(&self, emitter: ProcessId, target: Option<ItemId>) -> Result<Outcome, Outcome> {

@@ -149,7 +149,7 @@ impl Directory {
             match self.0.schedulers.process(url, id).await {
                 Ok(Some(process)) => {
                     let scheduler = address(&process.tags).unwrap_or(*wallet);
-                    let record = ProcessRecord { module: module(&process.tags), scheduler };
+                    let record = ProcessRecord::of_tags(&process.tags, scheduler);
                     return Ok(Some(Known { record, said: Some(url.clone()) }));
                 }
                 Ok(None) => {}
@@ -160,7 +160,7 @@ impl Directory {
             Ok(Some(node)) if node.tags.contains("Data-Protocol", "ao") && node.tags.contains("Type", "Process") => {
                 let scheduler = address(&node.tags)
                     .ok_or_else(|| DirectoryError::NotFound(format!("process {id} has no usable Scheduler tag")))?;
-                return Ok(Some(Known { record: ProcessRecord { module: module(&node.tags), scheduler }, said: None }));
+                return Ok(Some(Known { record: ProcessRecord::of_tags(&node.tags, scheduler), said: None }));
             }
             Ok(Some(_)) => return Ok(None),
             Ok(None) => {}
@@ -177,10 +177,6 @@ impl Directory {
             Err(error) => Err(unavailable(&error)),
         }
     }
-}
-
-fn module(tags: &Tags) -> String {
-    tags.get("Module").unwrap_or_default().to_owned()
 }
 
 fn address(tags: &Tags) -> Option<Address> {

@@ -8,13 +8,15 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use holon_protocol::ProcessId;
+use holon_protocol::{ItemId, ProcessId, Timestamp};
 use holon_unit::durable::GroupCommit;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Changes, DeadLetter, Durability, MAX_DEAD_LETTERS, Monitor, Outbox, OutboxError};
+use super::traces::Traces;
+use super::{Changes, DeadLetter, Durability, Letter, LetterId, MAX_DEAD_LETTERS, Monitor, Outbox, OutboxError};
 use crate::crank::task::{ProcessRecord, Task, TaskId, Work};
+use crate::trace::Event;
 
 /// Written into every store; another value is refused.
 const FORMAT: &str = "1";
@@ -30,6 +32,10 @@ struct Store {
     /// Bytes to send, apart from the tasks so that loading a long queue does not read them.
     bodies: Keyspace,
     dead: Keyspace,
+    /// Bytes of dead letters, so that what was signed can be sent again.
+    dead_bodies: Keyspace,
+    accounts: Keyspace,
+    traces: Traces,
     processes: Keyspace,
     boots: Keyspace,
     monitors: Keyspace,
@@ -38,7 +44,8 @@ struct Store {
     dying: Mutex<()>,
 }
 
-fn store_error(error: fjall::Error) -> OutboxError {
+/// A failure of the store.
+pub fn store_error(error: fjall::Error) -> OutboxError {
     OutboxError::Store(error.to_string())
 }
 
@@ -52,13 +59,25 @@ fn number(key: &[u8]) -> Result<u64, OutboxError> {
         .map_err(|_| OutboxError::Corrupt { key: format!("{key:?}"), reason: "a key of 8 bytes is needed".into() })
 }
 
-fn encode(value: &impl Serialize) -> Result<Vec<u8>, OutboxError> {
+/// A value as it is stored.
+pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, OutboxError> {
     serde_json::to_vec(value).map_err(|error| OutboxError::Store(error.to_string()))
 }
 
-fn decode<T: DeserializeOwned>(key: impl std::fmt::Display, value: &[u8]) -> Result<T, OutboxError> {
+/// A stored value; `key` is for the error.
+pub fn decode<T: DeserializeOwned>(key: impl std::fmt::Display, value: &[u8]) -> Result<T, OutboxError> {
     serde_json::from_slice(value)
         .map_err(|error| OutboxError::Corrupt { key: key.to_string(), reason: error.to_string() })
+}
+
+/// Puts the bytes of a task that sends some back in.
+fn fill(task: &mut Task, bodies: &Keyspace, id: u64) -> Result<(), OutboxError> {
+    let Work::Send(signed) = &mut task.work else { return Ok(()) };
+    let body = bodies.get(key(id)).map_err(store_error)?;
+    let body =
+        body.ok_or_else(|| OutboxError::Corrupt { key: id.to_string(), reason: "its bytes are missing".into() })?;
+    signed.raw = Bytes::copy_from_slice(&body);
+    Ok(())
 }
 
 impl LocalOutbox {
@@ -89,6 +108,9 @@ impl LocalOutbox {
             tasks: keyspace("tasks")?,
             bodies: keyspace("bodies")?,
             dead,
+            dead_bodies: keyspace("dead_bodies")?,
+            accounts: keyspace("accounts")?,
+            traces: Traces::open(&database)?,
             processes: keyspace("processes")?,
             boots: keyspace("boots")?,
             monitors: keyspace("monitors")?,
@@ -139,6 +161,17 @@ impl Store {
                 None => batch.remove(&self.monitors, *process.as_bytes()),
             }
         }
+        for id in &changes.dug_up {
+            batch.remove(&self.dead, key(id.0));
+            batch.remove(&self.dead_bodies, key(id.0));
+        }
+        for (origin, pushed) in &changes.accounts {
+            match pushed {
+                Some(pushed) => batch.insert(&self.accounts, *origin.as_bytes(), pushed.to_be_bytes()),
+                None => batch.remove(&self.accounts, *origin.as_bytes()),
+            }
+        }
+        self.traces.write(&mut batch, &changes.traces)?;
         if changes.dead.is_empty() {
             return batch.commit().map_err(store_error);
         }
@@ -146,8 +179,14 @@ impl Store {
         for letter in &changes.dead {
             let id = self.next_dead.fetch_add(1, Ordering::Relaxed);
             batch.insert(&self.dead, key(id), encode(letter)?);
+            if let Letter::Task(task) = &letter.letter
+                && let Work::Send(signed) = &task.work
+            {
+                batch.insert(&self.dead_bodies, key(id), &signed.raw[..]);
+            }
             if let Some(old) = id.checked_sub(MAX_DEAD_LETTERS) {
                 batch.remove(&self.dead, key(old));
+                batch.remove(&self.dead_bodies, key(old));
             }
         }
         batch.commit().map_err(store_error)
@@ -156,15 +195,52 @@ impl Store {
     fn task(&self, id: TaskId) -> Result<Option<Task>, OutboxError> {
         let Some(value) = self.tasks.get(key(id.0)).map_err(store_error)? else { return Ok(None) };
         let mut task: Task = decode(id, &value)?;
-        if let Work::Send(signed) = &mut task.work {
-            let body = self
-                .bodies
-                .get(key(id.0))
-                .map_err(store_error)?
-                .ok_or_else(|| OutboxError::Corrupt { key: id.to_string(), reason: "its bytes are missing".into() })?;
-            signed.raw = Bytes::copy_from_slice(&body);
-        }
+        fill(&mut task, &self.bodies, id.0)?;
         Ok(Some(task))
+    }
+
+    fn dead_letter(&self, id: LetterId) -> Result<Option<DeadLetter>, OutboxError> {
+        let Some(value) = self.dead.get(key(id.0)).map_err(store_error)? else { return Ok(None) };
+        let mut letter: DeadLetter = decode(id.0, &value)?;
+        letter.id = id;
+        if let Letter::Task(task) = &mut letter.letter {
+            fill(task, &self.dead_bodies, id.0)?;
+        }
+        Ok(Some(letter))
+    }
+
+    fn dead_letters(&self, before: Option<LetterId>, limit: usize) -> Result<Vec<DeadLetter>, OutboxError> {
+        let end = before.map_or(u64::MAX, |before| before.0);
+        let mut letters = (self.dead.range(..key(end)).rev().take(limit))
+            .map(|guard| {
+                let (key, value) = guard.into_inner().map_err(store_error)?;
+                let id = number(&key)?;
+                Ok(DeadLetter { id: LetterId(id), ..decode(id, &value)? })
+            })
+            .collect::<Result<Vec<DeadLetter>, OutboxError>>()?;
+        letters.reverse();
+        Ok(letters)
+    }
+
+    fn accounts(&self) -> Result<Vec<(ItemId, u64)>, OutboxError> {
+        self.accounts
+            .iter()
+            .map(|guard| {
+                let (key, value) = guard.into_inner().map_err(store_error)?;
+                let origin: [u8; 32] = key[..].try_into().map_err(|_| OutboxError::Corrupt {
+                    key: format!("{key:?}"),
+                    reason: "a key of 32 bytes is needed".into(),
+                })?;
+                Ok((ItemId::from_bytes(origin), number(&value)?))
+            })
+            .collect()
+    }
+
+    fn forget_traces(&self, before: Timestamp, limit: usize) -> Result<usize, OutboxError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        let forgotten = self.traces.forget(&mut batch, before, limit)?;
+        batch.commit().map_err(store_error)?;
+        Ok(forgotten)
     }
 
     fn tasks(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<(TaskId, Task)>, OutboxError> {
@@ -238,20 +314,31 @@ impl Outbox for LocalOutbox {
         })
     }
 
-    fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, OutboxError>> {
-        self.blocking(move |store| {
-            let mut letters = store
-                .dead
-                .iter()
-                .rev()
-                .take(limit)
-                .map(|guard| {
-                    let (key, value) = guard.into_inner().map_err(store_error)?;
-                    decode(number(&key)?, &value)
-                })
-                .collect::<Result<Vec<DeadLetter>, _>>()?;
-            letters.reverse();
-            Ok(letters)
-        })
+    fn dead_letters(
+        &self,
+        before: Option<LetterId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetter>, OutboxError>> {
+        self.blocking(move |store| store.dead_letters(before, limit))
+    }
+
+    fn dead_letter(&self, id: LetterId) -> BoxFuture<'_, Result<Option<DeadLetter>, OutboxError>> {
+        self.blocking(move |store| store.dead_letter(id))
+    }
+
+    fn accounts(&self) -> BoxFuture<'_, Result<Vec<(ItemId, u64)>, OutboxError>> {
+        self.blocking(Store::accounts)
+    }
+
+    fn trace(&self, item: ItemId) -> BoxFuture<'_, Result<Vec<Event>, OutboxError>> {
+        self.blocking(move |store| store.traces.of(item))
+    }
+
+    fn traced(&self, process: ProcessId, limit: usize) -> BoxFuture<'_, Result<Vec<ItemId>, OutboxError>> {
+        self.blocking(move |store| store.traces.made_for(process, limit))
+    }
+
+    fn forget_traces(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, OutboxError>> {
+        self.blocking(move |store| store.forget_traces(before, limit))
     }
 }

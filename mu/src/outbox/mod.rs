@@ -5,18 +5,24 @@
 //! Later synced commits make earlier buffered ones durable as well.
 
 mod local;
+mod traces;
 
 use futures_util::future::BoxFuture;
-use holon_protocol::{ProcessId, Timestamp};
+use holon_protocol::{ItemId, ProcessId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use local::LocalOutbox;
 
 use crate::crank::outgoing::Skipped;
 use crate::crank::task::{ProcessRecord, Task, TaskId};
+use crate::trace::Event;
 
 /// Most dead letters kept; the oldest give way.
 pub const MAX_DEAD_LETTERS: u64 = 100_000;
+/// Most trace events kept; the oldest give way.
+pub const MAX_TRACE_EVENTS: usize = 2_000_000;
+/// Most events read of one item.
+pub const MAX_EVENTS_PER_ITEM: usize = 2_000;
 /// Most tasks read at a time when the outbox is loaded.
 pub const LOAD_PAGE_TASKS: usize = 1_000;
 
@@ -58,11 +64,23 @@ pub enum Durability {
 pub struct Monitor {
     /// Cursor of the last cron result that was queued.
     pub cursor: Option<String>,
+    /// Without a cursor: whether every cron result there is shall be pushed, as for a process that was monitored from its
+    /// birth on, or only those to come.
+    #[serde(default)]
+    pub from_birth: bool,
 }
+
+/// Place of a dead letter; smaller is older.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LetterId(pub u64);
 
 /// Something that was given up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
+    /// Its place, given by the store.
+    #[serde(skip)]
+    pub id: LetterId,
     /// When.
     pub at: Timestamp,
     /// Why.
@@ -94,6 +112,12 @@ pub struct Changes {
     pub put: Vec<(TaskId, Task)>,
     /// What was given up.
     pub dead: Vec<DeadLetter>,
+    /// Dead letters that are taken up again.
+    pub dug_up: Vec<LetterId>,
+    /// What the push with this origin has had; `None`: it is over.
+    pub accounts: Vec<(ItemId, Option<u64>)>,
+    /// What happened to items.
+    pub traces: Vec<(ItemId, Event)>,
     /// Processes that exist.
     pub processes: Vec<(ProcessId, ProcessRecord)>,
     /// Processes whose boot is being pushed.
@@ -118,6 +142,21 @@ pub trait Outbox: Send + Sync + 'static {
     fn monitor(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<Monitor>, OutboxError>>;
     /// Every monitored process.
     fn monitors(&self) -> BoxFuture<'_, Result<Vec<(ProcessId, Monitor)>, OutboxError>>;
-    /// The newest `limit` dead letters, oldest of them first.
-    fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, OutboxError>>;
+    /// The newest `limit` dead letters, older than `before` if that is given, oldest of them first. Bytes to send may be
+    /// left out.
+    fn dead_letters(
+        &self,
+        before: Option<LetterId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetter>, OutboxError>>;
+    /// A dead letter with its bytes.
+    fn dead_letter(&self, id: LetterId) -> BoxFuture<'_, Result<Option<DeadLetter>, OutboxError>>;
+    /// What every push that is not over has had.
+    fn accounts(&self) -> BoxFuture<'_, Result<Vec<(ItemId, u64)>, OutboxError>>;
+    /// What happened to an item, oldest first, at most [`MAX_EVENTS_PER_ITEM`].
+    fn trace(&self, item: ItemId) -> BoxFuture<'_, Result<Vec<Event>, OutboxError>>;
+    /// The newest `limit` items that were made for a process, newest first.
+    fn traced(&self, process: ProcessId, limit: usize) -> BoxFuture<'_, Result<Vec<ItemId>, OutboxError>>;
+    /// Forgets at most `limit` events, those before `before` and those over [`MAX_TRACE_EVENTS`]; how many.
+    fn forget_traces(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, OutboxError>>;
 }

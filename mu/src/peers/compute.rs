@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use holon_protocol::{MessageId, ProcessId};
-use reqwest::Method;
+use holon_protocol::{MessageId, ProcessId, Timestamp};
+use reqwest::{Method, Response};
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
 use super::{Http, PeerError, Redirects, body, join, parse};
+use crate::cron::Due;
 
 /// Largest result read, in bytes.
 pub const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
@@ -41,9 +42,31 @@ pub struct CronEdge {
     pub node: Value,
 }
 
+/// Cron results, and when the next one is due.
+#[derive(Debug, Clone)]
+pub struct CronPage {
+    /// The results, oldest first.
+    pub edges: Vec<CronEdge>,
+    /// What the unit says about the next one.
+    pub due: Due,
+}
+
 #[derive(Deserialize)]
-struct CronPage {
+struct Page {
     edges: Vec<CronEdge>,
+}
+
+/// Header of answers to `GET /cron/{process}` (an extension): when the next cron message is due, in milliseconds, or
+/// `never`. Absent when the unit cannot tell, as with crons that wait for blocks.
+const CRON_NEXT: &str = "cron-next";
+
+fn due(response: &Response) -> Due {
+    let text = response.headers().get(CRON_NEXT).and_then(|value| value.to_str().ok());
+    match text {
+        Some("never") => Due::Never,
+        Some(text) => text.parse().map_or(Due::Unknown, |at| Due::At(Timestamp(at))),
+        None => Due::Unknown,
+    }
 }
 
 impl Compute {
@@ -65,21 +88,23 @@ impl Compute {
     /// The cursor of a process's newest result, `None` when it has none.
     pub async fn newest_cursor(&self, process: ProcessId) -> Result<Option<String>, PeerError> {
         let url = join(&self.url, &format!("/results/{process}?sort=DESC&limit=1&processId={process}"))?;
-        Ok(self.page(url).await?.into_iter().next().map(|edge| edge.cursor))
+        Ok(self.page(url).await?.edges.into_iter().next().map(|edge| edge.cursor))
     }
 
     /// Cron results after `cursor`, oldest first; asking makes the unit evaluate what is due.
-    pub async fn cron(&self, process: ProcessId, cursor: Option<&str>) -> Result<Vec<CronEdge>, PeerError> {
+    pub async fn cron(&self, process: ProcessId, cursor: Option<&str>) -> Result<CronPage, PeerError> {
         let mut url = join(&self.url, &format!("/cron/{process}"))?;
         if let Some(cursor) = cursor {
-            url.query_pairs_mut().append_pair("from", cursor).append_pair("limit", &CRON_PAGE.to_string());
+            url.query_pairs_mut().append_pair("from", cursor);
         }
+        url.query_pairs_mut().append_pair("limit", &CRON_PAGE.to_string());
         self.page(url).await
     }
 
-    async fn page(&self, url: Url) -> Result<Vec<CronEdge>, PeerError> {
+    async fn page(&self, url: Url) -> Result<CronPage, PeerError> {
         let response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await?;
-        let page: CronPage = parse(&url, &body(response, MAX_RESULT_BYTES).await?)?;
-        Ok(page.edges)
+        let due = due(&response);
+        let Page { edges } = parse(&url, &body(response, MAX_RESULT_BYTES).await?)?;
+        Ok(CronPage { edges, due })
     }
 }

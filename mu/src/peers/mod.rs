@@ -6,6 +6,7 @@
 mod compute;
 mod crowd;
 mod scheduler;
+mod tracing_context;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +18,10 @@ use reqwest::header::LOCATION;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use url::{Origin, Url};
 
-pub use compute::{CRON_PAGE, Compute, Pulled};
+pub use compute::{CRON_PAGE, Compute, CronEdge, Pulled};
 pub use crowd::{Crowd, Place};
 pub use scheduler::Schedulers;
+pub use tracing_context::within_trace;
 
 /// Most redirects followed for one request.
 pub const MAX_REDIRECTS: usize = 5;
@@ -172,7 +174,8 @@ impl Http {
         let start = url.origin();
         let mut url = url;
         for _ in 0..=MAX_REDIRECTS {
-            let request = prepare(self.client(&url)?.request(method.clone(), url.clone()).timeout(timeout));
+            let request = self.client(&url)?.request(method.clone(), url.clone()).timeout(timeout);
+            let request = prepare(tracing_context::with_header(request));
             let response = request
                 .send()
                 .await

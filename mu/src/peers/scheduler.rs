@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use holon_protocol::{AssignmentId, BlockHeight, ItemId, ProcessId, Tags};
+use holon_protocol::{AssignmentId, BlockHeight, ItemId, Nonce, ProcessId, Tags};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
@@ -20,6 +20,8 @@ pub const MAX_RECEIPT_BYTES: usize = 64 * 1024;
 pub const MAX_ENTRY_BYTES: usize = 64 * 1024 * 1024;
 /// How many of a process's newest entries are searched for an assignment whose answer was lost.
 pub const SEARCHED_ENTRIES: u64 = 200;
+/// How many times as many are searched when it is known since when.
+pub const SEARCHED_PAGES: usize = 50;
 
 /// Calls to schedulers. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,9 +38,33 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// Its place in the log.
+    pub fn nonce(&self) -> Option<Nonce> {
+        self.tags.get("Nonce")?.parse().ok()
+    }
+
     /// Height of the L1 block the scheduler had seen.
     pub fn block_height(&self) -> Option<BlockHeight> {
         self.tags.get("Block-Height")?.parse().ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct LogEntry {
+    message: Option<IgnoredAny>,
+    assignment: Position,
+}
+
+/// The place of a log entry.
+#[derive(Deserialize)]
+struct Position {
+    id: AssignmentId,
+    tags: Tags,
+}
+
+impl Position {
+    fn nonce(&self) -> Option<Nonce> {
+        self.tags.get("Nonce")?.parse().ok()
     }
 }
 
@@ -137,48 +163,69 @@ impl Schedulers {
         Ok(entry.and_then(|entry| entry.assignment).map(|Inner { tags }| Assignment { tags }))
     }
 
-    /// The newest assignment of `message` that has no message body, one made by an assign request, among the newest
-    /// entries of a process. An entry with a body is the message as it was posted.
+    /// The nonce that the next entry of a process's log gets, or a later one; 0 when this scheduler does not have it.
+    pub async fn next_nonce(&self, scheduler: &Url, process: ProcessId) -> Result<Nonce, PeerError> {
+        let newest = self.newest_nonce(scheduler, process).await?;
+        Ok(Nonce(newest.map_or(0, |newest| newest.0.saturating_add(1))))
+    }
+
+    async fn newest_nonce(&self, scheduler: &Url, process: ProcessId) -> Result<Option<Nonce>, PeerError> {
+        let latest: Option<LogEntry> = self.read(join(scheduler, &format!("/{process}/latest"))?).await?;
+        Ok(latest.map(|latest| latest.assignment.nonce().unwrap_or(Nonce(0))))
+    }
+
+    /// An assignment of `message` that has no message body, one made by an assign request: an entry with a body is the
+    /// message as it was posted. With `first` it is the oldest from that nonce on, among [`SEARCHED_PAGES`] pages; without,
+    /// the newest of the newest [`SEARCHED_ENTRIES`] entries.
     pub async fn find_assignment(
         &self,
         scheduler: &Url,
         process: ProcessId,
         message: ItemId,
+        first: Option<Nonce>,
     ) -> Result<Option<AssignmentId>, PeerError> {
+        let Some(newest) = self.newest_nonce(scheduler, process).await? else { return Ok(None) };
+        let text = message.to_string();
+        let fits = |position: &Position| position.tags.get("Message") == Some(&text);
+        let Some(first) = first else {
+            let from = newest.0.saturating_sub(SEARCHED_ENTRIES);
+            let made = self.assigned(scheduler, process, from).await?;
+            return Ok(made.into_iter().rev().find(fits).map(|position| position.id));
+        };
+        let mut from = first.0;
+        for _ in 0..SEARCHED_PAGES {
+            if from > newest.0 {
+                break;
+            }
+            let made = self.assigned(scheduler, process, from).await?;
+            let since = |position: &Position| position.nonce().is_some_and(|nonce| nonce >= first);
+            if let Some(found) = made.into_iter().filter(since).find(fits) {
+                return Ok(Some(found.id));
+            }
+            from += SEARCHED_ENTRIES;
+        }
+        Ok(None)
+    }
+
+    /// Positions of the entries without a message body among [`SEARCHED_ENTRIES`] entries of a log from `from` on.
+    async fn assigned(&self, scheduler: &Url, process: ProcessId, from: u64) -> Result<Vec<Position>, PeerError> {
         #[derive(Deserialize)]
         struct Page {
             edges: Vec<Edge>,
         }
         #[derive(Deserialize)]
         struct Edge {
-            node: Entry,
+            node: LogEntry,
         }
-        #[derive(Deserialize)]
-        struct Entry {
-            message: Option<IgnoredAny>,
-            assignment: Inner,
-        }
-        #[derive(Deserialize)]
-        struct Inner {
-            id: AssignmentId,
-            tags: Tags,
-        }
-        let latest: Option<Entry> = self.read(join(scheduler, &format!("/{process}/latest"))?).await?;
-        let Some(latest) = latest else { return Ok(None) };
-        let newest = latest.assignment.tags.get("Nonce").and_then(|nonce| nonce.parse::<u64>().ok()).unwrap_or(0);
         // `from-nonce` is exclusive in some schedulers and inclusive in others; one entry more does no harm.
-        let from = newest.saturating_sub(SEARCHED_ENTRIES);
-        let from = if from == 0 { String::new() } else { format!("&from-nonce={from}") };
+        let from = match from {
+            0 | 1 => String::new(),
+            from => format!("&from-nonce={}", from - 1),
+        };
         let query = format!("/{process}?process-id={process}{from}&limit={}", SEARCHED_ENTRIES + 1);
         let page: Option<Page> = self.read(join(scheduler, &query)?).await?;
-        let edges = page.map(|page| page.edges).unwrap_or_default();
-        let message = message.to_string();
-        let made = edges.into_iter().map(|edge| edge.node).filter(|entry| entry.message.is_none());
-        Ok(made
-            .map(|entry| entry.assignment)
-            .rev()
-            .find(|assignment| assignment.tags.get("Message") == Some(&message))
-            .map(|found| found.id))
+        let entries = page.map(|page| page.edges).unwrap_or_default().into_iter().map(|edge| edge.node);
+        Ok(entries.filter(|entry| entry.message.is_none()).map(|entry| entry.assignment).collect())
     }
 
     /// A read whose *not found* is 400 (spec 02 §1) or 404.

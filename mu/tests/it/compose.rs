@@ -14,7 +14,7 @@ const SPAWNED: ProcessId = ProcessId::from_bytes([5; 32]);
 const MODULE: &str = "the-module";
 
 fn emitter() -> Emitter {
-    Emitter { process: EMITTER, record: ProcessRecord { module: MODULE.into(), scheduler: SCHEDULER } }
+    Emitter { process: EMITTER, record: ProcessRecord { module: MODULE.into(), scheduler: SCHEDULER, cron: false } }
 }
 
 fn tags(pairs: &[(&str, &str)]) -> Tags {

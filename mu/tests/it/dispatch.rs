@@ -1,5 +1,7 @@
 //! Which task may run: order in lanes, parallelism between them, limits, retry times.
 
+use holon_mu::crank::budget::Budgets;
+use holon_mu::crank::descent::Descent;
 use holon_mu::crank::dispatch::{Dispatcher, Limits, Verdict};
 use holon_mu::crank::outgoing::{Message, Spawn};
 use holon_mu::crank::task::{Task, TaskId, Work};
@@ -16,6 +18,7 @@ fn limits() -> Limits {
         max_retry_delay_ms: 400,
         retry_for_ms: 10_000,
         busy_delay_ms: 50,
+        budgets: Budgets::default(),
     }
 }
 
@@ -26,11 +29,15 @@ fn process(byte: u8) -> ProcessId {
 fn message(emitter: u8, target: u8) -> Task {
     let target = ItemId::from_bytes([target; 32]);
     let message = Message { target, anchor: "0".repeat(32), tags: Tags::default(), data: " ".into() };
-    Task { root: None, work: Work::Message { emitter: process(emitter), message } }
+    Task { root: None, descent: Descent::default(), work: Work::Message { emitter: process(emitter), message } }
 }
 
 fn pull(of: u8) -> Task {
-    Task { root: None, work: Work::Pull { message: ItemId::from_bytes([0; 32]).into(), process: process(of) } }
+    Task {
+        root: None,
+        descent: Descent::default(),
+        work: Work::Pull { message: ItemId::from_bytes([0; 32]).into(), process: process(of) },
+    }
 }
 
 fn loaded(limits: Limits, tasks: &[Task]) -> Dispatcher {
@@ -154,7 +161,7 @@ fn spawns_to_different_schedulers_do_not_wait_for_each_other() {
     let spawn = |scheduler: Option<u8>| {
         let tags = scheduler.map(|byte| ("Scheduler", ItemId::from_bytes([byte; 32]).to_string()));
         let spawn = Spawn { tags: tags.into_iter().collect(), data: " ".into() };
-        Task { root: None, work: Work::Spawn { emitter: process(1), spawn } }
+        Task { root: None, descent: Descent::default(), work: Work::Spawn { emitter: process(1), spawn } }
     };
     let mut dispatcher = loaded(limits(), &[spawn(Some(9)), spawn(None), spawn(Some(9)), spawn(None), spawn(Some(8))]);
     assert_eq!(start(&mut dispatcher, 0), [1, 2, 5]);
@@ -205,4 +212,34 @@ fn no_more_tasks_run_than_the_limit_and_the_oldest_first() {
     assert_eq!(start(&mut dispatcher, 0), [0; 0]);
     dispatcher.finished(TaskId(4));
     assert_eq!(start(&mut dispatcher, 0), [11]);
+}
+
+#[test]
+fn a_push_of_a_thousand_messages_delays_another_push_by_a_few() {
+    let of = |origin: u8, target: u8| Task {
+        descent: Descent::of_origin(ItemId::from_bytes([origin; 32])),
+        ..message(origin, target)
+    };
+    let storm: Vec<_> = (0..250).map(|target| of(1, target)).collect();
+    let mut dispatcher = loaded(limits(), &storm);
+    assert_eq!(start(&mut dispatcher, 0).len(), 10);
+    let neighbour = dispatcher.allocate();
+    dispatcher.add(neighbour, &of(2, 1));
+    for done in 1..=2 {
+        dispatcher.finished(TaskId(done));
+    }
+    let started = start(&mut dispatcher, 0);
+    assert!(started.contains(&neighbour.0), "it is among the next two: {started:?}");
+}
+
+#[test]
+fn a_process_that_asks_for_too_much_is_held_to_its_pace_and_others_are_not() {
+    let budgets = Budgets { per_process_per_second: 4, ..Budgets::default() };
+    let tasks: Vec<_> = (0..6).map(|target| message(1, target)).chain([message(2, 1)]).collect();
+    let mut dispatcher = loaded(Limits { budgets, ..limits() }, &tasks);
+    assert_eq!(start(&mut dispatcher, 10_000), [1, 2, 3, 4, 7]);
+    assert_eq!(dispatcher.next_timer(), Some(Timestamp(10_250)));
+    assert_eq!(start(&mut dispatcher, 10_250), [5]);
+    assert_eq!(start(&mut dispatcher, 10_500), [6]);
+    assert_eq!((dispatcher.paced(), dispatcher.failures(TaskId(6))), (2, 0));
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod compose;
+mod cron;
 mod dispatch;
 mod http;
 mod memory;
@@ -12,4 +13,8 @@ mod outgoing;
 mod peer;
 mod pushing;
 mod real;
+mod real_time;
+mod security;
+mod seeing;
 mod simulation;
+mod storms;

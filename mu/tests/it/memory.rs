@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use holon_mu::crank::task::{ProcessRecord, Task, TaskId};
-use holon_mu::outbox::{Changes, DeadLetter, Durability, Monitor, Outbox, OutboxError};
-use holon_protocol::ProcessId;
+use holon_mu::outbox::{Changes, DeadLetter, Durability, LetterId, MAX_EVENTS_PER_ITEM, Monitor, Outbox, OutboxError};
+use holon_mu::trace::{Event, What};
+use holon_protocol::{ItemId, ProcessId, Timestamp};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Contents {
@@ -16,6 +17,9 @@ pub struct Contents {
     pub processes: BTreeMap<ProcessId, ProcessRecord>,
     pub boots: BTreeSet<ProcessId>,
     pub monitors: BTreeMap<ProcessId, Monitor>,
+    pub accounts: BTreeMap<ItemId, u64>,
+    pub traces: Vec<(ItemId, Event)>,
+    letters: u64,
 }
 
 impl Contents {
@@ -24,7 +28,18 @@ impl Contents {
             self.tasks.remove(&id);
         }
         self.tasks.extend(changes.put);
-        self.dead.extend(changes.dead);
+        self.dead.retain(|letter| !changes.dug_up.contains(&letter.id));
+        for letter in changes.dead {
+            self.letters += 1;
+            self.dead.push(DeadLetter { id: LetterId(self.letters), ..letter });
+        }
+        for (origin, pushed) in changes.accounts {
+            match pushed {
+                Some(pushed) => drop(self.accounts.insert(origin, pushed)),
+                None => drop(self.accounts.remove(&origin)),
+            }
+        }
+        self.traces.extend(changes.traces);
         self.processes.extend(changes.processes);
         self.boots.extend(changes.boots);
         for (process, monitor) in changes.monitors {
@@ -55,13 +70,18 @@ impl MemoryOutbox {
         journal.now.apply(changes.clone());
         journal.buffered.push(changes);
         if durability == Durability::Synced {
-            journal.synced = journal.now.clone();
-            journal.buffered.clear();
+            for changes in std::mem::take(&mut journal.buffered) {
+                journal.synced.apply(changes);
+            }
         }
     }
 
     pub fn contents(&self) -> Contents {
         self.0.lock().unwrap().now.clone()
+    }
+
+    pub fn look<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
+        look(&self.0.lock().unwrap().now)
     }
 
     pub fn get(&self, id: TaskId) -> Option<Task> {
@@ -120,7 +140,49 @@ impl Outbox for MemoryOutbox {
         self.read(|contents| contents.monitors.iter().map(|(id, monitor)| (*id, monitor.clone())).collect())
     }
 
-    fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, OutboxError>> {
-        self.read(|contents| contents.dead[contents.dead.len().saturating_sub(limit)..].to_vec())
+    fn dead_letters(
+        &self,
+        before: Option<LetterId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetter>, OutboxError>> {
+        self.read(|contents| {
+            let older = contents.dead.iter().filter(|letter| before.is_none_or(|before| letter.id < before));
+            let older: Vec<_> = older.cloned().collect();
+            older[older.len().saturating_sub(limit)..].to_vec()
+        })
+    }
+
+    fn dead_letter(&self, id: LetterId) -> BoxFuture<'_, Result<Option<DeadLetter>, OutboxError>> {
+        self.read(|contents| contents.dead.iter().find(|letter| letter.id == id).cloned())
+    }
+
+    fn accounts(&self) -> BoxFuture<'_, Result<Vec<(ItemId, u64)>, OutboxError>> {
+        self.read(|contents| contents.accounts.iter().map(|(origin, pushed)| (*origin, *pushed)).collect())
+    }
+
+    fn trace(&self, item: ItemId) -> BoxFuture<'_, Result<Vec<Event>, OutboxError>> {
+        self.read(|contents| {
+            let of = contents.traces.iter().filter(|(found, _)| *found == item);
+            of.take(MAX_EVENTS_PER_ITEM).map(|(_, event)| event.clone()).collect()
+        })
+    }
+
+    fn traced(&self, process: ProcessId, limit: usize) -> BoxFuture<'_, Result<Vec<ItemId>, OutboxError>> {
+        self.read(|contents| {
+            let made = contents.traces.iter().rev().filter(|(_, event)| match &event.what {
+                What::Made(made) => made.to == process.into(),
+                _ => false,
+            });
+            made.take(limit).map(|(item, _)| *item).collect()
+        })
+    }
+
+    fn forget_traces(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, OutboxError>> {
+        let mut journal = self.0.lock().unwrap();
+        let old = journal.now.traces.iter().take(limit).take_while(|(_, event)| event.at < before).count();
+        journal.now.traces.drain(..old);
+        journal.synced = journal.now.clone();
+        journal.buffered.clear();
+        ready(Ok(old)).boxed()
     }
 }

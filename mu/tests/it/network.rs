@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::peer::{Answer, Call, Peer};
 
+pub const OPERATOR_TOKEN: &str = "operator";
 pub const SCHEDULER: Address = Address::from_bytes([77; 32]);
 pub const MODULE: ItemId = ItemId::from_bytes([66; 32]);
 /// Longest any condition may take to come true.
@@ -25,6 +26,14 @@ pub struct State {
     pub assignments: Vec<(String, ItemId)>,
     /// Results by message id or, failing that, by data of the message.
     pub results: HashMap<String, Value>,
+    /// Items with this data are refused for good.
+    pub refused: Option<&'static str>,
+    /// Results that depend on more than that: from the id, and the item if it is a message.
+    pub behaviour: Option<Behaviour>,
+    /// Value of the header `cron-next`.
+    pub cron_next: Option<String>,
+    /// Nodes that the gateway's GraphQL knows.
+    pub published: Vec<Value>,
     pub uploads: Vec<DataItem>,
     pub cron: Vec<(String, Value)>,
     /// Answers used up before the normal ones, by `METHOD /start-of-path`.
@@ -32,6 +41,8 @@ pub struct State {
     /// The next item or assignment posted is taken, but the answer is this.
     pub lost: Vec<Answer>,
 }
+
+pub type Behaviour = Box<dyn Fn(&str, Option<&DataItem>) -> Option<Value> + Send>;
 
 pub type Shared = Arc<Mutex<State>>;
 
@@ -90,6 +101,9 @@ fn schedule(state: &mut State, call: &Call) -> Answer {
         }
         _ => ProcessId::from_bytes(item.target().unwrap()),
     };
+    if state.refused.is_some_and(|data| *item.data() == *data.as_bytes()) {
+        return refused("not today");
+    }
     let Some(log) = state.processes.get_mut(&process) else { return refused("Process not found") };
     if log.iter().any(|old| old.id() == item.id()) {
         return refused("Message already exists");
@@ -125,11 +139,12 @@ fn scheduler(state: &Shared, call: &Call) -> Answer {
     }
     let id = call.path.trim_start_matches('/').split('?').next().unwrap_or_default();
     if let Some(id) = id.strip_suffix("/latest").and_then(|id| id.parse::<ProcessId>().ok()) {
-        let newest = state.assignments.iter().rfind(|(path, _)| path.contains(&id.to_string()));
-        return match newest {
-            Some(_) => Answer::Json(
+        // Two entries for each assignment, see below.
+        let entries = 2 * state.assignments.iter().filter(|(path, _)| path.contains(&id.to_string())).count();
+        return match entries.checked_sub(1) {
+            Some(newest) => Answer::Json(
                 200,
-                json!({ "message": null, "assignment": { "id": id, "tags": [{ "name": "Nonce", "value": "3" }] } }),
+                json!({ "message": null, "assignment": { "id": id, "tags": [{ "name": "Nonce", "value": newest.to_string() }] } }),
             ),
             None => refused("Process not found"),
         };
@@ -137,11 +152,18 @@ fn scheduler(state: &Shared, call: &Call) -> Answer {
     if let Some(process) = id.parse::<ProcessId>().ok().filter(|id| state.processes.contains_key(id)) {
         let made = state.assignments.iter().filter(|(path, _)| path.contains(&process.to_string()));
         let edges: Vec<_> = made
-            .flat_map(|(path, id)| {
-                let tags = json!([{ "name": "Message", "value": parameter(path, "assign") }]);
+            .enumerate()
+            .flat_map(|(number, (path, id))| {
+                let tags = |nonce: usize| {
+                    json!([
+                        { "name": "Message", "value": parameter(path, "assign") },
+                        { "name": "Nonce", "value": nonce.to_string() },
+                    ])
+                };
                 // The message was posted here as well, later: that entry has a body and is somebody else's to push.
                 let posted = ItemId::from_bytes([99; 32]);
-                [(json!(null), *id), (json!({ "id": "x" }), posted)].map(|(message, id)| {
+                [(json!(null), *id, 0), (json!({ "id": "x" }), posted, 1)].map(|(message, id, place)| {
+                    let tags = tags(2 * number + place);
                     json!({ "cursor": "1", "node": { "message": message, "assignment": { "id": id, "tags": tags } } })
                 })
             })
@@ -150,8 +172,11 @@ fn scheduler(state: &Shared, call: &Call) -> Answer {
     }
     let process = parameter(&call.path, "process-id").and_then(|id| id.parse().ok());
     let log = process.and_then(|process| state.processes.get(&process));
-    if log.is_some_and(|log| log.iter().any(|item| item.id().to_string() == id)) {
-        let tags = json!([{ "name": "Block-Height", "value": "000001590000" }]);
+    if let Some(nonce) = log.and_then(|log| log.iter().position(|item| item.id().to_string() == id)) {
+        let tags = json!([
+            { "name": "Block-Height", "value": "000001590000" },
+            { "name": "Nonce", "value": nonce.to_string() },
+        ]);
         return Answer::Json(200, json!({ "message": {}, "assignment": { "tags": tags } }));
     }
     refused("Message or Process not found")
@@ -170,7 +195,11 @@ fn compute(state: &Shared, call: &Call) -> Answer {
             .take(50)
             .map(|(cursor, node)| json!({ "cursor": cursor, "node": node }))
             .collect();
-        return Answer::Json(200, json!({ "pageInfo": { "hasNextPage": false }, "edges": edges }));
+        let page = json!({ "pageInfo": { "hasNextPage": false }, "edges": edges });
+        return match &state.cron_next {
+            Some(next) => Answer::With(("cron-next", next.clone()), page),
+            None => Answer::Json(200, page),
+        };
     }
     if call.path.starts_with("/results/") {
         let newest = state.cron.iter().find(|(cursor, _)| cursor == "start");
@@ -179,7 +208,11 @@ fn compute(state: &Shared, call: &Call) -> Answer {
         return Answer::Json(200, json!({ "pageInfo": { "hasNextPage": false }, "edges": edges }));
     }
     let id = call.path.trim_start_matches("/result/").split('?').next().unwrap_or_default();
-    let data = state.processes.values().flatten().find(|item| item.id().to_string() == id);
+    let item = state.processes.values().flatten().find(|item| item.id().to_string() == id);
+    if let Some(result) = state.behaviour.as_ref().and_then(|behaviour| behaviour(id, item)) {
+        return Answer::Json(200, result);
+    }
+    let data = item;
     let data = data.map(|item| String::from_utf8_lossy(&item.data()).into_owned());
     let result = state.results.get(id).or_else(|| state.results.get(&data?));
     Answer::Json(200, result.cloned().unwrap_or_else(empty))
@@ -191,8 +224,18 @@ fn gateway(state: &Shared, call: &Call) -> Answer {
     }
     match (call.method.as_str(), call.path.as_str()) {
         ("POST", "/graphql") => {
-            let none = json!({ "pageInfo": { "hasNextPage": false }, "edges": [] });
-            Answer::Json(200, json!({ "data": { "transactions": none } }))
+            let asked: Value = serde_json::from_slice(&call.body).unwrap();
+            let names = |list: &Value, id: &Value| list.as_array().is_none_or(|list| list.contains(id));
+            let state = state.lock().unwrap();
+            let edges: Vec<_> = (state.published.iter())
+                .filter(|node| {
+                    let asked = &asked["variables"];
+                    names(&asked["ids"], &node["id"]) && names(&asked["owners"], &node["owner"]["address"])
+                })
+                .map(|node| json!({ "cursor": "c", "node": node }))
+                .collect();
+            let page = json!({ "pageInfo": { "hasNextPage": false }, "edges": edges });
+            Answer::Json(200, json!({ "data": { "transactions": page } }))
         }
         ("POST", "/tx/arweave") => {
             let item = DataItem::parse_verified(call.body.clone()).expect("a valid item");
@@ -225,6 +268,8 @@ impl Network {
     pub fn options(&self) -> Options {
         let mut options = Options::new(self.folder.path(), self.wallet.clone(), self.gateway.url(), self.compute.url());
         options.scheduler_urls = vec![(SCHEDULER, self.scheduler.url())];
+        options.public_traces = true;
+        options.operator_token = Some(OPERATOR_TOKEN.to_owned().into());
         options.cron_interval = Duration::from_millis(100);
         options.scheduler_timeout = Duration::from_secs(2);
         options.limits = Limits { retry_delay_ms: 20, busy_delay_ms: 20, max_retry_delay_ms: 200, ..Limits::default() };
@@ -263,6 +308,11 @@ impl Network {
     }
 
     pub fn spawn(&self, target: Option<ProcessId>) -> DataItem {
+        self.spawn_with(target, &[])
+    }
+
+    /// A process with further tags.
+    pub fn spawn_with(&self, target: Option<ProcessId>, tags: &[(&str, &str)]) -> DataItem {
         let (module, scheduler) = (MODULE.to_string(), SCHEDULER.to_string());
         let mut item = DataItem::builder()
             .tag("Data-Protocol", "ao")
@@ -270,6 +320,9 @@ impl Network {
             .tag("Type", "Process")
             .tag("Module", module)
             .tag("Scheduler", scheduler);
+        for (name, value) in tags {
+            item = item.tag(*name, *value);
+        }
         if let Some(target) = target {
             item = item.target(target);
         }
@@ -299,6 +352,27 @@ pub async fn request(messenger: &Running, method: reqwest::Method, path: &str, b
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// Has a dead letter taken up again, as the operator.
+pub async fn retry(messenger: &Running, letter: &Value) -> u16 {
+    let url = format!("{}/dead-letters/{letter}/retry", messenger.url());
+    let request = reqwest::Client::builder().no_proxy().build().unwrap().post(url).bearer_auth(OPERATOR_TOKEN);
+    request.send().await.unwrap().status().as_u16()
+}
+
+/// JSON that the messenger answers.
+pub async fn get(messenger: &Running, path: &str) -> Value {
+    let (status, json) = request(messenger, reqwest::Method::GET, path, "").await;
+    assert_eq!(status, 200, "{path}: {json}");
+    json
+}
+
+/// One value of `/metrics`.
+pub async fn metric(messenger: &Running, line: &str) -> Option<f64> {
+    let (_, text) = request(messenger, reqwest::Method::GET, "/metrics", "").await;
+    let text = text.as_str().unwrap().to_owned();
+    text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
 }
 
 /// Waits until `condition` gives something.

@@ -13,12 +13,15 @@ pub struct Call {
     /// Path and query.
     pub path: String,
     pub content_type: Option<String>,
+    pub traceparent: Option<String>,
     pub body: Bytes,
 }
 
 /// What a peer says.
 pub enum Answer {
     Json(u16, serde_json::Value),
+    /// With this header.
+    With((&'static str, String), serde_json::Value),
     /// With this `Location`.
     Redirect(u16, String),
     /// Nothing until the caller gives up.
@@ -40,16 +43,19 @@ struct Shared {
 }
 
 async fn answer(shared: web::Data<Shared>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let call = Call {
         method: request.method().to_string(),
         path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
-        content_type: request.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned()),
+        content_type: header("content-type"),
+        traceparent: header("traceparent"),
         body,
     };
     let answer = (shared.script)(&call);
     shared.calls.lock().unwrap().push(call);
     match answer {
         Answer::Json(status, json) => HttpResponse::build(status.try_into().unwrap()).json(json),
+        Answer::With(header, json) => HttpResponse::Ok().insert_header(header).json(json),
         Answer::Redirect(status, location) => {
             HttpResponse::build(status.try_into().unwrap()).insert_header(("location", location)).finish()
         }

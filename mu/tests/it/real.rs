@@ -15,17 +15,17 @@ use crate::network::DEADLINE;
 
 static COUNTER: &[u8] = include_bytes!("../../../wasm-processes/counter/counter.wasm");
 
-struct Units {
+pub struct Units {
     folder: tempfile::TempDir,
-    weave: holon_weave::Running,
-    su: holon_su::Running,
-    cu: holon_cu::Running,
-    scheduler: Signer,
-    messenger: Signer,
-    user: Signer,
+    pub weave: holon_weave::Running,
+    pub su: holon_su::Running,
+    pub cu: holon_cu::Running,
+    pub scheduler: Signer,
+    pub messenger: Signer,
+    pub user: Signer,
 }
 
-fn url(text: String) -> Url {
+pub fn url(text: String) -> Url {
     text.parse().unwrap()
 }
 
@@ -36,7 +36,7 @@ fn folder(at: &Path, name: &str) -> std::path::PathBuf {
 }
 
 impl Units {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let at = tempfile::tempdir().unwrap();
         let [scheduler, messenger, user] = std::array::from_fn(|_| Signer::generate_ed25519().unwrap());
         let options = holon_weave::Options::new(folder(at.path(), "weave"));
@@ -50,12 +50,17 @@ impl Units {
         Self { folder: at, weave, su, cu, scheduler, messenger, user }
     }
 
-    async fn messenger(&self) -> (Running, Client) {
+    pub async fn messenger(&self) -> (Running, Client) {
+        self.messenger_with(|options| options).await
+    }
+
+    pub async fn messenger_with(&self, change: impl FnOnce(Options) -> Options) -> (Running, Client) {
         let (gateway, cu) = (url(self.weave.url()), url(self.cu.url()));
         let options = Options {
             allow_private_urls: true,
             ..Options::new(folder(self.folder.path(), "mu"), self.messenger.clone(), gateway.clone(), cu.clone())
         };
+        let options = change(options);
         let started = Instant::now();
         let mu = loop {
             match Service::start(options.clone(), bind("127.0.0.1:0").unwrap()).await {
@@ -68,8 +73,21 @@ impl Units {
         (mu, client.build().unwrap())
     }
 
+    /// Publishes where the scheduler is.
+    pub async fn locate(&self, client: &Client) {
+        let location = DataItem::builder()
+            .tag("Data-Protocol", "ao")
+            .tag("Variant", "ao.TN.1")
+            .tag("Type", "Scheduler-Location")
+            .tag("Url", self.su.url())
+            .tag("Time-To-Live", "3600000")
+            .sign(&self.scheduler)
+            .unwrap();
+        client.upload(&location).await.unwrap();
+    }
+
     /// The messages in a process's log that another process sent: action and data.
-    async fn received(&self, process: ProcessId, from: ProcessId) -> Vec<(String, String)> {
+    pub async fn received(&self, process: ProcessId, from: ProcessId) -> Vec<(String, String)> {
         let http = UrlPolicy { allow_private: true }.client().build().unwrap();
         let url = format!("{}/{process}?process-id={process}&limit=1000", self.su.url());
         let page: Value = http.get(url).send().await.unwrap().json().await.unwrap();
@@ -84,14 +102,14 @@ impl Units {
             .collect()
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.cu.stop().await.unwrap();
         self.su.stop().await.unwrap();
         self.weave.stop().await.unwrap();
     }
 }
 
-async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = condition().await {
@@ -106,15 +124,7 @@ async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> 
 async fn answers_travel_between_real_processes_in_order_and_across_restarts() {
     let units = Units::start().await;
     let (mu, client) = units.messenger().await;
-    let location = DataItem::builder()
-        .tag("Data-Protocol", "ao")
-        .tag("Variant", "ao.TN.1")
-        .tag("Type", "Scheduler-Location")
-        .tag("Url", units.su.url())
-        .tag("Time-To-Live", "3600000")
-        .sign(&units.scheduler)
-        .unwrap();
-    client.upload(&location).await.unwrap();
+    units.locate(&client).await;
     let module =
         client.publish(COUNTER).memory_limit("16-mb").compute_limit(1_000_000_000).send(&units.user).await.unwrap();
     let spawn = |name: &str| {

@@ -8,8 +8,8 @@ use holon_protocol::{Address, ItemId, MessageId, ModuleId, Tag};
 use url::Url;
 
 use crate::commands::{
-    build, deploy, dry_run, env, eval, fork, init, publish, replay, result, results, send, spawn, state, test, wallet,
-    watch,
+    build, dead_letters, deploy, dry_run, env, eval, fork, init, publish, replay, result, results, retry, send, spawn,
+    state, test, trace, wallet, watch,
 };
 use crate::project::Project;
 use crate::up;
@@ -171,6 +171,15 @@ pub enum Command {
     /// Show the results of a process as they come
     #[command(after_help = watch::EXAMPLES)]
     Watch(watch::Arguments),
+    /// Show what became of a message and of everything that follows from it
+    #[command(after_help = trace::EXAMPLES)]
+    Trace(trace::Arguments),
+    /// List what the messenger gave up, with reasons
+    #[command(after_help = dead_letters::EXAMPLES)]
+    DeadLetters(dead_letters::Arguments),
+    /// Have the messenger take up again what it gave up
+    #[command(after_help = retry::EXAMPLES)]
+    Retry(retry::Arguments),
     /// Ask a process without leaving a trace
     #[command(after_help = dry_run::EXAMPLES)]
     DryRun(dry_run::Arguments),

@@ -27,6 +27,8 @@ pub(crate) struct Http {
 /// What a request carries.
 pub(crate) enum Body {
     Nothing,
+    /// Nothing, on behalf of the operator.
+    Token(String),
     Item(Bytes),
     Json(String),
 }
@@ -72,6 +74,19 @@ impl Http {
         Err(Error::Refused { unit, status: status.as_u16(), message: error_text(status, &bytes) })
     }
 
+    /// A request of the operator, with the operator's token if there is one: never redirected.
+    pub(crate) async fn operate(
+        &self,
+        unit: Unit,
+        method: Method,
+        url: Url,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let body = token.map_or(Body::Nothing, |token| Body::Token(token.to_owned()));
+        exchange(&self.writes, unit, method, url, body, limit).await
+    }
+
     /// A write: never redirected, never repeated.
     pub(crate) async fn write(
         &self,
@@ -100,6 +115,7 @@ async fn exchange(
     let request = client.request(method, url.clone()).timeout(limit).header(ACCEPT, "application/json");
     let request = match body {
         Body::Nothing => request,
+        Body::Token(token) => request.bearer_auth(token),
         Body::Item(item) => request.header(CONTENT_TYPE, "application/octet-stream").body(item),
         Body::Json(json) => request.header(CONTENT_TYPE, "application/json").body(json),
     };

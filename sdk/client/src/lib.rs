@@ -140,6 +140,7 @@ pub mod spawn;
 mod sse;
 pub mod state;
 pub mod tags;
+mod trace;
 
 pub use console::Evaluated;
 pub use error::{Error, Unit};
@@ -150,3 +151,4 @@ pub use results::{Results, Sort};
 pub use scheduler::Scheduler;
 pub use spawn::CronInterval;
 pub use state::{MemoryImage, Standing};
+pub use trace::{DeadLetter, Trace, TraceNode, TraceResult};

@@ -1,6 +1,7 @@
 //! One file for each command, and the way from the command line to it.
 
 pub mod build;
+pub mod dead_letters;
 pub mod deploy;
 pub mod dry_run;
 pub mod env;
@@ -11,10 +12,12 @@ pub mod publish;
 pub mod replay;
 pub mod result;
 pub mod results;
+pub mod retry;
 pub mod send;
 pub mod spawn;
 pub mod state;
 pub mod test;
+pub mod trace;
 pub mod wallet;
 pub mod watch;
 
@@ -77,6 +80,9 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
         Command::Result(arguments) => result::run(arguments, &global, terminal).await,
         Command::Results(arguments) => results::run(arguments, &global, terminal).await,
         Command::Watch(arguments) => Box::pin(watch::run(arguments, &global, terminal)).await,
+        Command::Trace(arguments) => trace::run(arguments, &global, terminal).await,
+        Command::DeadLetters(arguments) => dead_letters::run(arguments, &global, terminal).await,
+        Command::Retry(arguments) => retry::run(arguments, &global, terminal).await,
         Command::DryRun(arguments) => dry_run::run(arguments, &global, terminal).await,
         Command::Eval(arguments) => eval::run(arguments, &global, terminal).await,
         Command::Replay(arguments) => Box::pin(replay::run(arguments, &global, terminal)).await,

@@ -78,6 +78,9 @@ impl Units {
         mu.enable_push = true;
         mu.allow_pushes_after = BlockHeight(0);
         mu.cron_interval = CRON_INTERVAL;
+        mu.auto_cron = true;
+        // The network listens on this computer only.
+        mu.public_traces = true;
 
         // All ports are bound, so a unit that is asked before it is ready answers a little later.
         let (su, cu, mu) = tokio::join!(

@@ -1,0 +1,228 @@
+//! Storing what follows from a task, within the budgets of its push.
+
+use std::collections::HashSet;
+
+use holon_protocol::{ItemId, ProcessId};
+
+use super::{Driver, MAX_QUEUED_TASKS, lock, now};
+use crate::crank::budget::Spent;
+use crate::crank::descent::Descent;
+use crate::crank::step::Follow;
+use crate::crank::task::{Forwarded, Task, TaskId, Work};
+use crate::outbox::{Changes, DeadLetter, Durability, Letter, LetterId, Monitor, OutboxError};
+use crate::trace::{self, Kind, Made, What};
+
+/// A cron result and what it asks for: the beginning of a push.
+#[derive(Debug)]
+pub struct CronResult {
+    /// Id of the push, made up of the process and the result's cursor.
+    pub origin: ItemId,
+    /// Error of the result.
+    pub error: Option<String>,
+    /// What it asks for.
+    pub follow: Follow,
+}
+
+impl Driver {
+    /// Queues what follows from something else than a task, durably.
+    pub async fn queue(&self, emitter: ProcessId, follow: Follow) -> Result<(), OutboxError> {
+        self.follow(Changes::default(), Some(emitter), follow, Durability::Synced).await
+    }
+
+    /// Queues what cron results of a process ask for, together with the new cursor of its monitor, durably.
+    pub async fn queue_cron(
+        &self,
+        process: ProcessId,
+        results: Vec<CronResult>,
+        monitor: Monitor,
+    ) -> Result<(), OutboxError> {
+        let mut changes = Changes { monitors: vec![(process, Some(monitor))], ..Changes::default() };
+        let mut all = Follow::default();
+        for CronResult { origin, error, mut follow } in results {
+            let descent = Descent::of_origin(origin);
+            let made = Made { kind: Kind::Cron, descent, emitter: None, to: process.into() };
+            let evaluated = trace::evaluated(error, &follow);
+            changes.traces.extend(self.told(vec![(origin, What::Made(made)), (origin, What::Evaluated(evaluated))]));
+            match self.spend(&descent, follow.tasks.len()) {
+                Ok(account) => changes.accounts.extend(account),
+                Err(spent) => {
+                    // There is no message whose result could be pulled again, so each task is kept.
+                    for task in follow.tasks.drain(..) {
+                        self.lay_out(&mut changes, &task, spent.to_string());
+                    }
+                }
+            }
+            all.tasks.extend(follow.tasks);
+            all.skipped.extend(follow.skipped);
+        }
+        self.follow(changes, Some(process), all, Durability::Synced).await
+    }
+
+    /// A task is done: it leaves the outbox together with what follows, unless its push may not have that.
+    pub(super) async fn end(
+        &self,
+        id: TaskId,
+        task: &Task,
+        follow: Follow,
+        error: Option<String>,
+    ) -> Result<(), OutboxError> {
+        let (emitter, account) = match &task.work {
+            Work::Pull { process, .. } => match self.spend(&task.descent, follow.tasks.len()) {
+                Ok(account) => (Some(*process), account),
+                Err(spent) => return self.bury(id, task, spent.to_string(), Follow::default()).await,
+            },
+            _ => (None, None),
+        };
+        tracing::debug!(task = %id, stage = task.stage(), follows = follow.tasks.len(), "done");
+        self.0.metrics.done(task.stage());
+        let traces = self.told(trace::of_done(task, &follow, error));
+        let accounts = account.into_iter().collect();
+        let changes = Changes { remove: vec![id], traces, accounts, ..Changes::default() };
+        self.follow(changes, emitter, follow, Durability::Buffered).await?;
+        self.finish(id, task);
+        Ok(())
+    }
+
+    /// A task is given up: it becomes a dead letter, and what follows all the same is stored.
+    pub(super) async fn bury(
+        &self,
+        id: TaskId,
+        task: &Task,
+        reason: String,
+        follow: Follow,
+    ) -> Result<(), OutboxError> {
+        tracing::error!(task = %id, stage = task.stage(), reason, "given up");
+        let mut changes = Changes { remove: vec![id], ..Changes::default() };
+        self.lay_out(&mut changes, task, reason);
+        self.follow(changes, None, follow, Durability::Buffered).await?;
+        self.finish(id, task);
+        Ok(())
+    }
+
+    /// Adds a task as a dead letter to `changes`.
+    fn lay_out(&self, changes: &mut Changes, task: &Task, reason: String) {
+        self.0.metrics.dead(task.stage());
+        changes.traces.extend(self.told(trace::of_death(task, &reason)));
+        let letter = Letter::Task(Box::new(task.clone()));
+        changes.dead.push(DeadLetter { id: LetterId::default(), at: now(), reason, letter });
+    }
+
+    /// Counts what a result asks for.
+    fn spend(&self, descent: &Descent, count: usize) -> Result<Option<(ItemId, Option<u64>)>, Spent> {
+        let total = self.queued();
+        let budgets = &self.0.limits.budgets;
+        let spent = super::lock(&self.0.accounts).spend(budgets, descent, count, total, MAX_QUEUED_TASKS);
+        match spent {
+            Ok(account) => Ok(descent.origin.zip(account.map(|account| Some(account.pushed)))),
+            Err(spent) => {
+                self.0.metrics.over_budget(spent.limit.name());
+                Err(spent)
+            }
+        }
+    }
+
+    /// Adds what follows to `changes`, commits, and takes the new tasks in.
+    pub(super) async fn follow(
+        &self,
+        mut changes: Changes,
+        emitter: Option<ProcessId>,
+        follow: Follow,
+        durability: Durability,
+    ) -> Result<(), OutboxError> {
+        let Follow { tasks, skipped, processes } = follow;
+        let at = now();
+        for entry in skipped {
+            tracing::warn!(emitter = ?emitter, entry = entry.entry, reason = entry.reason, "outbox entry skipped");
+            self.0.metrics.skipped();
+            let (id, reason) = (LetterId::default(), entry.reason.clone());
+            changes.dead.push(DeadLetter { id, at, reason, letter: Letter::Entry { emitter, entry } });
+        }
+        let mut new = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            if let Work::Pull { message, process } = &task.work
+                && *message == (*process).into()
+            {
+                if self.0.outbox.booted(*process).await? {
+                    continue;
+                }
+                changes.boots.push(*process);
+            }
+            new.push(task);
+        }
+        let mut born = Vec::new();
+        for (process, record) in &processes {
+            self.0.world.directory.learn(*process, record.clone());
+            // Only at birth: somebody may have said since that it is not to be monitored.
+            if record.cron && self.0.policy.auto_cron && self.0.outbox.process(*process).await?.is_none() {
+                match self.0.births.has_room() {
+                    true => born.push(*process),
+                    false => tracing::warn!(%process, "too many processes are monitored; this one is not"),
+                }
+            }
+        }
+        let monitor = Monitor { cursor: None, from_birth: true };
+        changes.monitors.extend(born.iter().map(|process| (*process, Some(monitor.clone()))));
+        changes.processes = processes;
+        {
+            let mut dispatcher = lock(&self.0.dispatcher);
+            changes.put.extend(new.into_iter().map(|task| (dispatcher.allocate(), task)));
+        }
+        let settled = self.settle(&mut changes);
+        let put = changes.put.clone();
+        if let Err(error) = self.0.outbox.commit(changes, durability).await {
+            lock(&self.0.settled).extend(settled);
+            return Err(error);
+        }
+        self.0.births.announce(born);
+        self.take_in(&put);
+        Ok(())
+    }
+
+    /// Adds the accounts of pushes that are over to `changes`; their origins.
+    fn settle(&self, changes: &mut Changes) -> Vec<ItemId> {
+        let settled = std::mem::take(&mut *lock(&self.0.settled));
+        let accounts = lock(&self.0.accounts);
+        let opened: HashSet<_> = changes.accounts.iter().map(|(origin, _)| *origin).collect();
+        let over = settled.iter().filter(|origin| accounts.of(**origin).is_none() && !opened.contains(*origin));
+        changes.accounts.extend(over.map(|origin| (*origin, None)));
+        settled
+    }
+
+    /// Takes tasks in that are in the outbox.
+    pub(super) fn take_in(&self, tasks: &[(TaskId, Task)]) {
+        let mut dispatcher = lock(&self.0.dispatcher);
+        let mut accounts = lock(&self.0.accounts);
+        for (id, task) in tasks {
+            dispatcher.add(*id, task);
+            accounts.waits(&task.descent);
+        }
+        self.0.metrics.queued(dispatcher.len());
+        drop((accounts, dispatcher));
+        self.0.wake.notify_one();
+    }
+
+    /// A task has left the outbox.
+    fn finish(&self, id: TaskId, task: &Task) {
+        if let Work::Confirm(Forwarded { item, .. }) = &task.work {
+            let mut confirming = lock(&self.0.confirming);
+            if confirming.get(item) == Some(&id) {
+                confirming.remove(item);
+            }
+        }
+        if lock(&self.0.accounts).left(&task.descent)
+            && let Some(origin) = task.descent.origin
+        {
+            lock(&self.0.settled).push(origin);
+        }
+        self.vanish(id);
+    }
+
+    /// A task is not in the outbox any more, or never was.
+    pub(super) fn vanish(&self, id: TaskId) {
+        let mut dispatcher = lock(&self.0.dispatcher);
+        dispatcher.finished(id);
+        self.0.metrics.queued(dispatcher.len());
+        drop(dispatcher);
+        self.hand_on();
+    }
+}

@@ -1,0 +1,215 @@
+//! Who is asked for cron results when. No I/O and no clock.
+
+use std::collections::{BTreeSet, HashMap};
+
+use holon_protocol::{ProcessId, Timestamp};
+
+/// Longest wait before a process whose cron fails is asked again, in milliseconds.
+pub const MAX_RETRY_MS: u64 = 60_000;
+/// How often the wait doubles at most.
+const MAX_DOUBLINGS: u32 = 16;
+/// Shortest time between two polls of one process, whatever the compute unit says, in milliseconds.
+pub const MIN_WAIT_MS: u64 = 50;
+/// Longest time between two polls of a process of which the compute unit says that nothing is due, in milliseconds. Its
+/// log may have been forked, its clock set.
+pub const MAX_WAIT_MS: u64 = 3_600_000;
+
+/// What a compute unit says about the next cron message of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// It is due at this time.
+    At(Timestamp),
+    /// There will be none.
+    Never,
+    /// It does not say.
+    Unknown,
+}
+
+/// One process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Row {
+    /// When it is asked next; `None` while it is being asked.
+    pub due: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The newest failure.
+    pub error: Option<String>,
+    /// When it was asked for the last time with success.
+    pub polled: Option<Timestamp>,
+}
+
+/// All monitored processes.
+#[derive(Debug)]
+pub struct Timetable {
+    /// Wait where the compute unit does not say, in milliseconds.
+    interval: u64,
+    due: BTreeSet<(Timestamp, ProcessId)>,
+    rows: HashMap<ProcessId, Row>,
+}
+
+impl Timetable {
+    /// Nobody yet. Where a compute unit does not say when something is due, processes are asked at multiples of
+    /// `interval` milliseconds.
+    pub fn new(interval: u64) -> Self {
+        Self { interval: interval.max(1), due: BTreeSet::new(), rows: HashMap::new() }
+    }
+
+    /// Adds a process that is asked from `at` on; nothing changes if it is there.
+    pub fn add(&mut self, process: ProcessId, at: Timestamp) {
+        if self.rows.contains_key(&process) {
+            return;
+        }
+        self.rows.insert(process, Row { due: Some(at), ..Row::default() });
+        self.due.insert((at, process));
+    }
+
+    /// Removes a process.
+    pub fn remove(&mut self, process: ProcessId) {
+        if let Some(Row { due: Some(at), .. }) = self.rows.remove(&process) {
+            self.due.remove(&(at, process));
+        }
+    }
+
+    /// The process that has been due longest; it is being asked from now on.
+    pub fn take(&mut self, now: Timestamp) -> Option<(ProcessId, Timestamp)> {
+        let &(at, process) = self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.pop_first();
+        if let Some(row) = self.rows.get_mut(&process) {
+            row.due = None;
+        }
+        Some((process, at))
+    }
+
+    /// A process answered.
+    pub fn answered(&mut self, process: ProcessId, due: Due, now: Timestamp) {
+        let at = match due {
+            // Messages up to, but not at, the time of the request are evaluated.
+            Due::At(at) => Timestamp(at.0.saturating_add(1).clamp(now.0 + MIN_WAIT_MS, now.0 + MAX_WAIT_MS)),
+            Due::Never => Timestamp(now.0 + MAX_WAIT_MS),
+            Due::Unknown => Timestamp(now.0 + self.interval - now.0 % self.interval),
+        };
+        let Some(row) = self.rows.get_mut(&process) else { return };
+        *row = Row { due: Some(at), polled: Some(now), ..Row::default() };
+        self.due.insert((at, process));
+    }
+
+    /// A process could not be asked, or what it says cannot be used. It is asked again, later each time.
+    pub fn failed(&mut self, process: ProcessId, error: String, now: Timestamp) {
+        let Some(row) = self.rows.get_mut(&process) else { return };
+        let wait = self.interval.saturating_mul(1 << row.failures.min(MAX_DOUBLINGS)).min(MAX_RETRY_MS);
+        let at = Timestamp(now.0 + wait);
+        row.failures = row.failures.saturating_add(1);
+        row.error = Some(error);
+        row.due = Some(at);
+        self.due.insert((at, process));
+    }
+
+    /// When the next process is due.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// A process, `None` when it is not monitored.
+    pub fn row(&self, process: ProcessId) -> Option<&Row> {
+        self.rows.get(&process)
+    }
+
+    /// All processes, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = (ProcessId, &Row)> {
+        self.rows.iter().map(|(process, row)| (*process, row))
+    }
+
+    /// How many processes are monitored.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// How many of them fail.
+    pub fn failing(&self) -> usize {
+        self.rows.values().filter(|row| row.failures > 0).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(byte: u8) -> ProcessId {
+        ProcessId::from_bytes([byte; 32])
+    }
+
+    fn table(processes: u8) -> Timetable {
+        let mut table = Timetable::new(10_000);
+        (0..processes).for_each(|byte| table.add(process(byte), Timestamp(1_000)));
+        table
+    }
+
+    fn take(table: &mut Timetable, now: u64) -> Option<u8> {
+        table.take(Timestamp(now)).map(|(process, _)| process.as_bytes()[0])
+    }
+
+    #[test]
+    fn a_process_is_asked_when_its_unit_says_and_not_before() {
+        let mut table = table(1);
+        assert_eq!(take(&mut table, 999), None);
+        assert_eq!(take(&mut table, 1_000), Some(0));
+        assert_eq!(take(&mut table, 99_999), None, "one poll at a time");
+        table.answered(process(0), Due::At(Timestamp(2_500)), Timestamp(1_010));
+        assert_eq!(table.next(), Some(Timestamp(2_501)));
+        assert_eq!(take(&mut table, 2_500), None);
+        assert_eq!(take(&mut table, 2_501), Some(0));
+    }
+
+    #[test]
+    fn a_unit_whose_clock_is_behind_is_not_asked_in_a_tight_loop() {
+        let mut table = table(1);
+        take(&mut table, 1_000);
+        table.answered(process(0), Due::At(Timestamp(3)), Timestamp(5_000));
+        assert_eq!(table.next(), Some(Timestamp(5_000 + MIN_WAIT_MS)));
+    }
+
+    #[test]
+    fn without_a_word_of_the_unit_full_multiples_of_the_interval_count() {
+        let mut table = table(3);
+        for (due, next) in [
+            (Due::Unknown, 20_000),
+            (Due::Never, 12_345 + MAX_WAIT_MS),
+            (Due::At(Timestamp(u64::MAX)), 12_345 + MAX_WAIT_MS),
+        ] {
+            let at = take(&mut table, 12_345).map(process).unwrap();
+            table.answered(at, due, Timestamp(12_345));
+            assert_eq!(table.row(at).unwrap().due, Some(Timestamp(next)), "{due:?}");
+        }
+    }
+
+    #[test]
+    fn a_failing_process_is_asked_less_and_less_often_and_holds_up_nobody() {
+        let mut table = table(2);
+        let mut now = 1_000;
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            assert_eq!(take(&mut table, now), Some(0));
+            table.failed(process(0), "no".into(), Timestamp(now));
+            assert_eq!(take(&mut table, now), Some(1), "the other one has its turn");
+            table.answered(process(1), Due::At(Timestamp(now)), Timestamp(now));
+            let next = table.row(process(0)).unwrap().due.unwrap().0;
+            waits.push(next - now);
+            now = next;
+        }
+        assert_eq!(waits, [10_000, 20_000, 40_000, 60_000, 60_000]);
+        assert_eq!((table.failing(), table.row(process(0)).unwrap().failures), (1, 5));
+        take(&mut table, now);
+        table.answered(process(0), Due::Unknown, Timestamp(now));
+        assert_eq!(table.failing(), 0);
+    }
+
+    #[test]
+    fn who_was_removed_while_being_asked_does_not_come_back() {
+        let mut table = table(1);
+        take(&mut table, 1_000);
+        table.remove(process(0));
+        table.answered(process(0), Due::Unknown, Timestamp(1_000));
+        table.failed(process(0), "no".into(), Timestamp(1_000));
+        assert_eq!((table.len(), table.next()), (0, None));
+    }
+}

@@ -1,0 +1,161 @@
+//! Cron by itself: processes that are monitored from their birth on, polls that come when something is due, failures that
+//! hold up nobody.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use holon_mu::Options;
+use holon_protocol::{DataItem, ProcessId};
+use serde_json::{Value, json};
+
+use crate::network::{Network, eventually, get, post, request};
+use crate::peer::Answer;
+
+const A: ProcessId = ProcessId::from_bytes([1; 32]);
+const B: ProcessId = ProcessId::from_bytes([2; 32]);
+/// Longer than any test: polls come by the compute unit's word or not at all.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+fn result(number: u32) -> (String, Value) {
+    let message =
+        json!({ "Target": B, "Anchor": format!("{number:032}"), "Data": format!("tick {number}"), "Tags": [] });
+    (format!("c{number}"), json!({ "Messages": [message], "Spawns": [], "Assignments": [] }))
+}
+
+fn network() -> Network {
+    let network = Network::start();
+    for byte in 1..=2 {
+        network.process(byte);
+    }
+    network
+}
+
+fn ticks(network: &Network) -> Vec<String> {
+    network.log(B).iter().map(|item| String::from_utf8(item.data().to_vec()).unwrap()).collect()
+}
+
+fn monitor_item(network: &Network, process: ProcessId) -> DataItem {
+    DataItem::builder().target(process).data(b" ".to_vec()).sign(&network.client).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_with_cron_tags_runs_from_its_birth_until_somebody_says_otherwise() {
+    let network = network();
+    let options = Options { auto_cron: true, ..network.options() };
+    let messenger = network.messenger_with(options.clone()).await;
+    network.state.lock().unwrap().cron = vec![result(1), result(2)];
+    let plain = network.spawn_with(None, &[("Name", "plain")]);
+    let waking = network.spawn_with(None, &[("Cron-Interval", "1-second"), ("Cron-Tag-Action", "Tick")]);
+    for item in [&plain, &waking] {
+        assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    }
+    // What was evaluated before the first poll is pushed as well: it belongs to nobody else.
+    eventually("both ticks", || (ticks(&network) == ["tick 1", "tick 2"]).then_some(())).await;
+    let polled = |process: ProcessId| network.compute.asked("GET", &format!("/cron/{process}")).len();
+    assert_eq!(polled(plain.id().into()), 0);
+
+    // A restart goes on after the last one.
+    messenger.stop().await.unwrap();
+    let before = polled(waking.id().into());
+    network.state.lock().unwrap().cron.push(result(3));
+    let messenger = network.messenger_with(options.clone()).await;
+    eventually("the third tick", || (ticks(&network).len() == 3).then_some(())).await;
+    assert!(polled(waking.id().into()) > before);
+    assert_eq!(ticks(&network), ["tick 1", "tick 2", "tick 3"]);
+
+    // Unmonitored, it stays so.
+    let item = monitor_item(&network, waking.id().into());
+    let path = format!("/monitor/{}", waking.id());
+    assert_eq!(request(&messenger, reqwest::Method::DELETE, &path, item.raw().clone()).await.0, 200);
+    messenger.stop().await.unwrap();
+    let before = polled(waking.id().into());
+    let messenger = network.messenger_with(options).await;
+    assert_eq!(get(&messenger, "/monitors").await, json!({ "monitors": [], "total": 0 }));
+    assert_eq!(polled(waking.id().into()), before);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_operators_leave_no_process_is_monitored_by_itself() {
+    let network = network();
+    let messenger = network.messenger().await;
+    let waking = network.spawn_with(None, &[("Cron-Interval", "1-second")]);
+    assert_eq!(post(&messenger, "/", waking.raw().clone()).await.0, 202);
+    crate::network::idle(&messenger).await;
+    assert_eq!(get(&messenger, "/monitors").await["total"], 0);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn polls_come_when_the_compute_unit_says_that_something_is_due() {
+    let network = network();
+    let messenger = network.messenger_with(Options { cron_interval: NEVER, ..network.options() }).await;
+    let polls = || network.compute.asked("GET", &format!("/cron/{A}")).len();
+    let due = now() + 700;
+    network.state.lock().unwrap().cron_next = Some(due.to_string());
+    let item = monitor_item(&network, A);
+    let (status, _) = post(&messenger, &format!("/monitor/{A}"), item.raw().clone()).await;
+    assert_eq!(status, 200);
+    eventually("the first poll", || (polls() == 1).then_some(())).await;
+    let row = || async { get(&messenger, "/monitors").await["monitors"][0].clone() };
+    loop {
+        let row = row().await;
+        if row["due"].is_u64() && row["polled"].is_u64() {
+            assert_eq!(row["due"], due + 1, "{row}");
+            break;
+        }
+        assert!(now() < due, "{row}");
+    }
+    assert!(now() >= due || polls() == 1, "not before it is due");
+    eventually("the second poll", || (polls() == 2).then_some(())).await;
+    assert!(now() >= due, "polled {} ms early", due - now());
+    network.state.lock().unwrap().cron_next = Some("never".into());
+    eventually("the third poll", || (polls() >= 3).then_some(())).await;
+    let quiet = polls();
+    let wait = row().await["due"].as_u64();
+    assert!(wait.is_none_or(|due| due > now() + 1_000_000), "{wait:?}");
+    assert!(polls() <= quiet + 1);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_cron_fails_is_reported_and_retried_and_holds_up_nobody() {
+    let network = network();
+    let failing: Vec<_> = (50..150).map(|byte| network.process(byte)).collect();
+    let messenger = network.messenger().await;
+    {
+        let mut state = network.state.lock().unwrap();
+        // More of them than there are places for polls; each of them fails or does not answer at all.
+        for (number, _) in failing.iter().enumerate() {
+            let path: &'static str = Box::leak(format!("GET /cron/{}", failing[number]).into_boxed_str());
+            let answer =
+                || if number % 2 == 0 { Answer::Json(500, json!({ "error": "broken" })) } else { Answer::Silence };
+            state.instead.extend((0..100).map(|_| (path, answer())));
+        }
+        state.cron = vec![result(1)];
+    }
+    for process in failing.iter().chain([&A]) {
+        let item = monitor_item(&network, *process);
+        assert_eq!(post(&messenger, &format!("/monitor/{process}"), item.raw().clone()).await.0, 200);
+    }
+    eventually("the tick of the one that works", || (ticks(&network) == ["tick 1"]).then_some(())).await;
+    network.state.lock().unwrap().cron.push(result(2));
+    eventually("its next tick", || (ticks(&network).len() == 2).then_some(())).await;
+    let page = get(&messenger, "/monitors?limit=1").await;
+    assert_eq!(page["total"], 101);
+    assert!(page["monitors"][0]["failures"].as_u64().unwrap() >= 1, "{page}");
+    assert!(page["monitors"][0]["error"].as_str().unwrap().contains("broken"), "{page}");
+    assert!(crate::network::metric(&messenger, "ao_mu_cron_failing").await.unwrap() >= 1.0);
+
+    // The fault ends: whoever failed is served again, the results that came meanwhile as well.
+    network.state.lock().unwrap().instead.clear();
+    eventually("a process that failed answers", || {
+        let path = format!("/cron/{}?from=c2", failing[0]);
+        (!network.compute.asked("GET", &path).is_empty()).then_some(())
+    })
+    .await;
+    messenger.stop().await.unwrap();
+}

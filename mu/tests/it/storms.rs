@@ -1,0 +1,175 @@
+//! Storms: pushes that never end or grow without bound. They stop at their budgets, and others do not notice them.
+
+use std::time::{Duration, Instant};
+
+use holon_mu::Options;
+use holon_mu::crank::budget::Budgets;
+use holon_mu::crank::dispatch::Limits;
+use holon_protocol::{DataItem, ProcessId};
+use serde_json::{Value, json};
+
+use crate::network::{MODULE, Network, eventually, get, idle, metric, post, retry};
+
+const A: ProcessId = ProcessId::from_bytes([1; 32]);
+const B: ProcessId = ProcessId::from_bytes([2; 32]);
+
+fn options(network: &Network, budgets: Budgets) -> Options {
+    let options = network.options();
+    Options { limits: Limits { budgets, ..options.limits }, ..options }
+}
+
+fn network() -> Network {
+    let network = Network::start();
+    for byte in 1..=40 {
+        network.process(byte);
+    }
+    network
+}
+
+/// A message whose data is `word number`, with an anchor that nobody else has.
+fn message(target: ProcessId, word: &str, number: u64) -> Value {
+    let tags = json!([{ "name": "Number", "value": number.to_string() }]);
+    json!({ "Target": target, "Anchor": format!("{number:032}"), "Data": format!("{word} {number}"), "Tags": tags })
+}
+
+fn result(messages: Vec<Value>) -> Value {
+    json!({ "Messages": messages, "Spawns": [], "Assignments": [] })
+}
+
+/// The word and the number of a message.
+fn read(item: &DataItem) -> Option<(String, u64)> {
+    let text = String::from_utf8(item.data().to_vec()).unwrap();
+    let (word, number) = text.split_once(' ')?;
+    Some((word.to_owned(), number.parse().ok()?))
+}
+
+/// Two processes that answer each other for ever, a message that becomes two, and a neighbour who sends one message on.
+fn storms(network: &Network) {
+    network.state.lock().unwrap().behaviour = Some(Box::new(|_, item| {
+        let item = item?;
+        let here = ProcessId::from_bytes(item.target().unwrap());
+        let (word, number) = read(item)?;
+        match word.as_str() {
+            "ball" => Some(result(vec![message(if here == A { B } else { A }, "ball", number + 1)])),
+            "bomb" => {
+                let target = |place: u64| ProcessId::from_bytes([3 + ((number + place) % 20) as u8; 32]);
+                Some(result((0..2).map(|place| message(target(place), "bomb", 2 * number + place)).collect()))
+            }
+            "post" => Some(result(vec![message(ProcessId::from_bytes([31; 32]), "arrived", number)])),
+            _ => None,
+        }
+    }));
+}
+
+fn arrived(network: &Network, number: u64) -> bool {
+    let log = network.log(ProcessId::from_bytes([31; 32]));
+    log.iter().any(|item| read(item) == Some(("arrived".into(), number)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_that_answer_each_other_stop_at_their_budget_and_go_on_when_the_operator_says_so() {
+    let network = network();
+    storms(&network);
+    let messenger = network.messenger_with(options(&network, Budgets { per_push: 30, ..Budgets::default() })).await;
+    let ball = network.message(A, "ball 0");
+    assert_eq!(post(&messenger, "/", ball.raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    let count = || network.log(A).len() + network.log(B).len();
+    assert_eq!(count(), 31, "the client's message and thirty more");
+
+    let letters = get(&messenger, "/dead-letters").await;
+    let letter = &letters["deadLetters"][0];
+    assert_eq!(letter["origin"], json!(ball.id()));
+    assert!(letter["reason"].as_str().unwrap().contains("has had 30 of 30 items"), "{letter}");
+    assert_eq!(metric(&messenger, "ao_mu_over_budget_total{limit=\"push\"}").await, Some(1.0));
+
+    assert_eq!(retry(&messenger, &letter["id"]).await, 202);
+    eventually("thirty more", || (count() == 61).then_some(())).await;
+    idle(&messenger).await;
+    assert_eq!(get(&messenger, "/dead-letters").await["deadLetters"].as_array().unwrap().len(), 1, "the next one");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_gives_a_push_no_new_budget() {
+    let network = network();
+    storms(&network);
+    let options = options(&network, Budgets { per_push: 60, ..Budgets::default() });
+    let mut messenger = network.messenger_with(options.clone()).await;
+    assert_eq!(post(&messenger, "/", network.message(A, "ball 0").raw().clone()).await.0, 202);
+    let count = || network.log(A).len() + network.log(B).len();
+    for some in [10, 25, 40] {
+        eventually("some more", || (count() >= some).then_some(())).await;
+        messenger.stop().await.unwrap();
+        messenger = network.messenger_with(options.clone()).await;
+    }
+    idle(&messenger).await;
+    // What a stop interrupts may be counted twice, and is sent once.
+    assert!((50..=61).contains(&count()), "{}", count());
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbour_keeps_its_latency_beside_storms_and_the_queue_stays_bounded() {
+    const WAITING: usize = 2_000;
+    let network = network();
+    storms(&network);
+    let messenger = network.messenger_with(options(&network, Budgets { waiting: WAITING, ..Budgets::default() })).await;
+    for storm in [network.message(A, "ball 0"), network.message(ProcessId::from_bytes([3; 32]), "bomb 1")] {
+        assert_eq!(post(&messenger, "/", storm.raw().clone()).await.0, 202);
+    }
+    eventually("the storm is big", || (messenger.queued() > 500).then_some(())).await;
+    let mut slowest = Duration::ZERO;
+    for number in 0..15 {
+        let begun = Instant::now();
+        let item = network.message(ProcessId::from_bytes([30; 32]), &format!("post {number}"));
+        assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+        eventually("the neighbour's message arrives", || arrived(&network, number).then_some(())).await;
+        slowest = slowest.max(begun.elapsed());
+        // The two storms, the neighbour, and what is between two stages.
+        assert!(messenger.queued() <= WAITING + 1_000, "{} tasks wait", messenger.queued());
+    }
+    println!("slowest of the neighbour's messages: {slowest:?}, {} tasks wait", messenger.queued());
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fan_out_bomb_ends_at_what_may_wait_and_what_is_cut_is_kept() {
+    let network = network();
+    storms(&network);
+    let messenger = network.messenger_with(options(&network, Budgets { waiting: 200, ..Budgets::default() })).await;
+    let bomb = network.message(ProcessId::from_bytes([3; 32]), "bomb 1");
+    assert_eq!(post(&messenger, "/", bomb.raw().clone()).await.0, 202);
+    eventually("it went on for long", || {
+        assert!(messenger.queued() <= 250, "{} tasks wait", messenger.queued());
+        (network.compute.calls().len() > 1_000).then_some(())
+    })
+    .await;
+    let letters = get(&messenger, "/dead-letters").await;
+    let reason = letters["deadLetters"][0]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("they would be over 200"), "{reason}");
+    assert!(metric(&messenger, "ao_mu_over_budget_total{limit=\"waiting\"}").await.unwrap() >= 1.0);
+    assert!(metric(&messenger, "ao_mu_pushes").await.unwrap() >= 1.0);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_spawn_processes_stop_at_the_depth_limit() {
+    let network = network();
+    network.state.lock().unwrap().behaviour = Some(Box::new(|id, item| {
+        // The boot of a process spawns the next one.
+        let is_process = item?.tags().get("Type") == Some("Process");
+        let tags = json!([{ "name": "Module", "value": MODULE }, { "name": "Parent", "value": id }]);
+        is_process.then(|| json!({ "Messages": [], "Assignments": [], "Spawns": [{ "Tags": tags, "Data": "" }] }))
+    }));
+    let before = network.state.lock().unwrap().processes.len();
+    let messenger = network.messenger_with(options(&network, Budgets { depth: 5, ..Budgets::default() })).await;
+    assert_eq!(post(&messenger, "/", network.spawn(None).raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    let spawned = network.state.lock().unwrap().processes.len() - before;
+    let letters = get(&messenger, "/dead-letters").await;
+    assert!((3..=6).contains(&spawned), "{spawned} processes, {letters}");
+    assert_eq!(metric(&messenger, "ao_mu_over_budget_total{limit=\"depth\"}").await, Some(1.0));
+    messenger.stop().await.unwrap();
+}
