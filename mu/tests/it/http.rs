@@ -444,3 +444,19 @@ async fn clients_that_claim_a_from_process_are_refused_when_that_is_asked_for() 
         messenger.stop().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn its_explorer_knows_what_the_options_name_but_no_secrets_in_them() {
+    let network = Network::start();
+    let mut options = network.options();
+    options.cu_url.set_password(Some("secret")).unwrap();
+    let messenger = network.messenger_with(options).await;
+    let (status, known) = request(&messenger, Method::GET, "/explorer/network.json", "").await;
+    assert_eq!((status, &known["self"]), (200, &json!("mu")));
+    assert_eq!(known["cu_url"], network.compute.url().as_str().trim_end_matches('/'));
+    assert_eq!(known["su_url"], network.scheduler.url().as_str().trim_end_matches('/'));
+    assert_eq!(known["scheduler"], SCHEDULER.to_string());
+    assert_eq!(known["authority"], network.wallet.address().to_string());
+    assert!(known["name"].is_string());
+    messenger.stop().await.unwrap();
+}

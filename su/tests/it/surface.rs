@@ -76,3 +76,17 @@ async fn any_origin_may_ask() {
     assert!(headers["access-control-allow-headers"].to_str().unwrap().contains("x-custom"));
     network.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_explorer_knows_what_the_options_name() {
+    let network = Network::start().await;
+    let page = network.su.get("/explorer/").await;
+    assert_eq!(page.status(), 200);
+    assert!(page.text().await.unwrap().contains("<title>"));
+    let known = network.su.json("/explorer/network.json").await;
+    assert_eq!(known["self"], "su");
+    assert_eq!(known["gateway_url"], network.weave.url.as_str().trim_end_matches('/'));
+    assert_eq!(known["scheduler"], network.wallet.address().to_string());
+    assert!(known["cu_url"].is_null());
+    network.stop().await;
+}
