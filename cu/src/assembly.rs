@@ -93,7 +93,8 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
         (more.retries, more.backoff) = (options.retries, options.backoff);
         gateways.push(Gateway::new(more).map_err(|error| ServiceError::Gateway(error.to_string()))?);
     }
-    let drive = GatewayDrive::new(gateways, runtime, tasks.stopping(), options.weavedrive_patience);
+    let drive = GatewayDrive::new(gateways, runtime, tasks.stopping(), options.weavedrive_patience)
+        .admitting_all(options.weavedrive_test);
     let drive = Arc::new(drive);
     let folder = options.data_dir.join(LOG_FOLDER);
     let items = AssignedItems::new(gateway.clone(), options.assigned_max_bytes);

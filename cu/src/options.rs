@@ -193,6 +193,10 @@ pub struct Arguments {
     /// Largest data of an item that is assigned to a process, in bytes; a process stops in front of a larger one.
     #[arg(long, env = "CU_ASSIGNED_MAX_BYTES", default_value_t = DEFAULT_ASSIGNED_BYTES)]
     pub assigned_max_bytes: u64,
+    /// Let every process read all of Arweave through WeaveDrive, without attestations. For development: what such a unit evaluates, others
+    /// do not.
+    #[arg(long, env = "CU_WEAVEDRIVE_TEST", default_value_t = false)]
+    pub weavedrive_test: bool,
     /// Entries asked from a scheduler at once.
     #[arg(long, env = "LOAD_MESSAGES_PAGE_SIZE", default_value_t = 1000)]
     pub page_size: u32,
@@ -306,6 +310,8 @@ pub struct Options {
     pub weavedrive_gateways: Vec<Url>,
     /// Largest data of an item that is assigned to a process, in bytes.
     pub assigned_max_bytes: u64,
+    /// Whether every process may read everything through WeaveDrive (spec 06 §9.3, rule 1).
+    pub weavedrive_test: bool,
     /// Entries asked from a scheduler at once.
     pub page_size: u32,
     /// Retries of a request to a scheduler or gateway.
@@ -364,6 +370,7 @@ impl Options {
             log: LogSource::default(),
             weavedrive_gateways: Vec::new(),
             assigned_max_bytes: DEFAULT_ASSIGNED_BYTES,
+            weavedrive_test: false,
             page_size: 1000,
             retries: 5,
             backoff: Duration::from_millis(500),
@@ -499,6 +506,7 @@ impl TryFrom<Arguments> for Options {
             log: arguments.log,
             weavedrive_gateways: arguments.weavedrive_gateways,
             assigned_max_bytes: arguments.assigned_max_bytes,
+            weavedrive_test: arguments.weavedrive_test,
             page_size: arguments.page_size,
             ..Self::new(arguments.data_dir, wallet, arguments.gateway_url)
         })

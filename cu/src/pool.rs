@@ -11,7 +11,8 @@
 //! turn long, though, and so can a gateway that does not answer. Such a job keeps its thread, which another one replaces in
 //! front of the queue. Long jobs share a number of places among themselves: at every tick of the guest's clock
 //! ([`Pacer`]) the one that has run least goes first, so that an honest minute does not wait behind endless loops. Of more than
-//! [`MAX_LONG`], the one that has run longest is ended, and so is the largest one when memory runs short.
+//! [`MAX_LONG`], the one that has been there longest is ended, and so is the largest one when memory runs short. One that waits for
+//! data from outside becomes a long job at once, and holds no place while it waits.
 //!
 //! A job that panics takes nothing but itself with it.
 
@@ -42,6 +43,8 @@ pub const MAX_LONG: usize = 64;
 const MAX_LONG_THREADS: usize = 2 * MAX_LONG;
 /// What is added to the nice value of a thread with a long job: it gets about a third of what others get.
 const LONG_NICE: i32 = 5;
+/// How long an evaluation that was ended for want of memory may take to let go of its own before another one is ended.
+const FREED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest wait for a place before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -74,6 +77,8 @@ struct Shared {
     places: usize,
     /// After this time a job is long.
     long_after: Duration,
+    /// Whether the computer runs out of memory.
+    is_short: Box<dyn Fn() -> bool + Send + Sync>,
     state: Mutex<State>,
     /// For threads that wait for a job.
     queued: Condvar,
@@ -95,6 +100,10 @@ struct State {
 /// A job on a thread.
 struct Running {
     since: Instant,
+    /// Since when it waits for something outside.
+    away: Option<Instant>,
+    /// Time that it has waited for things outside before.
+    outside: Duration,
     long: Option<Long>,
 }
 
@@ -114,10 +123,20 @@ struct Long {
 }
 
 impl Running {
-    /// Time that it has had.
-    fn ran(&self) -> Duration {
+    fn starting() -> Self {
+        Self { since: Instant::now(), away: None, outside: Duration::ZERO, long: None }
+    }
+
+    /// Time for which it has had a thread and its memory, without pauses that others were the reason for.
+    fn held(&self) -> Duration {
         let (paused, waits) = self.long.as_ref().map_or((Duration::ZERO, None), |long| (long.paused, long.waits));
         waits.unwrap_or_else(Instant::now).saturating_duration_since(self.since).saturating_sub(paused)
+    }
+
+    /// Time that it has run.
+    fn ran(&self) -> Duration {
+        let away = self.away.map_or(Duration::ZERO, |since| since.elapsed());
+        self.held().saturating_sub(self.outside).saturating_sub(away)
     }
 }
 
@@ -132,17 +151,16 @@ impl State {
 
     /// The waiting long job that has run least.
     fn first_waiting(&self) -> Option<(u64, Duration)> {
-        let waiting = self.long().filter(|(_, _, long)| !long.placed && long.stopped.is_none());
+        let waiting = self.long().filter(|(_, job, long)| !long.placed && long.stopped.is_none() && job.away.is_none());
         waiting.map(|(id, job, _)| (id, job.ran())).min_by_key(|(id, ran)| (*ran, *id))
     }
 
-    /// Ends the long job for which `weight` is greatest.
-    fn stop_one(&mut self, stopped: Stopped, weight: impl Fn(&Running, &Long) -> u64) {
+    /// Ends the long job for which `weight` is greatest, and says which it was.
+    fn stop_one(&mut self, stopped: Stopped, weight: impl Fn(&Running, &Long) -> u64) -> Option<u64> {
         let going = self.long().filter(|(_, _, long)| long.stopped.is_none());
-        let victim = going.max_by_key(|(id, job, long)| (weight(job, long), *id)).map(|(id, _, _)| id);
-        if let Some(long) = victim.and_then(|id| self.running.get_mut(&id)?.long.as_mut()) {
-            long.stopped = Some(stopped);
-        }
+        let victim = going.max_by_key(|(id, job, long)| (weight(job, long), *id)).map(|(id, _, _)| id)?;
+        self.running.get_mut(&victim)?.long.as_mut()?.stopped = Some(stopped);
+        Some(victim)
     }
 }
 
@@ -155,16 +173,23 @@ impl std::fmt::Debug for Shared {
 impl Pool {
     /// Starts `threads` threads; at most `limit` jobs wait for one.
     pub fn new(name: &str, threads: usize, limit: usize) -> std::io::Result<Self> {
-        Self::with_patience(name, threads, limit, LONG_AFTER)
+        Self::with(name, threads, limit, LONG_AFTER, is_short_of_memory)
     }
 
-    fn with_patience(name: &str, threads: usize, limit: usize, long_after: Duration) -> std::io::Result<Self> {
+    fn with(
+        name: &str,
+        threads: usize,
+        limit: usize,
+        long_after: Duration,
+        is_short: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let places = threads.max(1);
         let state = State { jobs: VecDeque::new(), open: true, running: HashMap::new(), next: 0, resting: false };
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             places,
             long_after,
+            is_short: Box::new(is_short),
             state: Mutex::new(state),
             queued: Condvar::new(),
             turn: Condvar::new(),
@@ -267,7 +292,7 @@ impl Shared {
                 };
                 let id = state.next;
                 state.next += 1;
-                state.running.insert(id, Running { since: Instant::now(), long: None });
+                state.running.insert(id, Running::starting());
                 if state.resting {
                     self.started.notify_one();
                 }
@@ -290,6 +315,8 @@ impl Shared {
     /// Finds the long jobs among those that run.
     fn watch(self: Arc<Self>) {
         let mut memory_seen = Instant::now();
+        // The last job that was ended for want of memory.
+        let mut ended: Option<(u64, Instant)> = None;
         let mut state = self.lock();
         loop {
             if !state.open {
@@ -308,14 +335,17 @@ impl Shared {
             for id in state.running.iter().filter_map(old).collect::<Vec<_>>() {
                 self.set_aside(&mut state, id);
             }
-            if state.long().next().is_some() && memory_seen.elapsed() >= MEMORY_EVERY {
+            // One at a time: what the last one held may be all that is wanted.
+            ended = ended.filter(|(id, since)| state.running.contains_key(id) && since.elapsed() < FREED_WITHIN);
+            if ended.is_none() && state.long().next().is_some() && memory_seen.elapsed() >= MEMORY_EVERY {
                 memory_seen = Instant::now();
                 drop(state);
-                let short = is_short_of_memory();
+                let short = (self.is_short)();
                 state = self.lock();
                 if short {
                     tracing::warn!(pool = self.name, "memory runs short; ending the largest long evaluation");
-                    state.stop_one(Stopped::Memory, |_, long| long.memory_bytes);
+                    let victim = state.stop_one(Stopped::Memory, |_, long| long.memory_bytes);
+                    ended = victim.map(|id| (id, Instant::now()));
                     self.turn.notify_all();
                 }
             }
@@ -334,12 +364,12 @@ impl Shared {
             return;
         }
         if going >= MAX_LONG {
-            state.stop_one(Stopped::Crowded { limit: MAX_LONG }, |job, _| job.ran().as_millis() as u64);
+            state.stop_one(Stopped::Crowded { limit: MAX_LONG }, |job, _| job.held().as_millis() as u64);
             self.turn.notify_all();
         }
-        let placed = state.placed() < self.places;
+        let free = state.placed() < self.places;
         if let Some(job) = state.running.get_mut(&id) {
-            job.long = Some(Long { placed, ..Long::default() });
+            job.long = Some(Long { placed: free && job.away.is_none(), ..Long::default() });
         }
     }
 }
@@ -358,6 +388,11 @@ impl Pacer for Place {
         loop {
             if !state.open {
                 return Err(Stopped::Closing);
+            }
+            if let Some(job) = state.running.get_mut(&self.id)
+                && let Some(since) = job.away.take()
+            {
+                job.outside += since.elapsed();
             }
             let (placed, first) = (state.placed(), state.first_waiting());
             let Some(job) = state.running.get_mut(&self.id) else { return Ok(pause) };
@@ -398,6 +433,30 @@ impl Pacer for Place {
             }
         }
     }
+
+    fn leave(&self, progress: &Progress) {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        let Some(job) = state.running.get_mut(&self.id) else { return };
+        job.away = Some(Instant::now());
+        if job.long.is_none() {
+            shared.set_aside(&mut state, self.id);
+        }
+        if let Some(long) = state.running.get_mut(&self.id).and_then(|job| job.long.as_mut()) {
+            long.memory_bytes = progress.memory_bytes;
+            long.placed = false;
+        }
+        drop(state);
+        shared.turn.notify_all();
+    }
+
+    fn stopped(&self) -> Option<Stopped> {
+        let state = self.shared.lock();
+        if !state.open {
+            return Some(Stopped::Closing);
+        }
+        state.running.get(&self.id)?.long.as_ref()?.stopped
+    }
 }
 
 #[cfg(test)]
@@ -406,7 +465,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::machine::{Stopped, pace};
+    use crate::machine::{Stopped, leave, pace, stopped};
 
     const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -526,8 +585,8 @@ mod tests {
     #[test]
     fn the_largest_is_ended_when_memory_runs_short_and_none_twice() {
         let long =
-            |memory_bytes| Running { since: Instant::now(), long: Some(Long { memory_bytes, ..Long::default() }) };
-        let running = [(1, long(10)), (2, long(30)), (3, long(20)), (4, Running { since: Instant::now(), long: None })];
+            |memory_bytes| Running { long: Some(Long { memory_bytes, ..Long::default() }), ..Running::starting() };
+        let running = [(1, long(10)), (2, long(30)), (3, long(20)), (4, Running::starting())];
         let mut state =
             State { jobs: VecDeque::new(), open: true, running: HashMap::from(running), next: 5, resting: false };
         let mut ended = Vec::new();
@@ -539,8 +598,103 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn while_memory_runs_short_jobs_are_ended_one_after_the_other() {
+        let short = Arc::new(AtomicBool::new(false));
+        let asked = short.clone();
+        let pool = Pool::with("test", 1, 10, Duration::ZERO, move || asked.load(Ordering::Relaxed)).unwrap();
+        let pool = Arc::new(pool);
+        let ending = Arc::new(AtomicUsize::new(0));
+        let mut jobs = Vec::new();
+        for _ in 0..3 {
+            let (running, short, ending) = (pool.clone(), short.clone(), ending.clone());
+            let job = move || {
+                let never = AtomicBool::new(false);
+                let stopped = endless(&never);
+                // It takes a while to let go of its memory; then there is enough.
+                ending.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(4 * MEMORY_EVERY);
+                short.store(false, Ordering::Relaxed);
+                stopped
+            };
+            jobs.push(tokio::spawn(async move { running.run(job).await }));
+        }
+        until(|| pool.long() == 3).await;
+        short.store(true, Ordering::Relaxed);
+        until(|| ending.load(Ordering::Relaxed) > 0 && !short.load(Ordering::Relaxed)).await;
+        assert_eq!(ending.load(Ordering::Relaxed), 1);
+        until(|| pool.long() == 2).await;
+        pool.close();
+        let mut ended = Vec::new();
+        for job in jobs {
+            ended.push(job.await.unwrap().unwrap().unwrap_err());
+        }
+        let for_memory = ended.iter().filter(|stopped| **stopped == Stopped::Memory).count();
+        assert_eq!((for_memory, ended.len()), (1, 3), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_for_something_outside_gives_its_place_to_others() {
+        let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
+        let progress = Progress { memory_bytes: 1 };
+        let (answer, answered) = mpsc::channel::<()>();
+        let running = pool.clone();
+        let waits = tokio::spawn(async move {
+            let job = move || {
+                leave(&progress);
+                answered.recv().unwrap();
+                let back = pace(&progress);
+                (back, stopped())
+            };
+            running.run(job).await
+        });
+        until(|| pool.long() == 1).await;
+        // One that is as long takes the only place of long jobs, and short ones have their thread.
+        let (begun, runs) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let running = pool.clone();
+        let other = tokio::spawn(async move {
+            let job = move || {
+                leave(&progress);
+                let paused = pace(&progress).unwrap();
+                begun.send(paused).unwrap();
+                ended.recv().unwrap();
+                pace(&progress)
+            };
+            running.run(job).await
+        });
+        let paused = tokio::task::spawn_blocking(move || runs.recv_timeout(DEADLINE)).await.unwrap().unwrap();
+        assert!(paused < DEADLINE / 2, "{paused:?}");
+        assert_eq!(pool.run(|| 7).await, Ok(7));
+        end.send(()).unwrap();
+        assert_eq!(other.await.unwrap().unwrap().map(|_| ()), Ok(()));
+        answer.send(()).unwrap();
+        let (back, ended) = waits.await.unwrap().unwrap();
+        assert_eq!((back.map(|_| ()), ended), (Ok(()), None));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_is_told_when_it_is_to_end() {
+        let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
+        let running = pool.clone();
+        let waits = tokio::spawn(async move {
+            let job = || {
+                leave(&Progress { memory_bytes: 1 });
+                while stopped().is_none() {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                pace(&Progress { memory_bytes: 1 })
+            };
+            running.run(job).await
+        });
+        until(|| pool.long() == 1).await;
+        pool.close();
+        let ended = tokio::time::timeout(DEADLINE, waits).await.unwrap().unwrap();
+        assert_eq!(ended, Ok(Err(Stopped::Closing)));
+    }
+
+    #[tokio::test]
     async fn a_job_that_nobody_waits_for_is_not_run() {
-        let pool = Arc::new(Pool::with_patience("test", 1, 10, DEADLINE).unwrap());
+        let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
         let (busy, release) = occupied(&pool).await;
         let (ran, runs) = mpsc::channel::<()>();
         // Polled once, so that it waits, and dropped before a thread is free.
@@ -557,7 +711,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses() {
-        let pool = Arc::new(Pool::with_patience("test", 1, 1, DEADLINE).unwrap());
+        let pool = Arc::new(Pool::with("test", 1, 1, DEADLINE, || false).unwrap());
         let (busy, release) = occupied(&pool).await;
         let waiting = pool.run(|| 1);
         tokio::pin!(waiting);

@@ -117,6 +117,21 @@ impl Clock {
     pub fn new(limit: Duration) -> Self {
         Self { limit, started: Instant::now(), paused: Duration::ZERO }
     }
+
+    /// Leaves out time that the pacer let the call wait.
+    pub fn pause(&mut self, paused: Duration) {
+        self.paused += paused;
+    }
+
+    /// Whether the call has run for longer than it may.
+    pub fn is_over(&self) -> bool {
+        self.started.elapsed().saturating_sub(self.paused) > self.limit
+    }
+
+    /// What ends such a call.
+    pub fn failure(&self) -> HostFailure {
+        HostFailure::WallClock { limit: self.limit }
+    }
 }
 
 /// What a running guest does at every tick of the engine's clock.
@@ -124,11 +139,8 @@ pub(super) fn tick(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<Upd
     let memory_bytes = store.data().memory.map_or(0, |memory| memory.data_size(&store) as u64);
     let paused = pace::pace(&Progress { memory_bytes }).map_err(HostFailure::Stopped)?;
     let clock = &mut store.data_mut().clock;
-    clock.paused += paused;
-    if clock.started.elapsed().saturating_sub(clock.paused) > clock.limit {
-        return Err(HostFailure::WallClock { limit: clock.limit }.into());
-    }
-    Ok(UpdateDeadline::Continue(1))
+    clock.pause(paused);
+    if clock.is_over() { Err(clock.failure().into()) } else { Ok(UpdateDeadline::Continue(1)) }
 }
 
 /// Bounds on what an instance may allocate.

@@ -62,13 +62,13 @@ use std::{path::PathBuf, time::Duration};
 
 pub use call::{Call, Evaluation, Outcome, Response};
 pub use commit_policy::CommitPolicy;
-pub use drive::{Drive, DriveContext, DriveFile, Halt, NoDrive};
+pub use drive::{Drive, DriveContext, DriveFile, Halt, NoDrive, Waiting};
 pub use engine::{Engine, Module, UNREACHABLE_FUEL, compile_cost, counts_fuel};
 pub use error::{CompileError, Error, HostFailure, MachineError};
 pub use fork::Fork;
 pub use format::{Format, UnknownFormat};
 pub use live::Machine;
-pub use pace::{Pacer, Progress, Stopped, pace, set_pacer};
+pub use pace::{Pacer, Progress, Stopped, leave, pace, set_pacer, stopped};
 pub use pages::{PAGE_BYTES, PageHash, PageTree};
 pub use root::{NotARoot, StateRoot};
 

@@ -2,7 +2,7 @@
 //!
 //! A thread that evaluates can be given a [`Pacer`]. While a message runs, the guest stops at every tick of the engine's
 //! clock and asks it: the pacer may let it wait for its turn, which does not count as evaluation time, or end it without a
-//! result. None of this is visible to the guest.
+//! result. While a guest waits for data from outside, its place is somebody else's. None of this is visible to the guest.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -36,6 +36,13 @@ pub enum Stopped {
 pub trait Pacer {
     /// Lets the evaluation go on, after a pause of the length returned, or ends it.
     fn pace(&self, progress: &Progress) -> Result<Duration, Stopped>;
+
+    /// The evaluation begins to wait for something that is not on this computer. Others may go on in its place, until it asks for its
+    /// pace again.
+    fn leave(&self, progress: &Progress);
+
+    /// Why the evaluation, which waits, is not to go on.
+    fn stopped(&self) -> Option<Stopped>;
 }
 
 thread_local! {
@@ -45,6 +52,18 @@ thread_local! {
 /// Puts the evaluations of this thread under `pacer`, or under none.
 pub fn set_pacer(pacer: Option<Rc<dyn Pacer>>) {
     PACER.set(pacer);
+}
+
+/// Tells this thread's pacer that its evaluation waits from here on.
+pub fn leave(progress: &Progress) {
+    if let Some(pacer) = PACER.with_borrow(Option::clone) {
+        pacer.leave(progress);
+    }
+}
+
+/// Asks this thread's pacer whether its evaluation, which waits, is to end.
+pub fn stopped() -> Option<Stopped> {
+    PACER.with_borrow(Option::clone)?.stopped()
 }
 
 /// Asks this thread's pacer. Evaluations do so at every tick of the engine's clock.

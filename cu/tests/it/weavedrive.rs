@@ -108,3 +108,13 @@ async fn blocks_are_the_gateways_and_other_paths_are_no_files() {
     assert!(missing.contains("HALT: FILE NOT FOUND"), "{missing}");
     network.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_test_mode_every_process_reads_everything() {
+    let network = Network::start_with(|options| options.weavedrive_test = true).await;
+    let id = publish(&network, "anything", &[]).await;
+    let read = format!("local f = io.open('/data/{id}'); return f:read(f:seek('end'))");
+    // Its module has no such extension, and nobody attested it.
+    assert_eq!(eval(&network, &[("Availability-Type", "None")], &read).await.as_deref(), Ok("anything"));
+    network.stop().await;
+}

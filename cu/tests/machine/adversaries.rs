@@ -3,7 +3,9 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use holon_cu::machine::{Call, Drive, DriveContext, DriveFile, Format, Machine, NoDrive, Outcome};
+use holon_cu::machine::{
+    Call, Drive, DriveContext, DriveFile, Format, HostFailure, Machine, NoDrive, Outcome, Waiting,
+};
 
 use super::{ENGINE, LIMITS, NO_TAGS, on_evaluation_thread, random::Random};
 
@@ -340,7 +342,12 @@ fn message(random: &mut Random, imports: usize) -> String {
 struct OneFile;
 
 impl Drive for OneFile {
-    fn open(&self, _: &str, _: &DriveContext<'_>) -> Result<Option<Arc<dyn DriveFile>>, holon_cu::machine::Halt> {
+    fn open(
+        &self,
+        _: &str,
+        _: &DriveContext<'_>,
+        _: &mut Waiting<'_>,
+    ) -> Result<Option<Arc<dyn DriveFile>>, HostFailure> {
         Ok(Some(Arc::new(b"some data".to_vec())))
     }
 }

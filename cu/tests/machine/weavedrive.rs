@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use holon_cu::machine::{Call, Drive, DriveContext, DriveFile, Halt, HostFailure, Machine};
+use holon_cu::machine::{Call, Drive, DriveContext, DriveFile, Halt, HostFailure, Machine, Waiting};
 use holon_protocol::{Tag, Tags};
 use serde_json::Value;
 
@@ -23,12 +23,17 @@ struct Stub {
 }
 
 impl Drive for Stub {
-    fn open(&self, path: &str, context: &DriveContext<'_>) -> Result<Option<Arc<dyn DriveFile>>, Halt> {
+    fn open(
+        &self,
+        path: &str,
+        context: &DriveContext<'_>,
+        _: &mut Waiting<'_>,
+    ) -> Result<Option<Arc<dyn DriveFile>>, HostFailure> {
         assert_eq!(context.process_tags, &self.tags);
         self.asked.lock().unwrap().push((path.to_owned(), context.block_height));
         match self.files.get(path) {
             Some(file) => Ok(Some(Arc::clone(file))),
-            None => Err(Halt { reason: "FILE NOT FOUND".to_owned() }),
+            None => Err(Halt { reason: "FILE NOT FOUND".to_owned() }.into()),
         }
     }
 }

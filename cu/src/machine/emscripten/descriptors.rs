@@ -11,6 +11,7 @@ use super::{
     pointer::Pointer,
 };
 use crate::machine::{
+    Waiting,
     format::Generation,
     host::{Entry, Host},
 };
@@ -216,9 +217,10 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
             Err(errno) => return Ok(errno),
         };
         let (memory, host) = split(&mut caller)?;
+        let memory_bytes = memory.len();
         let mut total = 0;
         for (at, len) in vectors {
-            match read(host, fd, memory.slice_mut(at, len)?)? {
+            match read(host, fd, memory.slice_mut(at, len)?, memory_bytes)? {
                 Ok(read) => {
                     total += read;
                     if read < len {
@@ -332,7 +334,7 @@ fn write(host: &mut Host, fd: i32, data: &[u8]) -> Result<u64, Errno> {
 }
 
 /// The outer error is a drive's halt.
-fn read(host: &mut Host, fd: i32, into: &mut [u8]) -> wasmtime::Result<Result<u64, Errno>> {
+fn read(host: &mut Host, fd: i32, into: &mut [u8], memory_bytes: usize) -> wasmtime::Result<Result<u64, Errno>> {
     let state = &mut host.emscripten;
     let files = state.files.open(state.generation);
     let open = match files.descriptors.get(fd) {
@@ -359,7 +361,7 @@ fn read(host: &mut Host, fd: i32, into: &mut [u8]) -> wasmtime::Result<Result<u6
             into[..count].copy_from_slice(&bytes[start..start + count]);
             count
         }
-        Kind::Drive { file, .. } => file.read(open.position, into).map_err(crate::machine::HostFailure::Halt)?,
+        Kind::Drive { file, .. } => file.read(open.position, into, &mut Waiting::new(&mut host.clock, memory_bytes))?,
     };
     if let Ok(open) = files.descriptors.get_mut(fd) {
         open.position += count as u64;

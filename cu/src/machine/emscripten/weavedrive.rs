@@ -10,20 +10,39 @@ use super::{
     files::{Kind, NodeId},
     pointer::Pointer,
 };
-use crate::machine::{HostFailure, host::Host};
+use crate::machine::{Halt, HostFailure, Waiting, host::Host};
 
 /// Longest path that is looked at, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
+/// Most paths that a message may open.
+const MAX_PATHS: usize = 1 << 16;
+/// Bytes of transactions and blocks that a message may hold.
+const MAX_HELD_BYTES: u64 = 256 << 20;
 
 /// What a message has opened. A path is asked for once; later opens of the same message find the same file.
 #[derive(Default)]
 pub(super) struct Opened {
     nodes: HashMap<String, Option<NodeId>>,
+    /// Bytes of the files that are held whole.
+    held_bytes: u64,
 }
 
 impl Opened {
     pub fn used(&self) -> bool {
         !self.nodes.is_empty()
+    }
+
+    /// Takes note of one more file. The reference has no such limit, so there is no result beyond it.
+    fn hold(&mut self, bytes: u64) -> Result<(), Halt> {
+        self.held_bytes = self.held_bytes.saturating_add(bytes);
+        if self.held_bytes > MAX_HELD_BYTES {
+            let reason = format!("a message may hold {MAX_HELD_BYTES} bytes of transactions and blocks, not more");
+            return Err(Halt { reason });
+        }
+        if self.nodes.len() >= MAX_PATHS {
+            return Err(Halt { reason: format!("a message may open {MAX_PATHS} paths, not more") });
+        }
+        Ok(())
     }
 }
 
@@ -31,7 +50,8 @@ pub(super) fn link<P: Pointer>(linker: &mut Linker<Host>) -> wasmtime::Result<()
     linker.func_wrap("env", "__asyncjs__weavedrive_open", |mut caller: Caller<'_, Host>, path: P, _mode: P| {
         asyncify::sleep::<P>(&mut caller, |caller| {
             let (memory, host) = split(caller)?;
-            open(host, memory.until_nul(path.address(), MAX_PATH_BYTES)?)
+            let memory_bytes = memory.len();
+            open(host, memory.until_nul(path.address(), MAX_PATH_BYTES)?, memory_bytes)
         })
     })?;
     linker.func_wrap("env", "__asyncjs__weavedrive_read", |mut caller: Caller<'_, Host>, fd: i32, to: P, len: P| {
@@ -67,7 +87,7 @@ fn drive_path(path: &[u8]) -> Option<(String, bool)> {
 }
 
 /// The new descriptor, or 0 when there is no such file.
-fn open(host: &mut Host, path: &[u8]) -> wasmtime::Result<i32> {
+fn open(host: &mut Host, path: &[u8], memory_bytes: usize) -> wasmtime::Result<i32> {
     const NOT_FOUND: i32 = 0;
     let Some((path, whole)) = drive_path(path) else { return Ok(NOT_FOUND) };
     let Some(entry) = &host.entry else { return Ok(NOT_FOUND) };
@@ -75,7 +95,10 @@ fn open(host: &mut Host, path: &[u8]) -> wasmtime::Result<i32> {
     let node = match state.drive.nodes.get(&path) {
         Some(node) => *node,
         None => {
-            let file = host.drive.open(&path, &entry.drive_context()).map_err(HostFailure::Halt)?;
+            let mut waiting = Waiting::new(&mut host.clock, memory_bytes);
+            let file = host.drive.open(&path, &entry.drive_context(), &mut waiting)?;
+            let held = file.as_ref().filter(|_| whole).map_or(0, |file| file.size());
+            state.drive.hold(held).map_err(HostFailure::Halt)?;
             let files = state.files.open(state.generation);
             let node = file.and_then(|file| files.detached(Kind::Drive { file, whole }).ok());
             if node.is_some() {
@@ -101,7 +124,8 @@ fn read(caller: &mut Caller<'_, Host>, fd: i32, to: u64, len: u64) -> wasmtime::
     let (file, whole) = (Arc::clone(file), *whole);
     charge(caller, count)?;
     let (memory, host) = split(caller)?;
-    let read = file.read(start, memory.slice_mut(to, count)?).map_err(HostFailure::Halt)? as u64;
+    let mut waiting = Waiting::new(&mut host.clock, memory.len());
+    let read = file.read(start, memory.slice_mut(to, count)?, &mut waiting)? as u64;
     if !whole && let Ok(open) = host.emscripten.files().descriptors.get_mut(fd) {
         open.position = start + read;
     }
