@@ -478,7 +478,7 @@ fn whatever_happens<T>(evaluate: impl FnOnce() -> Result<T, HostFailure>) -> Res
 /// is not tried again by every request.
 fn parked(given_up: &GivenUp, process: ProcessId, key: Option<&Key>, failure: &HostFailure) -> Error {
     let pause = match failure {
-        HostFailure::WallClock { .. } | HostFailure::MemoryCeiling { .. } => Pause::Full,
+        HostFailure::WallClock { .. } | HostFailure::MemoryCeiling { .. } | HostFailure::NativeStack => Pause::Full,
         // None of these should happen; where one does, it will happen again.
         HostFailure::Engine(_) | HostFailure::Diverged { .. } => Pause::Full,
         HostFailure::Stopped(Stopped::Closing) => return Error::Stopping,

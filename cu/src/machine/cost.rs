@@ -6,7 +6,7 @@
 //! functions made to be as bad as possible; what compilers make of real programs stays far below: an official `aos` costs
 //! a small part of [`MAX_MODULE_COST`].
 
-use wasmparser::{FunctionBody, Operator, Payload};
+use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, Payload, TypeRef};
 
 use super::{CompileError, MAX_FUNCTION_BYTES};
 
@@ -28,6 +28,8 @@ const PER_FUNCTION: u64 = 10_000;
 const PER_BYTE: u64 = 35;
 const PER_CALL: u64 = 300;
 const PER_LOCAL: u64 = 15;
+/// Each parameter and result of a call, of a block, and of the way into a function from outside.
+const PER_VALUE: u64 = 400;
 /// Control-flow operators that `memory.grow`, which the compiler takes apart, counts for.
 const GROWTH: u64 = 3;
 /// How many targets of a `br_table` count for one operator.
@@ -38,6 +40,11 @@ const TARGETS: u64 = 8;
 pub(super) struct Cost {
     functions: u32,
     total: u64,
+    /// Parameters and results of each type.
+    widths: Vec<u64>,
+    /// Parameters and results of each function, imported ones first, and how many are imported.
+    signatures: Vec<u64>,
+    imported: usize,
 }
 
 /// The function being looked at.
@@ -46,11 +53,51 @@ pub(super) struct Function {
     locals: u64,
     branches: u64,
     calls: u64,
+    /// Values that calls, and blocks with types of their own, take and give.
+    values: u64,
+    /// Most values that any branch may carry.
+    widest: u64,
 }
 
 impl Cost {
-    /// Checks how many items a section has.
-    pub fn section(payload: &Payload<'_>) -> Result<(), CompileError> {
+    /// Checks how many items a section has, and takes note of what is needed for what comes after it.
+    pub fn section(&mut self, payload: &Payload<'_>) -> Result<(), CompileError> {
+        Self::check(payload)?;
+        self.note(payload).map_err(|error| CompileError::Invalid(error.to_string()))
+    }
+
+    fn note(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
+        let width = |widths: &[u64], ty: u32| widths.get(ty as usize).copied().unwrap_or(0);
+        match payload {
+            Payload::TypeSection(section) => {
+                for group in section.clone() {
+                    for ty in group?.into_types() {
+                        self.widths.push(match &ty.composite_type.inner {
+                            CompositeInnerType::Func(ty) => (ty.params().len() + ty.results().len()) as u64,
+                            _ => 0,
+                        });
+                    }
+                }
+            }
+            Payload::ImportSection(imports) => {
+                for import in imports.clone().into_imports() {
+                    if let TypeRef::Func(ty) = import?.ty {
+                        self.signatures.push(width(&self.widths, ty));
+                    }
+                }
+                self.imported = self.signatures.len();
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section.clone() {
+                    self.signatures.push(width(&self.widths, ty?));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check(payload: &Payload<'_>) -> Result<(), CompileError> {
         let (what, count) = match payload {
             Payload::TypeSection(section) => ("types", section.count()),
             Payload::ImportSection(section) => ("imports", section.count()),
@@ -76,23 +123,27 @@ impl Cost {
         self.functions += 1;
         at_most("functions", self.functions.into(), MAX_FUNCTIONS.into())?;
         let invalid = |error: wasmparser::BinaryReaderError| CompileError::Invalid(error.to_string());
-        let mut locals = 0;
+        let own = self.signatures.get(self.imported + self.functions as usize - 1).copied().unwrap_or(0);
+        // Parameters are variables, and results are what every branch to the end carries.
+        let mut locals = own;
         for group in body.get_locals_reader().map_err(invalid)? {
             locals += u64::from(group.map_err(invalid)?.0);
             at_most("variables in a function", locals, MAX_LOCALS.into())?;
         }
-        Ok(Function { bytes: bytes as u64, locals, branches: 0, calls: 0 })
+        Ok(Function { bytes: bytes as u64, locals, branches: 0, calls: 0, values: own, widest: own })
     }
 
     /// Adds a function that has been looked at.
     pub fn end(&mut self, function: &Function) -> Result<(), CompileError> {
-        let Function { bytes, locals, branches, calls } = *function;
+        let Function { bytes, locals, branches, calls, values, widest } = *function;
         at_most("calls in a function", calls, MAX_CALLS)?;
         let flow = branches.saturating_mul(branches.saturating_add(locals));
+        let values = values.saturating_add(branches.saturating_mul(widest));
         let cost = PER_FUNCTION
             .saturating_add(bytes.saturating_mul(PER_BYTE))
             .saturating_add(calls.saturating_mul(PER_CALL))
             .saturating_add(locals.saturating_mul(PER_LOCAL))
+            .saturating_add(values.saturating_mul(PER_VALUE))
             .saturating_add(flow);
         at_most("units of work to compile a function", cost, MAX_FUNCTION_COST)?;
         self.total = self.total.saturating_add(cost);
@@ -107,18 +158,31 @@ impl Cost {
 
 impl Function {
     /// Takes an operator into account.
-    pub fn see(&mut self, operator: &Operator<'_>) {
+    pub fn see(&mut self, operator: &Operator<'_>, module: &Cost) {
         match operator {
-            Operator::Call { .. } | Operator::CallIndirect { .. } => self.calls += 1,
+            Operator::Call { function_index } => {
+                self.calls += 1;
+                self.values += module.signatures.get(*function_index as usize).copied().unwrap_or(0);
+            }
+            Operator::CallIndirect { type_index, .. } | Operator::CallRef { type_index } => {
+                self.calls += 1;
+                self.values += module.widths.get(*type_index as usize).copied().unwrap_or(0);
+            }
             Operator::MemoryGrow { .. } => self.branches += GROWTH,
-            Operator::Block { .. }
-            | Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::Else
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::Return => self.branches += 1,
-            Operator::BrTable { targets } => self.branches += 1 + u64::from(targets.len()) / TARGETS,
+            Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+                self.branches += 1;
+                if let BlockType::FuncType(ty) = blockty {
+                    let width = module.widths.get(*ty as usize).copied().unwrap_or(0);
+                    self.values += width;
+                    self.widest = self.widest.max(width);
+                }
+            }
+            Operator::Else | Operator::Br { .. } | Operator::BrIf { .. } | Operator::Return => self.branches += 1,
+            Operator::BrTable { targets } => {
+                self.branches += 1 + u64::from(targets.len()) / TARGETS;
+                // Each target gets a block of its own that hands the values on.
+                self.values += u64::from(targets.len()) * self.widest;
+            }
             _ => {}
         }
     }

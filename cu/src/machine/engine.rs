@@ -21,9 +21,9 @@ use super::{
     narrow, native,
 };
 
-/// Wasm stack of one evaluation, in bytes. Lua stops at 200 nested C calls, which needs some 770 KiB here (spec 06 §5.1);
-/// running out must not happen before that, because where it happens depends on the compiler.
-const WASM_STACK_BYTES: usize = 1536 << 10;
+/// Native stack of the guest's code, in bytes. Functions count what they take (`depth`) and stop before this is used up, so that
+/// where they stop does not depend on the compiler.
+const WASM_STACK_BYTES: usize = 24 << 20;
 /// Address space of one memory, in bytes: the heap limit of the 64-bit official formats (spec 06 §4.4). Reserved, not used: it lets
 /// compiled code check bounds against a constant and keep the memory's address in a register.
 const RESERVATION_BYTES: u64 = 16 << 30;
@@ -229,6 +229,8 @@ fn config(format: Format, metered: bool) -> Config {
         .consume_fuel(metered)
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES)
+        // Nothing here is asynchronous; the engine only wants it to be larger.
+        .async_stack_size(WASM_STACK_BYTES + (1 << 20))
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .wasm_memory64(!native)

@@ -111,6 +111,10 @@ pub enum HostFailure {
         /// The ceiling.
         limit: u64,
     },
+    /// Calls inside each other used the native stack up before they used up the room that they count, which code of no known compiler
+    /// does.
+    #[error("the module's code takes more native stack than there is for it")]
+    NativeStack,
     /// The operating system refused memory or a mapping.
     #[error("memory of the machine: {0}")]
     System(#[from] io::Error),

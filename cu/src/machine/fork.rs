@@ -115,7 +115,7 @@ impl Seat {
             HostKind::Native | HostKind::Wasi => Some(self.limits.memory_bytes),
             HostKind::Emscripten => None,
         };
-        Growth { limit_bytes, ceiling_bytes: self.module.inner.engine.options().memory_ceiling_bytes }
+        Growth::new(limit_bytes, self.module.inner.engine.options().memory_ceiling_bytes)
     }
 
     pub fn instance(&self, image: &Image) -> Result<Live, MachineError> {

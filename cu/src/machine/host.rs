@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holon_protocol::Tags;
-use wasmtime::{Memory, ResourceLimiter, StoreContextMut, UpdateDeadline};
+use wasmtime::{Global, Memory, ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::{
     Call, Drive, DriveContext, HostFailure, emscripten,
@@ -71,6 +71,8 @@ pub(super) struct Host {
     /// Whether the instance counts fuel.
     pub metered: bool,
     pub gas: Counter,
+    /// Room for calls inside each other, where functions count it.
+    pub room: Option<Global>,
     /// Whether the guest is left and entered again around calls of WeaveDrive (spec 06 §5.2).
     pub unwinds: bool,
     pub clock: Clock,
@@ -89,6 +91,7 @@ impl Host {
             growth,
             metered: false,
             gas: Counter::default(),
+            room: None,
             unwinds,
             clock: Clock::new(Duration::MAX),
             emscripten: emscripten::State::new(generation),
@@ -136,11 +139,17 @@ impl Clock {
 
 /// What a running guest does at every tick of the engine's clock.
 pub(super) fn tick(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<UpdateDeadline> {
-    let memory_bytes = store.data().memory.map_or(0, |memory| memory.data_size(&store) as u64);
-    let paused = pace::pace(&Progress { memory_bytes }).map_err(HostFailure::Stopped)?;
-    let clock = &mut store.data_mut().clock;
-    clock.pause(paused);
-    if clock.is_over() { Err(clock.failure().into()) } else { Ok(UpdateDeadline::Continue(1)) }
+    let memory_bytes = store.data().memory.map_or(0, |memory| memory.data_size(&store));
+    breathe(store.data_mut(), memory_bytes)?;
+    Ok(UpdateDeadline::Continue(1))
+}
+
+/// What the host does in the middle of long work for a guest with so many bytes of memory: it lets others have their turn, and looks at
+/// the clock.
+pub(super) fn breathe(host: &mut Host, memory_bytes: usize) -> wasmtime::Result<()> {
+    let memory_bytes = memory_bytes as u64 + host.emscripten.held_bytes();
+    host.clock.pause(pace::pace(&Progress { memory_bytes }).map_err(HostFailure::Stopped)?);
+    if host.clock.is_over() { Err(host.clock.failure().into()) } else { Ok(()) }
 }
 
 /// Bounds on what an instance may allocate.
@@ -150,6 +159,15 @@ pub(super) struct Growth {
     pub limit_bytes: Option<u64>,
     /// Growth beyond this ends the evaluation without a result.
     pub ceiling_bytes: u64,
+    /// Elements of the tables there are.
+    table_elements: usize,
+}
+
+impl Growth {
+    /// Bounds for a new instance.
+    pub fn new(limit_bytes: Option<u64>, ceiling_bytes: u64) -> Self {
+        Self { limit_bytes, ceiling_bytes, table_elements: 0 }
+    }
 }
 
 impl ResourceLimiter for Growth {
@@ -172,8 +190,14 @@ impl ResourceLimiter for Growth {
         if error.is::<HostFailure>() { Err(error) } else { Ok(()) }
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS)
+    /// All tables count together.
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if elements > MAX_TABLE_ELEMENTS || maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        self.table_elements = elements;
+        Ok(true)
     }
 }
 
@@ -183,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_guest_sees_growth_fail_by_rule_and_never_for_want_of_memory() {
-        let mut growth = Growth { limit_bytes: Some(1 << 20), ceiling_bytes: 1 << 30 };
+        let mut growth = Growth::new(Some(1 << 20), 1 << 30);
         assert!(!growth.memory_growing(0, 2 << 20, None).unwrap());
         assert!(growth.memory_grow_failed(wasmtime::Error::msg("memory growth exceeds memory type's limits")).is_ok());
         let refused = HostFailure::System(std::io::ErrorKind::OutOfMemory.into());

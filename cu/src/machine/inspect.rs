@@ -13,7 +13,7 @@ use wasmparser::{ElementKind, ExternalKind, GlobalType, Operator, Parser, Payloa
 use super::{
     CompileError, Format, MAX_MODULE_BYTES,
     cost::Cost,
-    metering, minified,
+    depth, metering, minified,
     sections::{self, Sections},
 };
 
@@ -23,8 +23,8 @@ const RESERVED_PREFIX: &str = "holon:";
 pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
 /// More mutable globals than this are not reset one by one.
 const MAX_RESET_GLOBALS: usize = 64;
-/// Changes whenever this file, `metering`, `minified` or `narrow` changes what it produces, so that no old compiled module is used.
-pub(super) const REWRITE_VERSION: u32 = 5;
+/// Changes whenever this file, `metering`, `depth`, `minified` or `narrow` changes what it produces, so that no old compiled module is used.
+pub(super) const REWRITE_VERSION: u32 = 6;
 
 /// How long an instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,10 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
     if profile.instrumented {
         changed = Cow::Owned(metering::instrument(&changed, format)?);
     }
+    // Last, so that neither what is reset nor what is billed knows of it.
+    if let Some(plan) = depth::Plan::of(wasm)? {
+        changed = Cow::Owned(plan.apply(&changed)?);
+    }
     Ok(Inspected { wasm: changed, lifetime, cost: module.cost.total() })
 }
 
@@ -142,7 +146,7 @@ struct Summary {
 
 impl Summary {
     fn see(&mut self, payload: Payload<'_>) -> Result<(), Refusal> {
-        Cost::section(&payload).map_err(Refusal::Module)?;
+        self.cost.section(&payload).map_err(Refusal::Module)?;
         match payload {
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
@@ -176,7 +180,7 @@ impl Summary {
                 let mut function = self.cost.begin(&body).map_err(Refusal::Module)?;
                 for operator in body.get_operators_reader()? {
                     let operator = operator?;
-                    function.see(&operator);
+                    function.see(&operator, &self.cost);
                     self.exceptions |= matches!(
                         operator,
                         Operator::Try { .. } | Operator::TryTable { .. } | Operator::Throw { .. } | Operator::ThrowRef

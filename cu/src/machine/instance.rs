@@ -6,7 +6,7 @@ use serde_json::Value;
 use wasmtime::{Global, Instance, Memory, Mutability, Store, Trap, Val};
 
 use super::{
-    Drive, HostFailure, MachineError, Module, NoDrive, emscripten,
+    Drive, HostFailure, MachineError, Module, NoDrive, depth, emscripten,
     engine::Engine,
     format::HostKind,
     gas::{self, Counter, Meter},
@@ -18,6 +18,8 @@ use super::{
 
 /// Instructions a module may spend on its own set-up.
 const SET_UP_FUEL: u64 = 20_000_000_000;
+/// What a message ends with whose calls go too deep. The words are those of the engine.
+const EXHAUSTED: &str = "wasm trap: call stack exhausted";
 /// Longest time a module's own set-up may take.
 const SET_UP_WALL_CLOCK: Duration = Duration::from_secs(30);
 
@@ -70,7 +72,7 @@ impl Initial {
     /// Instantiates the module, lets it set itself up, and keeps what that gave.
     pub fn build(module: &Module) -> Result<Self, MachineError> {
         let ceiling = module.inner.engine.options().memory_ceiling_bytes;
-        let growth = Growth { limit_bytes: None, ceiling_bytes: ceiling };
+        let growth = Growth::new(None, ceiling);
         let mut live = Live::instantiate(module, growth, Arc::new(NoDrive))?;
         live.set_up()?;
         let bytes = live.memory.data(&live.store);
@@ -127,6 +129,7 @@ impl Live {
         let region = Region::created(&mut store, &memory)?;
         store.data_mut().memory = Some(memory);
         store.data_mut().gas = Counter::of(&mut store, &instance);
+        store.data_mut().room = instance.get_global(&mut store, depth::ROOM_EXPORT);
         // Set-up is not billed.
         gas::begin(&mut store, u64::MAX).map_err(failed)?;
         let guest = match (profile.host, profile.wide) {
@@ -187,9 +190,16 @@ impl Live {
             Guest::Native(_) => Ok(()),
         };
         result.map_err(|error| match stop(error) {
+            _ if self.is_out_of_room() => MachineError::SetUp(EXHAUSTED.to_owned()),
             Stop::Thrown(reason) => MachineError::SetUp(reason.to_string()),
             Stop::Host(failure) => MachineError::Host(failure),
         })
+    }
+
+    /// Whether a function that counts found no room: it has trapped, and nobody has come to put anything back.
+    fn is_out_of_room(&mut self) -> bool {
+        let room = self.store.data().room;
+        room.is_some_and(|room| room.get(&mut self.store).i32().is_some_and(|left| left < 0))
     }
 
     /// Shows another memory. Fails when the present one is longer, since a memory cannot shrink.
@@ -197,10 +207,7 @@ impl Live {
         let pages = image.len().saturating_sub(self.memory_len()) as u64 / self.memory.page_size(&self.store);
         if pages > 0 {
             // What a state already has was allowed when it got it.
-            let growth = std::mem::replace(
-                &mut self.store.data_mut().growth,
-                Growth { limit_bytes: None, ceiling_bytes: u64::MAX },
-            );
+            let growth = std::mem::replace(&mut self.store.data_mut().growth, Growth::new(None, u64::MAX));
             let grown = self.memory.grow(&mut self.store, pages);
             self.store.data_mut().growth = growth;
             grown.map_err(|error| match error.downcast::<HostFailure>() {
@@ -230,6 +237,9 @@ impl Live {
         if self.meter == Meter::Gas {
             gas::begin(&mut self.store, compute).map_err(engine_failure)?;
         }
+        if let Some(room) = self.store.data().room {
+            room.set(&mut self.store, Val::I32(depth::ROOM_BYTES)).map_err(engine_failure)?;
+        }
         self.store.data_mut().clock = Clock::new(limit);
         self.store.set_epoch_deadline(1);
         let ended = match &self.guest {
@@ -247,10 +257,11 @@ impl Live {
         let ended = match ended {
             // The counter added to a module can only trap.
             Err(_) if self.meter == Meter::Gas && gas_used > compute => Err(Trap::OutOfFuel.into()),
-            ended => ended,
+            Err(_) if self.is_out_of_room() => Ok(Err(Value::String(EXHAUSTED.to_owned()))),
+            ended => ended.map(Ok),
         };
         match ended {
-            Ok(text) => Ok(Returned { text: Ok(text), gas_used }),
+            Ok(text) => Ok(Returned { text, gas_used }),
             Err(error) => match stop(error) {
                 Stop::Thrown(value) => Ok(Returned { text: Err(value), gas_used }),
                 Stop::Host(failure) => Err(failure),
@@ -312,6 +323,8 @@ fn stop(error: wasmtime::Error) -> Stop {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Stop::Thrown(Value::String("out of gas!".to_owned())),
+        // Where that happens differs from computer to computer, so it is no result.
+        Some(Trap::StackOverflow) => Stop::Host(HostFailure::NativeStack),
         Some(trap) => Stop::Thrown(Value::String(trap.to_string())),
         None => Stop::Host(engine_failure(error)),
     }

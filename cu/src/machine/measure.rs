@@ -17,7 +17,7 @@ pub struct BareGuest {
 impl BareGuest {
     /// An instance in the state after the module's set-up.
     pub fn new(module: &Module) -> Result<Self, MachineError> {
-        let growth = Growth { limit_bytes: None, ceiling_bytes: u64::MAX };
+        let growth = Growth::new(None, u64::MAX);
         let live = Live::new(module, growth, Arc::new(NoDrive), &module.initial()?.image)?;
         Ok(Self { live, last: None })
     }

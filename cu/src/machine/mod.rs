@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `engine`, `inspect`, `cost`, `minified`, `sections`, `cache` | from bytes to compiled code |
 //! | `metering`, `gas` | the reference's gas |
+//! | `depth` | how deep calls may go |
 //! | `instance`, `host` | one instance: run a message, say how it ended |
 //! | `pace` | long evaluations wait for their turn |
 //! | `live`, `commit_policy` | commit, rollback, rest |
@@ -35,6 +36,7 @@ mod cache;
 mod call;
 mod commit_policy;
 mod cost;
+mod depth;
 mod drive;
 mod emscripten;
 mod engine;
@@ -81,7 +83,7 @@ pub const MAX_RESULT_BYTES: usize = 64 << 20;
 /// Longest time an operator may let one message run. Bounded, so that [`UNREACHABLE_FUEL`] is.
 pub const MAX_WALL_CLOCK: Duration = Duration::from_secs(300);
 /// Stack that a thread needs to evaluate on, in bytes: the guest's own limit, and room for the host around it.
-pub const EVALUATION_STACK_BYTES: usize = 8 << 20;
+pub const EVALUATION_STACK_BYTES: usize = 32 << 20;
 
 /// Settings of an engine.
 #[derive(Debug, Clone)]

@@ -1,15 +1,18 @@
 //! Modules that are made to be slow or large to compile, and guests that are made to fill what holds them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holon_cu::machine::{CompileError, Format, MAX_MODULE_BYTES, Outcome, compile_cost};
+use holon_cu::machine::{
+    CompileError, Format, MAX_MODULE_BYTES, Machine, MachineError, NoDrive, Outcome, compile_cost,
+};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection, Function,
     FunctionSection, GlobalSection, GlobalType, Instruction as I, MemorySection, MemoryType, Module, RefType,
     TableSection, TableType, TypeSection, ValType,
 };
 
-use super::{ENGINE, call, machine, native, on_evaluation_thread, published};
+use super::{ENGINE, LIMITS, call, machine, native, on_evaluation_thread, published};
 
 /// Refusing takes no longer than looking at the bytes.
 const REFUSED_WITHIN: Duration = Duration::from_secs(10);
@@ -26,6 +29,9 @@ struct Bomb {
     data: usize,
     elements: usize,
     tables: usize,
+    table_elements: u64,
+    /// Parameters and results of the functions.
+    width: usize,
 }
 
 impl Bomb {
@@ -39,7 +45,8 @@ impl Bomb {
         let mut types = TypeSection::new();
         types.ty().function([ValType::I32; 4], [ValType::I64]);
         types.ty().function([ValType::I32], [ValType::I32]);
-        types.ty().function([], []);
+        let values = || std::iter::repeat_n(ValType::I32, self.width);
+        types.ty().function(values(), values());
         for _ in 0..self.types {
             types.ty().function([], []);
         }
@@ -54,7 +61,8 @@ impl Bomb {
             let mut tables = TableSection::new();
             for _ in 0..self.tables.max(1) {
                 let element_type = RefType::FUNCREF;
-                tables.table(TableType { element_type, minimum: 1, maximum: None, table64: false, shared: false });
+                let minimum = self.table_elements.max(1);
+                tables.table(TableType { element_type, minimum, maximum: None, table64: false, shared: false });
             }
             module.section(&tables);
         }
@@ -137,6 +145,21 @@ fn compile_bombs_are_refused_at_once() {
         ("growth", Bomb::of(repeated(20_000, &[I::LocalGet(0), I::MemoryGrow(0), I::Drop]))),
         ("calls", Bomb::of(repeated(200_000, &[I::Call(2)]))),
         ("variables", Bomb { locals: vec![(49_000, ValType::I64)], ..Bomb::of(vec![]) }),
+        // Functions that take and give a thousand values: few bytes of code move very many.
+        ("calls of wide functions", {
+            let body = [repeated(1000, &[I::I32Const(0)]), repeated(90_000, &[I::Call(2)])].concat();
+            Bomb { width: 1000, ..Bomb::of(body) }
+        }),
+        ("wide blocks", {
+            let block = [I::Block(BlockType::FunctionType(2)), I::End];
+            let body = [repeated(1000, &[I::I32Const(0)]), repeated(9_000, &block)].concat();
+            Bomb { width: 1000, ..Bomb::of(body) }
+        }),
+        ("wide branches", {
+            let body = [repeated(1000, &[I::I32Const(0)]), repeated(20_000, &[I::LocalGet(0), I::BrIf(0)])].concat();
+            Bomb { width: 1000, ..Bomb::of(body) }
+        }),
+        ("wide functions", Bomb { width: 1000, functions: 29_000, body: vec![I::Unreachable], ..Bomb::default() }),
         ("a million functions", Bomb { functions: 1_000_000, ..Bomb::default() }),
         ("many middling functions", Bomb { functions: 600, ..Bomb::of(repeated(1500, &loops)) }),
         ("types", Bomb { types: 900_000, ..Bomb::default() }),
@@ -159,6 +182,54 @@ fn compile_bombs_are_refused_at_once() {
         };
         assert!(expected, "{name}: {refused:?}");
     }
+}
+
+/// What is just not refused is compiled within a time that an operator can bear.
+#[test]
+fn what_may_be_compiled_is_compiled_in_seconds() {
+    let wide_calls = [repeated(1000, &[I::I32Const(0)]), repeated(450, &[I::Call(2)])].concat();
+    let bombs = [
+        ("calls of wide functions", Bomb { width: 1000, ..Bomb::of(wide_calls) }),
+        ("wide functions", Bomb { width: 1000, functions: 1_500, body: vec![I::Unreachable], ..Bomb::default() }),
+    ];
+    for (name, bomb) in bombs {
+        let wasm = bomb.wasm();
+        let cost = compile_cost(&wasm, Format::Native).unwrap();
+        let started = Instant::now();
+        ENGINE.compile(&wasm, Format::Native).unwrap_or_else(|error| panic!("{name}: {error}"));
+        println!("{name}: {cost} units in {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(120), "{name}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn tables_are_bounded_together() {
+    // Each for itself is small enough.
+    let many = Bomb { tables: 5_000, table_elements: 1 << 17, ..Bomb::default() };
+    let module = ENGINE.compile(&many.wasm(), Format::Native).unwrap();
+    assert!(matches!(Machine::new(&module, LIMITS, Arc::new(NoDrive)), Err(MachineError::SetUp(_))));
+    // Two tables that grow as far as they may.
+    let text = r#"(module
+      (memory (export "memory") 1) (table $a 1 funcref) (table $b 1 funcref)
+      (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":000000}}")
+      (func (export "holon_alloc") (param i32) (result i32) (i32.const 1024))
+      (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) (local $size i32) (local $at i32)
+        (loop $more (br_if $more (i32.ne (table.grow $a (ref.null func) (i32.const 1000)) (i32.const -1))))
+        (loop $more (br_if $more (i32.ne (table.grow $b (ref.null func) (i32.const 1000)) (i32.const -1))))
+        (local.set $size (i32.add (table.size $a) (table.size $b)))
+        (local.set $at (i32.const 137))
+        (loop $digits
+          (i32.store8 (local.get $at) (i32.add (i32.const 48) (i32.rem_u (local.get $size) (i32.const 10))))
+          (local.set $size (i32.div_u (local.get $size) (i32.const 10)))
+          (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+          (br_if $digits (i32.ne (local.get $at) (i32.const 131))))
+        (i64.const 0x6400000028)))"#;
+    on_evaluation_thread(move || {
+        let outcome = machine(&native(text)).apply(&call("{}", "{}")).unwrap().outcome;
+        let Outcome::Ok(response) = outcome else { panic!("{outcome:?}") };
+        let elements = response.output.unwrap().as_u64().unwrap();
+        assert!((130_000..=1 << 17).contains(&elements), "{elements}");
+    });
 }
 
 #[test]

@@ -145,16 +145,6 @@ fn results_outside_memory_or_beyond_the_limit_end_the_message() {
 }
 
 #[test]
-fn endless_recursion_ends_in_a_trap() {
-    on_evaluation_thread(|| {
-        let recursion = "(call $handle (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
-        let mut machine = machine(&native(&around(MEMORY, recursion)));
-        let outcome = machine.apply(&call("{}", "{}")).unwrap().outcome;
-        assert_eq!(outcome, Outcome::Thrown("wasm trap: call stack exhausted".into()));
-    });
-}
-
-#[test]
 fn operators_limits_give_no_result() {
     on_evaluation_thread(|| {
         let options = EngineOptions {

@@ -1,8 +1,11 @@
 //! What one call of an import may do is bounded, and what it moves costs gas.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use holon_cu::machine::{Format, Limits, Machine, NoDrive, Outcome};
+use holon_cu::machine::{Format, Limits, Machine, NoDrive, Outcome, Pacer, Progress, Stopped, set_pacer};
 
 use super::{ENGINE, call, on_evaluation_thread};
 
@@ -89,4 +92,71 @@ fn endless_paths_are_too_long() {
         "{fill}(i32.sub (i32.const 0) (call $access (i32.const -100) (i32.const 65536) (i32.const 0) (i32.const 0)))"
     );
     assert_eq!(errno(&body), ENAMETOOLONG);
+}
+
+/// Counts how often it is asked, and what the evaluation held.
+#[derive(Default)]
+struct Counting {
+    asked: Cell<u32>,
+    most_bytes: Cell<u64>,
+}
+
+impl Pacer for Counting {
+    fn pace(&self, progress: &Progress) -> Result<Duration, Stopped> {
+        self.asked.set(self.asked.get() + 1);
+        self.most_bytes.set(self.most_bytes.get().max(progress.memory_bytes));
+        Ok(Duration::ZERO)
+    }
+
+    fn leave(&self, _: &Progress) {}
+
+    fn stopped(&self) -> Option<Stopped> {
+        None
+    }
+}
+
+#[test]
+fn others_have_their_turn_while_very_much_randomness_is_made() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (memory (export "memory") 1000)
+        (data (i32.const 64) "{\"ok\":true,\"response\":{\"Output\":7}}\00")
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "handle") (param i32 i32) (result i32)
+          (drop (call $random (i32.const 65536) (i32.const 60000000)))
+          (i32.const 64)))"#;
+    let module = ENGINE.compile(&wat::parse_str(text).unwrap(), Format::Wasi32).unwrap();
+    on_evaluation_thread(move || {
+        let pacer = Rc::new(Counting::default());
+        set_pacer(Some(pacer.clone()));
+        let mut machine = super::machine(&module);
+        assert!(matches!(machine.apply(&call("{}", "{}")).unwrap().outcome, Outcome::Ok(_)));
+        // Once for each megabyte, however fast the computer is.
+        assert!(pacer.asked.get() >= 57, "{}", pacer.asked.get());
+    });
+}
+
+#[test]
+fn files_count_as_memory_of_the_evaluation() {
+    let text = r#"(module
+        (import "env" "__syscall_openat" (func $open (param i32 i32 i32 i32) (result i32)))
+        (import "env" "__syscall_ftruncate64" (func $truncate (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (memory (export "memory") 60)
+        (data (i32.const 64) "{\"ok\":true,\"response\":{\"Output\":7}}\00")
+        (data (i32.const 128) "/tmp/a\00")
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "handle") (param i32 i32) (result i32)
+          (if (call $truncate (call $open (i32.const -100) (i32.const 128) (i32.const 66) (i32.const 0)) (i32.const 9000000) (i32.const 0))
+            (then (unreachable)))
+          (drop (call $random (i32.const 65536) (i32.const 3000000)))
+          (i32.const 64)))"#;
+    let module = ENGINE.compile(&wat::parse_str(text).unwrap(), Format::Wasi32).unwrap();
+    on_evaluation_thread(move || {
+        let pacer = Rc::new(Counting::default());
+        set_pacer(Some(pacer.clone()));
+        let outcome = super::machine(&module).apply(&call("{}", "{}")).unwrap().outcome;
+        assert!(matches!(outcome, Outcome::Ok(_)), "{outcome:?}");
+        assert_eq!(pacer.most_bytes.get(), 60 * 65_536 + 9_000_000);
+    });
 }

@@ -14,6 +14,7 @@ mod memory;
 mod native;
 mod published;
 mod random;
+mod recursion;
 mod root;
 mod wasi;
 mod weavedrive;

@@ -1,6 +1,6 @@
 //! Imports that leave the straight line: protected calls and longjmp, exit, abort (spec 06 §5.1, §4.3).
 
-use wasmtime::{Caller, Linker, Trap};
+use wasmtime::{Caller, Linker, Trap, Val};
 
 use super::{
     Ended,
@@ -68,6 +68,7 @@ fn aborted(reason: &'static str) -> wasmtime::Result<()> {
 fn call_protected<P: Pointer>(mut caller: Caller<'_, Host>, function: P, first: P, second: P) -> wasmtime::Result<()> {
     let exports = P::exports(caller.data()).ok_or(Trap::UnreachableCodeReached)?;
     let stack = exports.stack_current.call(&mut caller, ())?;
+    let room = room_left(&mut caller);
     let index = function.address() as u32 as i32;
     let outcome = match &exports.call {
         Some(call) => call.call(&mut caller, (index, first, second)),
@@ -79,9 +80,24 @@ fn call_protected<P: Pointer>(mut caller: Caller<'_, Host>, function: P, first: 
     };
     match outcome {
         Err(error) if error.is::<Longjmp>() => {
+            give_room_back(&mut caller, room)?;
             exports.stack_restore.call(&mut caller, stack)?;
             exports.set_threw.call(&mut caller, (P::from_address(1), 0))
         }
         other => other,
+    }
+}
+
+/// What is left for calls inside each other.
+pub(super) fn room_left(caller: &mut Caller<'_, Host>) -> Option<Val> {
+    let room = caller.data().room?;
+    Some(room.get(caller))
+}
+
+/// Functions that were left without returning have not put back what they took.
+pub(super) fn give_room_back(caller: &mut Caller<'_, Host>, left: Option<Val>) -> wasmtime::Result<()> {
+    match (caller.data().room, left) {
+        (Some(room), Some(left)) => room.set(caller, left),
+        _ => Ok(()),
     }
 }

@@ -103,6 +103,11 @@ impl FileSystem {
         self.descriptors = Descriptors::standard([tty, tty, tty1]);
     }
 
+    /// Bytes in files.
+    pub fn held_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     fn attach(&mut self, parent: NodeId, name: &str, kind: Kind, mode: u32, time: u64) -> NodeId {
         let id = self.nodes.len();
         self.nodes.push(Node { kind, mode, time, parent });

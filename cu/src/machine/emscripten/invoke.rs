@@ -2,7 +2,10 @@
 
 use wasmtime::{Caller, ExternType, Func, FuncType, Linker, Module, Ref, Trap, Val, ValType};
 
-use super::{control::Longjmp, pointer::Pointer};
+use super::{
+    control::{Longjmp, give_room_back, room_left},
+    pointer::Pointer,
+};
 use crate::machine::{format::Generation, host::Host};
 
 const PREFIX: &str = "invoke_";
@@ -79,6 +82,7 @@ fn protected<P: Pointer>(
 ) -> wasmtime::Result<()> {
     let exports = P::exports(caller.data()).ok_or(Trap::UnreachableCodeReached)?;
     let stack = exports.stack_current.call(&mut caller, ())?;
+    let room = room_left(&mut caller);
     let (index, arguments) = match arguments.split_first() {
         // Tables have 32-bit indices whatever the width of pointers (spec 06 §1.3).
         Some((Val::I32(index), rest)) => (*index, rest),
@@ -101,6 +105,7 @@ fn protected<P: Pointer>(
     let outcome = function.call(&mut caller, arguments, results);
     match outcome {
         Err(error) if error.is::<Longjmp>() => {
+            give_room_back(&mut caller, room)?;
             exports.stack_restore.call(&mut caller, stack)?;
             exports.set_threw.call(&mut caller, (P::from_address(1), 0))?;
             for (result, ty) in results.iter_mut().zip(ty.results()) {

@@ -69,6 +69,11 @@ impl State {
         self.drive.used()
     }
 
+    /// Bytes that the host holds for the message.
+    pub fn held_bytes(&self) -> u64 {
+        self.files.0.as_ref().map_or(0, |files| files.held_bytes()) + self.drive.held_bytes()
+    }
+
     pub(super) fn files(&mut self) -> &mut FileSystem {
         self.files.open(self.generation)
     }

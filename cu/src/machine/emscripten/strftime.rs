@@ -4,7 +4,7 @@ use wasmtime::{Caller, Linker};
 
 use super::{
     Ended,
-    access::{Access, OutOfRange, split},
+    access::{Access, OutOfRange, charge, split},
     calendar::{days_before, is_leap, year_of},
     pointer::Pointer,
 };
@@ -71,7 +71,10 @@ fn format_into<P: Pointer>(caller: &mut Caller<'_, Host>, buffer: P, max: P, for
     }
     let pattern = String::from_utf8_lossy(pattern).into_owned();
     let time = Time::read::<P>(memory, tm.address())?;
+    charge(caller, pattern.len() as u64)?;
     let text = time.format(&pattern).ok_or(Ended::Aborted("strftime: no such month or weekday"))?;
+    charge(caller, text.len() as u64)?;
+    let (memory, _) = split(caller)?;
     if text.len() as u64 + 1 > max.address() {
         return Ok(P::from_address(0));
     }

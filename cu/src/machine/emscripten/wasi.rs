@@ -60,7 +60,8 @@ pub(in crate::machine) fn link<P: Pointer>(linker: &mut Linker<Host>, module: &M
     linker.func_wrap(WASI, "random_get", |mut caller: Caller<'_, Host>, at: P, len: P| -> wasmtime::Result<i32> {
         charge(&mut caller, len.address())?;
         let (memory, host) = split(&mut caller)?;
-        descriptors::random_bytes(host, memory.slice_mut(at.address(), len.address())?);
+        let memory_bytes = memory.len();
+        descriptors::random_bytes(host, memory.slice_mut(at.address(), len.address())?, memory_bytes)?;
         Ok(0)
     })?;
     // Where an exception would be caught. None can be thrown by a module without the instructions for it.

@@ -32,6 +32,11 @@ impl Opened {
         !self.nodes.is_empty()
     }
 
+    /// Bytes of the files that are held whole.
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
     /// Takes note of one more file. The reference has no such limit, so there is no result beyond it.
     fn hold(&mut self, bytes: u64) -> Result<(), Halt> {
         self.held_bytes = self.held_bytes.saturating_add(bytes);

@@ -1,152 +1,32 @@
-//! Open files, and the imports that work on descriptors (spec 06 §4.5).
+//! The imports that work on descriptors (spec 06 §4.5). What is open is in `table`, randomness in `random`.
 
-use sha2::{Digest, Sha256};
+mod random;
+mod table;
+
 use wasmtime::{Caller, Linker};
+
+pub(super) use self::{random::random_bytes, table::Descriptors};
 
 use super::{
     Ended,
     access::{Access, charge, split},
     errno::*,
-    files::{Kind, MAX_FILE_BYTES, NodeId},
+    files::{Kind, MAX_FILE_BYTES},
     pointer::Pointer,
 };
-use crate::machine::{
-    Waiting,
-    format::Generation,
-    host::{Entry, Host},
-};
+use crate::machine::{Waiting, format::Generation, host::Host};
 
-/// Descriptors a message may have open.
-const MAX_DESCRIPTORS: usize = 4096;
 /// Largest offset a JavaScript number holds exactly.
 const MAX_OFFSET: i64 = 1 << 53;
 /// Entries of one scattered read or write: POSIX's IOV_MAX.
 const MAX_VECTORS: u64 = 1024;
 /// Bytes of one read or write: POSIX's SSIZE_MAX where it is smallest.
 const MAX_TRANSFER_BYTES: u64 = i32::MAX as u64;
-/// A log line is cut here, in bytes.
-const MAX_LINE_BYTES: usize = 4096;
 
 const WASI: &str = "wasi_snapshot_preview1";
 
 pub(super) const O_ACCMODE: i32 = 3;
 const O_APPEND: i32 = 1024;
-
-/// An open file; duplicates of a descriptor share it.
-#[derive(Clone)]
-pub(super) struct Open {
-    pub node: NodeId,
-    pub flags: i32,
-    pub position: u64,
-}
-
-/// The table of descriptors.
-#[derive(Default)]
-pub(super) struct Descriptors {
-    /// What each descriptor refers to, as an index into `open`.
-    table: Vec<Option<usize>>,
-    /// Open files, each with the number of descriptors that refer to it.
-    open: Vec<(Open, u32)>,
-    /// Places in `open` to which no descriptor refers.
-    free: Vec<usize>,
-    /// What was written to the terminal since the last line ended.
-    line: Vec<u8>,
-}
-
-impl Descriptors {
-    /// Input, output and errors.
-    pub fn standard(terminals: [NodeId; 3]) -> Self {
-        let open = terminals.iter().zip([0, 1, 1]).map(|(node, flags)| (Open { node: *node, flags, position: 0 }, 1));
-        Self { table: vec![Some(0), Some(1), Some(2)], open: open.collect(), free: Vec::new(), line: Vec::new() }
-    }
-
-    fn index(&self, fd: i32) -> Result<usize, Errno> {
-        usize::try_from(fd).ok().and_then(|fd| self.table.get(fd).copied().flatten()).ok_or(EBADF)
-    }
-
-    pub fn get(&self, fd: i32) -> Result<&Open, Errno> {
-        self.index(fd).map(|index| &self.open[index].0)
-    }
-
-    pub fn get_mut(&mut self, fd: i32) -> Result<&mut Open, Errno> {
-        self.index(fd).map(|index| &mut self.open[index].0)
-    }
-
-    /// The lowest free descriptor from `least` on.
-    fn place(&mut self, least: i32, index: usize) -> Result<i32, Errno> {
-        let least = usize::try_from(least).map_err(|_| EINVAL)?;
-        let fd = (least..MAX_DESCRIPTORS).find(|fd| self.table.get(*fd).is_none_or(Option::is_none)).ok_or(EMFILE)?;
-        if fd >= self.table.len() {
-            self.table.resize(fd + 1, None);
-        }
-        self.table[fd] = Some(index);
-        self.open[index].1 += 1;
-        Ok(fd as i32)
-    }
-
-    /// Opens a node.
-    pub fn open(&mut self, node: NodeId, flags: i32) -> Result<i32, Errno> {
-        let open = (Open { node, flags, position: 0 }, 0);
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.open[index] = open;
-                index
-            }
-            None => {
-                self.open.push(open);
-                self.open.len() - 1
-            }
-        };
-        let placed = self.place(0, index);
-        if placed.is_err() {
-            self.free.push(index);
-        }
-        placed
-    }
-
-    /// Closes a descriptor.
-    pub fn close(&mut self, fd: i32) -> Result<(), Errno> {
-        let index = self.index(fd)?;
-        self.table[fd as usize] = None;
-        self.open[index].1 -= 1;
-        if self.open[index].1 == 0 {
-            self.free.push(index);
-        }
-        Ok(())
-    }
-
-    fn duplicate(&mut self, fd: i32, least: i32) -> Result<i32, Errno> {
-        let index = self.index(fd)?;
-        self.place(least, index)
-    }
-
-    fn duplicate_to(&mut self, fd: i32, to: i32) -> Result<i32, Errno> {
-        let index = self.index(fd)?;
-        let slot = usize::try_from(to).ok().filter(|to| *to < MAX_DESCRIPTORS).ok_or(EBADF)?;
-        // The new reference first: closing `to` may drop the last other one.
-        self.open[index].1 += 1;
-        if self.index(to).is_ok() {
-            self.close(to)?;
-        }
-        if slot >= self.table.len() {
-            self.table.resize(slot + 1, None);
-        }
-        self.table[slot] = Some(index);
-        Ok(to)
-    }
-
-    /// Logs what a process prints, line by line.
-    fn print(&mut self, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = MAX_LINE_BYTES.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&part[..part.len().min(room)]);
-            if part.ends_with(b"\n") {
-                tracing::debug!(line = %String::from_utf8_lossy(&self.line).trim_end(), "process printed");
-                self.line.clear();
-            }
-        }
-    }
-}
 
 /// Turns a result into what `__syscall_*` imports return.
 pub(super) fn negated(result: Result<i32, Errno>) -> i32 {
@@ -352,7 +232,7 @@ fn read(host: &mut Host, fd: i32, into: &mut [u8], memory_bytes: usize) -> wasmt
             if !into.is_empty() {
                 state.date.tick();
             }
-            random_bytes(host, into);
+            random_bytes(host, into, memory_bytes)?;
             return Ok(Ok(into.len() as u64));
         }
         Kind::File(bytes) => {
@@ -367,34 +247,6 @@ fn read(host: &mut Host, fd: i32, into: &mut [u8], memory_bytes: usize) -> wasmt
         open.position += count as u64;
     }
     Ok(Ok(count as u64))
-}
-
-/// The next bytes of the random stream.
-pub(super) fn random_bytes(host: &mut Host, into: &mut [u8]) {
-    let files = host.emscripten.files();
-    let from = files.random_read;
-    files.random_read += into.len() as u64;
-    if let Some(entry) = host.entry.as_ref() {
-        random(entry, from, into);
-    }
-}
-
-/// The device `/dev/urandom` of a message: SHA-256(environment ‖ message ‖ block number), from byte `from` on. The reference gives
-/// real randomness, on which no two hosts could agree.
-fn random(entry: &Entry, from: u64, into: &mut [u8]) {
-    const BLOCK: u64 = 32;
-    let seed = Sha256::new().chain_update(&*entry.environment).chain_update(&*entry.message);
-    let mut at = from;
-    let mut rest = into;
-    while !rest.is_empty() {
-        let block = seed.clone().chain_update((at / BLOCK).to_le_bytes()).finalize();
-        let start = (at % BLOCK) as usize;
-        let count = rest.len().min(block.len() - start);
-        let (now, later) = rest.split_at_mut(count);
-        now.copy_from_slice(&block[start..start + count]);
-        rest = later;
-        at += count as u64;
-    }
 }
 
 fn seek(mut caller: Caller<'_, Host>, fd: i32, offset: i64, whence: i32, out: u64) -> wasmtime::Result<i32> {
@@ -510,60 +362,4 @@ fn device_control<P: Pointer>(
         }
     }
     Ok(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use holon_protocol::Tags;
-
-    use super::*;
-    use crate::machine::host::CallTags;
-
-    #[test]
-    fn random_bytes_depend_on_the_message_and_not_on_how_they_are_read() {
-        let entry = |message: &str| Entry {
-            message: Arc::from(message),
-            environment: Arc::from("environment"),
-            block_height: 0,
-            tags: Arc::new(CallTags { process: Tags::default(), module: Tags::default() }),
-        };
-        let mut whole = [0; 100];
-        random(&entry("a"), 0, &mut whole);
-        let mut pieces = [0; 100];
-        for start in (0..100).step_by(7) {
-            let end = (start + 7).min(100);
-            random(&entry("a"), start as u64, &mut pieces[start..end]);
-        }
-        assert_eq!(whole, pieces);
-        random(&entry("b"), 0, &mut pieces);
-        assert_ne!(whole, pieces);
-    }
-
-    #[test]
-    fn the_lowest_free_descriptor_is_given_and_duplicates_share_their_position() {
-        let mut descriptors = Descriptors::standard([1, 1, 2]);
-        let fd = descriptors.open(7, 2).unwrap();
-        assert_eq!(fd, 3);
-        let copy = descriptors.duplicate(fd, 10).unwrap();
-        assert_eq!(copy, 10);
-        descriptors.get_mut(copy).unwrap().position = 5;
-        assert_eq!(descriptors.get(fd).unwrap().position, 5);
-        descriptors.close(fd).unwrap();
-        assert_eq!(descriptors.close(fd), Err(EBADF));
-        assert_eq!(descriptors.open(8, 0).unwrap(), 3);
-        assert_eq!(descriptors.get(copy).unwrap().node, 7);
-        assert_eq!(descriptors.duplicate_to(copy, 1), Ok(1));
-        assert_eq!(descriptors.get(1).unwrap().node, 7);
-    }
-
-    #[test]
-    fn descriptors_run_out() {
-        let mut descriptors = Descriptors::standard([1, 1, 2]);
-        for _ in 3..MAX_DESCRIPTORS {
-            descriptors.open(7, 0).unwrap();
-        }
-        assert_eq!(descriptors.open(7, 0), Err(EMFILE));
-    }
 }
