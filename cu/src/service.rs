@@ -65,7 +65,9 @@ impl Service {
             rate_limit: RateLimit::default(),
             operator,
         });
-        let server = server::start(listener, &HttpOptions::default(), move |config| {
+        // Evaluation belongs to the actors; whoever has gone needs no answer, and no replay of the past.
+        let http = HttpOptions { ends_with_client: true, ..HttpOptions::default() };
+        let server = server::start(listener, &http, move |config| {
             holon_explorer::routes(config, &explorer);
             config.app_data(api.clone()).configure(api::routes);
         })?;

@@ -316,3 +316,46 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{EVALUATION_STACK_BYTES, Engine, EngineOptions};
+    use crate::process::Process;
+
+    const MODULE: &str = r#"(module (memory (export "memory") 1)
+        (func (export "holon_alloc") (param i32) (result i32) i32.const 0)
+        (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) i64.const 0))"#;
+
+    fn state() -> Arc<State> {
+        let fork = || {
+            let engine = Engine::new(EngineOptions::default()).unwrap();
+            let address = holon_protocol::Address::from_bytes([2; 32]);
+            let owner = holon_protocol::wire::Owner { address, key: String::new() };
+            let wasm = wat::parse_str(MODULE).unwrap();
+            let process = Arc::new(Process::of_module(&engine, &wasm, ProcessId::from_bytes([1; 32]), owner));
+            let fork = process.machine().unwrap().fork().unwrap();
+            Arc::new(State { process, fork, position: None, link: None, history: [0; 32] })
+        };
+        let thread = std::thread::Builder::new().stack_size(EVALUATION_STACK_BYTES).spawn(fork);
+        thread.unwrap().join().unwrap()
+    }
+
+    #[test]
+    fn a_process_is_queued_once_however_often_its_state_changes() {
+        let (mut kept, state, now) = (Kept::default(), state(), Instant::now());
+        assert!(kept.keep(state.clone(), now));
+        for _ in 0..100 {
+            assert!(!kept.keep(state.clone(), now), "it is in the queue already");
+        }
+        // It was evicted and came back: it is still in the queue.
+        kept.state = None;
+        assert!(!kept.keep(state.clone(), now));
+        // Its turn comes: young, it goes to the end; old, it goes, and the next state is queued again.
+        assert_eq!(kept.drop_older(Duration::from_secs(3600)), Some(now));
+        assert!(kept.state.is_some());
+        assert_eq!(kept.drop_older(Duration::ZERO), None);
+        assert!(kept.state.is_none() && Arc::strong_count(&state) == 1);
+        assert!(kept.keep(state, now));
+    }
+}

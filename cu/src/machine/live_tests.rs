@@ -178,6 +178,38 @@ fn whatever_the_operating_system_refuses_a_machine_counts_on_or_is_lost() {
     assert!(lost > 0, "nothing was torn");
 }
 
+#[test]
+fn an_instance_that_waits_for_the_next_dry_run_shows_no_image() {
+    let mut machine = counter();
+    machine.set_commit_policy(CommitPolicy::EAGER);
+    assert_eq!(count(&mut machine).unwrap(), 1);
+    for seen in 1..4 {
+        let fork = machine.fork().unwrap();
+        assert_eq!(dry_run(&fork).unwrap(), seen + 1);
+        assert_eq!(machine.seat.idle_bytes(), INSTANCE_BYTES, "it is kept, and used again");
+        // The machine's own instance only.
+        assert_eq!(fork.image.mappings(), 1);
+        assert_eq!(count(&mut machine).unwrap(), seen + 1);
+        let whole = machine.resident_bytes();
+        drop(fork);
+        assert!(machine.resident_bytes() < whole, "pages are kept for nobody");
+    }
+}
+
+#[test]
+fn what_a_live_instance_has_written_is_counted() {
+    let mut machine = counter();
+    machine.set_commit_policy(CommitPolicy::EAGER);
+    for number in 1..4 {
+        assert_eq!(count(&mut machine).unwrap(), number);
+    }
+    // Message, environment and counter, in the file and in the instance's own pages.
+    let private = machine.live.as_ref().unwrap().private_bytes();
+    assert!(private >= PAGE_BYTES as u64);
+    assert_eq!(machine.resident_bytes(), machine.image.resident_bytes() + INSTANCE_BYTES + private);
+    assert!(machine.image.resident_bytes() >= private);
+}
+
 /// In a process of its own, whose address space is limited: every memory reserves some gigabytes of it.
 #[test]
 fn a_computer_without_address_space_says_so_and_can_go_on_when_there_is_some() {

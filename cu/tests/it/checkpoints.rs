@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use holon_cu::CheckpointStore;
 use holon_protocol::ProcessId;
 use serde_json::Value;
 
@@ -231,6 +232,34 @@ async fn a_memory_stays_when_its_checkpoint_cannot_be_written_until_it_is_too_mu
         std::fs::remove_dir_all(folder.join("packs")).unwrap();
     }
     network.start_cu().await;
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_nobody_waits_for_any_more_makes_room() {
+    let network = Network::start_with(|options| options.checkpoint_store = CheckpointStore::None).await;
+    let (silent, other) = (network.spawn(&[]).await, network.spawn(&[]).await);
+    for process in [silent, other] {
+        for _ in 0..3 {
+            let message = network.send(process, "Add").await;
+            network.count(process, message).await;
+        }
+    }
+    let expected = root(&network, other, "?slot=1").await;
+    *network.proxy.silent.lock().unwrap() = Some(silent.to_string());
+    let asked = network.proxy.seen.lock().unwrap().len();
+    let url = network.cu.as_ref().unwrap().url();
+    // As many as there are at the same time.
+    let waiting =
+        [0, 1].map(|slot| tokio::spawn(network.client.get(format!("{url}/root/{silent}?slot={slot}")).send()));
+    until("replays that get no answer", || {
+        let seen = network.proxy.seen.lock().unwrap();
+        seen[asked..].iter().filter(|path| path.contains(&silent.to_string())).count() >= 2
+    })
+    .await;
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    let answer = tokio::time::timeout(Duration::from_secs(30), root(&network, other, "?slot=1")).await;
+    assert_eq!(answer.expect("abandoned replays hold their places"), expected);
     network.stop().await;
 }
 

@@ -43,6 +43,8 @@ pub struct Proxy {
     pub url: Url,
     pub seen: Arc<Mutex<Vec<String>>>,
     pub tamper: Arc<Mutex<Option<Tamper>>>,
+    /// Requests with this in their path get no answer.
+    pub silent: Arc<Mutex<Option<String>>>,
     handle: ServerHandle,
 }
 
@@ -51,11 +53,16 @@ struct ProxyData {
     client: Client,
     seen: Arc<Mutex<Vec<String>>>,
     tamper: Arc<Mutex<Option<Tamper>>>,
+    silent: Arc<Mutex<Option<String>>>,
 }
 
 async fn forward(request: HttpRequest, data: web::Data<ProxyData>) -> HttpResponse {
     let path = request.uri().to_string();
     data.seen.lock().unwrap().push(path.clone());
+    let is_silent = data.silent.lock().unwrap().as_ref().is_some_and(|part| path.contains(part));
+    if is_silent {
+        std::future::pending::<()>().await;
+    }
     let answer = data.client.get(format!("{}{path}", data.base)).send().await.unwrap();
     let status = actix_web::http::StatusCode::from_u16(answer.status().as_u16()).unwrap();
     let body = answer.text().await.unwrap();
@@ -74,8 +81,14 @@ impl Proxy {
     fn start(base: String, client: Client) -> Self {
         let listener = listener();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let (seen, tamper) = (Arc::default(), Arc::default());
-        let data = web::Data::new(ProxyData { base, client, seen: Arc::clone(&seen), tamper: Arc::clone(&tamper) });
+        let (seen, tamper, silent) = (Arc::default(), Arc::default(), Arc::default());
+        let data = web::Data::new(ProxyData {
+            base,
+            client,
+            seen: Arc::clone(&seen),
+            tamper: Arc::clone(&tamper),
+            silent: Arc::clone(&silent),
+        });
         let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(forward)))
             .workers(1)
             .disable_signals()
@@ -84,7 +97,7 @@ impl Proxy {
             .run();
         let handle = server.handle();
         tokio::spawn(server);
-        Self { url, seen, tamper, handle }
+        Self { url, seen, tamper, silent, handle }
     }
 
     /// Requests whose path starts like this.

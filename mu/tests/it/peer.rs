@@ -68,7 +68,8 @@ impl Peer {
         let calls = Arc::default();
         let shared = Shared { script: Arc::new(script), calls: Arc::clone(&calls) };
         let listener = server::bind("127.0.0.1:0").unwrap();
-        let options = HttpOptions { workers: 1, shutdown_timeout: std::time::Duration::from_secs(1) };
+        let shutdown_timeout = std::time::Duration::from_secs(1);
+        let options = HttpOptions { workers: 1, shutdown_timeout, ..HttpOptions::default() };
         let server = server::start(listener, &options, move |config| {
             config
                 .app_data(web::PayloadConfig::new(20 * 1024 * 1024))

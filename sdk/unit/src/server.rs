@@ -27,11 +27,14 @@ pub struct HttpOptions {
     pub workers: usize,
     /// How long running requests may take to finish once the server stops.
     pub shutdown_timeout: Duration,
+    /// Whether a request ends with its client's connection: for services whose requests only wait for work that others do and may be
+    /// given up at any moment. Otherwise a request that has begun is carried out, whoever is still there.
+    pub ends_with_client: bool,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { workers: 2, shutdown_timeout: Duration::from_secs(5) }
+        Self { workers: 2, shutdown_timeout: Duration::from_secs(5), ends_with_client: false }
     }
 }
 
@@ -154,6 +157,8 @@ where
             .configure(routes.clone())
     })
     .workers(options.workers)
+    // A client that closes its half of a connection is, for all that can be seen, one that has gone.
+    .h1_allow_half_closed(!options.ends_with_client)
     .shutdown_timeout(options.shutdown_timeout.as_secs())
     .disable_signals()
     .listen(listener)?

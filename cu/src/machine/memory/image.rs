@@ -426,6 +426,11 @@ impl Image {
         Ok(())
     }
 
+    /// How many mappings show its file.
+    pub fn mappings(&self) -> usize {
+        self.file().unwrap().mappings()
+    }
+
     /// Pages that its mappings need put in by hand.
     pub fn kept_pages(&self) -> usize {
         self.view().unwrap().kept_pages()

@@ -246,6 +246,12 @@ impl View {
         self.moments.file.resident_bytes() + (kept * PAGE_BYTES) as u64
     }
 
+    /// How many mappings show the file.
+    #[cfg(test)]
+    pub fn mappings(&self) -> usize {
+        self.moments.state().mappings.len()
+    }
+
     /// The file itself.
     #[cfg(test)]
     pub fn file(&self) -> &MemoryFile {
