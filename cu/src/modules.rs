@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use holon_arweave::{Gateway, Node, Query, Verified};
-use holon_protocol::{ModuleId, base64url, wire};
+use holon_arweave::{Gateway, Node};
+use holon_protocol::{ModuleId, base64url};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 use crate::error::Error;
 use crate::machine::{Engine, Format, MAX_MODULE_BYTES, Module, compile_cost, counts_fuel};
+use crate::whole_file;
 
 /// Compiled modules kept in memory.
 const MODULES_KEPT: usize = 32;
@@ -59,8 +60,6 @@ struct Inner {
     gateway: Gateway,
     engine: Engine,
     folder: PathBuf,
-    /// Whether bytes must be what the module's signature covers, and the gateway is not believed.
-    verifies: bool,
     kept: Mutex<HashMap<Key, Arc<OnceCell<Code>>>>,
     refused: Mutex<HashMap<Key, (Instant, Error)>>,
     fetches: Semaphore,
@@ -73,13 +72,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Modules {
-    /// Modules of `gateway`, whose bytes are kept in `folder`. With `verifies`, they must be what their signatures cover.
-    pub fn new(gateway: Gateway, engine: Engine, folder: PathBuf, verifies: bool) -> Self {
+    /// Modules of `gateway`, whose bytes are kept in `folder`.
+    pub fn new(gateway: Gateway, engine: Engine, folder: PathBuf) -> Self {
         Self(Arc::new(Inner {
             gateway,
             engine,
             folder,
-            verifies,
             kept: Mutex::default(),
             refused: Mutex::default(),
             fetches: Semaphore::new(FETCH_LIMIT),
@@ -151,10 +149,7 @@ impl Inner {
             return Err(error);
         }
         let path = self.folder.join(format!("{}.wasm", key.0));
-        let wasm = match self.verifies {
-            false => self.believed(key, &path).await?,
-            true => self.verified(key, &node, &path).await?,
-        };
+        let wasm = self.verified(key, &node, &path).await?;
         let look = wasm.clone();
         let cost =
             tokio::task::spawn_blocking(move || compile_cost(&look, format)).await.map_err(|_| Error::Stopping)?;
@@ -194,20 +189,8 @@ impl Inner {
         Ok(receiver.await.unwrap_or_else(|_| Err("the compiler failed".into())))
     }
 
-    /// The bytes that the gateway gives for a module, never more than are compiled.
-    async fn believed(&self, key: Key, path: &Path) -> Result<Bytes, Error> {
-        if let Ok(wasm) = tokio::fs::read(path).await {
-            return Ok(wasm.into());
-        }
-        let _place = self.fetches.acquire().await.map_err(|_| Error::Stopping)?;
-        let wasm = self.gateway.raw_within(key.0.into(), MAX_MODULE_BYTES as u64).await;
-        let wasm = wasm.map_err(|error| self.not_fetched(key, &error))?;
-        self.keep(path, &wasm).await;
-        Ok(wasm)
-    }
-
-    /// The bytes of a module that its signature covers, with the tags of `node`. Those on disk may come from a time when
-    /// the gateway was believed.
+    /// The bytes of a module that its signature covers, never more than are compiled, where it covers the tags and the owner of
+    /// `node`, too: what the module is compiled as, and within which limits, follows from those.
     async fn verified(&self, key: Key, node: &Arc<Node>, path: &Path) -> Result<Bytes, Error> {
         let bad = |reason: String| Error::Module { module: key.0, reason };
         if let Ok(wasm) = tokio::fs::read(path).await {
@@ -218,18 +201,10 @@ impl Inner {
             }
         }
         let _place = self.fetches.acquire().await.map_err(|_| Error::Stopping)?;
-        let page = self.gateway.placed_nodes(&Query::ids([key.0.into()])).await;
-        let placed = page.map_err(|error| bad(error.to_string()))?.nodes.into_iter().next();
-        let placed = placed.ok_or_else(|| bad("not found".into()))?;
-        let verified = self.gateway.verified(&placed, MAX_MODULE_BYTES as u64).await;
-        let (tags, owner, wasm) = match verified.map_err(|error| self.not_fetched(key, &error))? {
-            Verified::Item(item) => (item.tags().clone(), wire::Owner::of(&item), item.data()),
-            Verified::Transaction(transaction, data) => {
-                let key = base64url::encode(&transaction.owner);
-                (transaction.text_tags(), wire::Owner { address: transaction.owner_address(), key }, data)
-            }
-        };
-        if tags != node.tags || owner != node.owner {
+        let verified = self.gateway.verified(node, MAX_MODULE_BYTES as u64).await;
+        let verified = verified.map_err(|error| self.not_fetched(key, &error))?;
+        let (header, wasm) = (verified.header(), verified.data());
+        if header.tags != node.tags || base64url::encode(&header.owner) != node.owner.key {
             return Err(bad("the gateway's tags and owner are not what its signature covers".into()));
         }
         self.keep(path, &wasm).await;
@@ -246,14 +221,10 @@ impl Inner {
     }
 
     /// Keeps module bytes for the next start. It is a cache: what cannot be written is fetched again.
-    async fn keep(&self, path: &Path, wasm: &[u8]) {
-        let partial = path.with_extension("part");
-        let written = async {
-            tokio::fs::create_dir_all(&self.folder).await?;
-            tokio::fs::write(&partial, wasm).await?;
-            tokio::fs::rename(&partial, path).await
-        };
-        if let Err(error) = written.await {
+    async fn keep(&self, path: &Path, wasm: &Bytes) {
+        let (to, wasm) = (path.to_owned(), wasm.clone());
+        let written = tokio::task::spawn_blocking(move || whole_file::write(&to, &[&wasm])).await;
+        if let Err(error) = written.map_err(std::io::Error::other).flatten() {
             tracing::warn!(path = %path.display(), %error, "module bytes could not be kept");
         }
     }

@@ -15,7 +15,7 @@ use crate::hydrate;
 use crate::log::{Logs, expected, verify};
 use crate::machine::{Drive, Engine, Format, Limits, Machine, MachineError, Module, NoDrive, PAGE_BYTES, PageTree};
 use crate::modules::Modules;
-use crate::options::{LogSource, Options};
+use crate::options::Options;
 
 /// A process that can be evaluated.
 pub struct Process {
@@ -126,8 +126,7 @@ impl Loader {
         drive: Arc<GatewayDrive>,
         options: Arc<Options>,
     ) -> Self {
-        let verifies = options.log != LogSource::Scheduler;
-        let modules = Modules::new(gateway.clone(), engine, folder, verifies);
+        let modules = Modules::new(gateway.clone(), engine, folder);
         Self { gateway, logs, modules, drive, options }
     }
 

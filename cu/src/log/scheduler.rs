@@ -29,9 +29,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     guarded: reqwest::Client,
-    trusted: reqwest::Client,
-    /// URLs the operator configured; they may be anywhere.
-    operator: Vec<Url>,
+    /// URLs the operator configured, which may be anywhere, each with a client that trusts this one.
+    operator: Vec<(Url, reqwest::Client)>,
     retries: u32,
     backoff: Duration,
     page_size: u32,
@@ -110,7 +109,8 @@ impl Loose {
 }
 
 impl Scheduler {
-    /// A client that connects only where `policy` allows, and to what the operator configured.
+    /// A client that connects only where `policy` allows, and to what the operator configured. What redirects somewhere is
+    /// followed only if the operator configured it.
     pub fn new(
         policy: UrlPolicy,
         operator: Vec<Url>,
@@ -119,8 +119,12 @@ impl Scheduler {
         page_size: u32,
     ) -> Result<Self, reqwest::Error> {
         let guarded = policy.client().timeout(REQUEST_TIMEOUT).build()?;
-        let trusted = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build()?;
-        Ok(Self { guarded, trusted, operator, retries, backoff, page_size })
+        let trusting = |url: Url| {
+            let client = policy.trusting_client(&url).timeout(REQUEST_TIMEOUT).build()?;
+            Ok((url, client))
+        };
+        let operator = operator.into_iter().map(trusting).collect::<Result<_, reqwest::Error>>()?;
+        Ok(Self { guarded, operator, retries, backoff, page_size })
     }
 
     /// `GET /{message}?process-id={process}`.
@@ -158,7 +162,7 @@ impl Scheduler {
     /// The scheduler the operator configured that keeps `process`, asked once each: it knows a process before any
     /// gateway does.
     pub async fn keeper(&self, process: ProcessId) -> Option<Url> {
-        for base in &self.operator {
+        for (base, _) in &self.operator {
             let once = Self { retries: 0, ..self.clone() };
             match once.process(base, process).await {
                 Ok(record) if record.process_id == process => return Some(base.clone()),
@@ -221,7 +225,8 @@ impl Scheduler {
         if query.is_empty() {
             url.set_query(None);
         }
-        let client = if self.operator.contains(base) { &self.trusted } else { &self.guarded };
+        let trusting = self.operator.iter().find(|(url, _)| url == base);
+        let client = trusting.map_or(&self.guarded, |(_, client)| client);
         let mut pause = self.backoff;
         let mut tries_left = self.retries;
         loop {
@@ -275,4 +280,59 @@ async fn parse<T: DeserializeOwned + Send + 'static>(what: &'static str, body: B
         return read(body);
     }
     tokio::task::spawn_blocking(move || read(body)).await.map_err(|error| unreadable(what, error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// A server that gives every request the answer that `answer` makes of the port it listens on; and how many it has seen.
+    async fn server(answer: impl Fn(u16) -> String + Send + 'static) -> (Url, Arc<AtomicUsize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counted = seen.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(answer(port).as_bytes()).await;
+            }
+        });
+        (format!("http://127.0.0.1:{port}").parse().unwrap(), seen)
+    }
+
+    fn redirect(to: &str) -> String {
+        format!("HTTP/1.1 307 x\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    }
+
+    fn scheduler(allow_private: bool, operator: &Url) -> Scheduler {
+        Scheduler::new(UrlPolicy { allow_private }, vec![operator.clone()], 0, Duration::ZERO, 10).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_configured_scheduler_redirects_only_to_where_anybody_may_and_not_for_ever() {
+        let process = ProcessId::from_bytes([1; 32]);
+        let now = "{\"timestamp\":\"5\",\"block_height\":\"000000000007\"}";
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{now}", now.len());
+        let (inside, reached) = server(move |_| answer.clone()).await;
+        let target = inside.join("timestamp").unwrap();
+        let (router, _) = server(move |_| redirect(target.as_str())).await;
+        let error = scheduler(false, &router).now(&router, process).await.unwrap_err();
+        assert!(matches!(error, Error::SchedulerUnreadable { .. }), "{error}");
+        assert_eq!(reached.load(Ordering::Relaxed), 0, "the address inside was asked");
+        // A network where everything is inside.
+        assert_eq!(scheduler(true, &router).now(&router, process).await.unwrap().timestamp, Timestamp(5));
+        assert_eq!(reached.load(Ordering::Relaxed), 1);
+        let (circle, seen) = server(|port| redirect(&format!("http://127.0.0.1:{port}/timestamp"))).await;
+        scheduler(false, &circle).now(&circle, process).await.unwrap_err();
+        let seen = seen.load(Ordering::Relaxed);
+        assert!((2..=7).contains(&seen), "{seen} requests");
+    }
 }

@@ -778,3 +778,37 @@ async fn a_process_stops_in_front_of_an_assigned_item_that_is_too_large_unless_i
     assert_eq!(replay(&network.gateway, process, Some(3)).await.unwrap().state_root, at_three.state_root);
     network.stop().await;
 }
+
+/// A unit of its own that reads logs from the network's scheduler and everything else from `gateway`.
+async fn unit(network: &Network, gateway: &Url, folder: &tempfile::TempDir) -> holon_cu::Running {
+    let mut options = Options::new(folder.path().join("cu"), network.cu_wallet.clone(), gateway.clone());
+    options.scheduler_urls = vec![(network.su_wallet.address(), network.su.url().parse().unwrap())];
+    options.allow_private_urls = true;
+    (options.retries, options.backoff) = (1, Duration::from_millis(10));
+    Service::start(options, listener()).await.unwrap()
+}
+
+async fn get(network: &Network, unit: &holon_cu::Running, path: &str) -> (u16, Value) {
+    answer(network.client.get(format!("{}{path}", unit.url())).send().await.unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_is_what_its_signature_covers_and_not_what_a_gateway_says_of_it() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let message = network.send(process, "Add").await;
+    let (liar, module) = (Liar::start(network.gateway.clone()), network.module.to_string());
+    liar.answers(move |_, body| {
+        about(body, std::slice::from_ref(&module), |node| set_tag(node, "Compute-Limit", "100000001"));
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let believing = unit(&network, &liar.url, &folder).await;
+    let path = format!("/result/{message}?process-id={process}");
+    let (status, body) = get(&network, &believing, &path).await;
+    assert!(status == 500 && body["error"].as_str().unwrap().contains("is not what its signature covers"), "{body}");
+    liar.answers(|_, _| {});
+    let (status, body) = get(&network, &believing, &path).await;
+    assert_eq!((status, &body["Output"]), (200, &json!("2")), "{body}");
+    believing.stop().await.unwrap();
+    network.stop().await;
+}

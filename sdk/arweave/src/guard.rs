@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::gateway::MAX_REDIRECTS;
 use crate::http::CONNECT_TIMEOUT;
 
 /// A URL may not be called.
@@ -45,6 +46,32 @@ impl UrlPolicy {
             Host::Ipv6(address) => is_public(IpAddr::V6(*address)),
         };
         if public || self.allow_private { Ok(()) } else { Err(GuardError::Private(host.to_string())) }
+    }
+
+    /// A client for a URL that the operator configured, wherever it leads. Redirects are followed, at most [`MAX_REDIRECTS`]
+    /// of them, to the same host and port and to where this policy allows.
+    pub fn trusting_client(&self, url: &Url) -> reqwest::ClientBuilder {
+        let (policy, trusted) = (*self, url.clone());
+        let redirects = reqwest::redirect::Policy::custom(move |attempt| {
+            if attempt.previous().len() > MAX_REDIRECTS {
+                return attempt.error("too many redirects");
+            }
+            let next = attempt.url();
+            let same_place = (next.host(), next.port_or_known_default())
+                == (trusted.host(), trusted.port_or_known_default())
+                && matches!(next.scheme(), "http" | "https");
+            match policy.check(next) {
+                _ if same_place => attempt.follow(),
+                Ok(()) => attempt.follow(),
+                Err(error) => attempt.error(error),
+            }
+        });
+        let trusted = url.host_str().map(str::to_owned);
+        reqwest::Client::builder()
+            .redirect(redirects)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .no_proxy()
+            .dns_resolver(GuardedResolver { policy: *self, trusted })
     }
 
     /// A client for checked URLs: it connects to allowed addresses only, follows no redirects, and uses no proxy (a

@@ -95,7 +95,16 @@ async fn what_is_read_is_bound_to_its_id() {
     ] {
         let error = gateway.item(&forged, 100).await.unwrap_err();
         assert!(matches!(error, Error::Forged { .. }) && !error.retryable(), "{error}");
+        let error = gateway.header(&forged, 100).await.unwrap_err();
+        assert!(matches!(error, Error::Forged { .. }), "{error}");
     }
+    // Everything but the data, which is read and not kept.
+    let header = gateway.header(&node, 5).await.unwrap();
+    assert_eq!((header.id, &header.tags, header.target), (alone.id(), alone.tags(), alone.target()));
+    assert!(matches!(gateway.header(&node, 4).await, Err(Error::TooLarge { limit: 4, .. })));
+    // A gateway that says too little about the size gives nothing that is larger.
+    let small = Node { data_bytes: Some(3), ..node.clone() };
+    assert!(matches!(gateway.item(&small, 100).await, Err(Error::Forged { .. })));
 
     // What a gateway leaves out, the bundle around the item has.
     let node = placed(inner[1].id()).await;
@@ -119,6 +128,10 @@ async fn what_is_read_is_bound_to_its_id() {
         }
         Verified::Item(item) => panic!("{item:?}"),
     }
+    assert!(matches!(gateway.verified(&node, 7).await, Err(Error::TooLarge { limit: 7, .. })));
+    // The header of a transaction is signed without its data, which is not read.
+    let header = gateway.header(&node, 0).await.unwrap();
+    assert_eq!((header.id, header.owner), (transaction.id, transaction.owner));
 }
 
 #[tokio::test]
