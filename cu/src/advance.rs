@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::StreamExt;
 use futures_util::stream;
 use holon_arweave::Node;
-use holon_protocol::{Address, MessageId, ProcessId, Timestamp, wire};
+use holon_protocol::{Address, BlockHeight, MessageId, Nonce, ProcessId, Timestamp, wire};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ use crate::checkpoint::{self, Claim, Policy, Published, Reach, Restored};
 use crate::error::Error;
 use crate::given_up::GivenUp;
 use crate::hydrate::{self, Checked, Scheduled};
-use crate::log::{Goal, Link, Log, Logged, Logs, Page, verify};
+use crate::log::{Goal, Link, Log, LogError, Logged, Logs, Now, Page, Range, verify};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::process::{Loader, Process};
@@ -54,6 +54,23 @@ pub struct Sources {
     pub recent: Mutex<Recent<ProcessId, Arc<Process>>>,
     /// When it is cancelled, evaluation ends after the turn.
     pub stopping: CancellationToken,
+}
+
+/// Where cron messages after the last entry end.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    /// The time.
+    end: Timestamp,
+    /// Blocks count up to this height.
+    height: BlockHeight,
+    /// Whether the next entry names it; else it may name a greater one.
+    named: bool,
+}
+
+impl From<Now> for Tail {
+    fn from(now: Now) -> Self {
+        Self { end: now.timestamp, height: now.block_height, named: false }
+    }
 }
 
 /// A page on its way, and being checked, beside the evaluation of the one before it. It stops when nobody waits for it any
@@ -251,11 +268,11 @@ impl Sources {
             right = match goal {
                 // Cron messages before an entry fire because of the entry: if the log does not have it after all, none do.
                 Goal::Slot(_) | Goal::Entry(_) => None,
-                Goal::Time(timestamp) => log.now().await?.map(|now| timestamp.min(now)),
-                Goal::Latest => log.now().await?,
+                Goal::Time(end) => log.now().await?.map(|now| Tail { end: end.min(now.timestamp), ..now.into() }),
+                Goal::Latest => log.now().await?.map(Tail::from),
             };
             // Whatever a scheduler says, cron messages fire up to our time only.
-            right = right.map(|right| right.min(verify::latest()));
+            right = right.map(|right| Tail { end: right.end.min(verify::latest()), ..right });
         }
         let mut link = runner.stream.link().copied();
         let fetch = |after: Option<Link>| {
@@ -276,6 +293,14 @@ impl Sources {
             link = page.last;
             if more {
                 pending = Some(fetch(link));
+            }
+            // Up to a time before the next entry, the blocks count that this entry names.
+            if !more && right.is_some() && matches!(goal, Goal::Time(_)) {
+                let next = Goal::Slot(link.map_or(Nonce(0), |link| Nonce(link.nonce.0 + 1)));
+                let page = check(id, chained, link, log.page(link, next).await?, next).await?;
+                if let Some((timestamp, height)) = page.checked.first().map(Checked::stands) {
+                    right = right.map(|right| Tail { end: right.end.min(timestamp), height, named: true });
+                }
             }
             let mut parts = parts(page.checked);
             while let Some(part) = parts.pop_front() {
@@ -306,9 +331,15 @@ impl Sources {
         log: &dyn Log,
         entries: Vec<Scheduled>,
         more: bool,
-        right: Option<Timestamp>,
+        right: Option<Tail>,
     ) -> Result<(), Error> {
         let runner = runner_of(slot)?;
+        if let Some(first) = entries.first()
+            && let Some(fired) = runner.stream.too_early(first)
+        {
+            let (assignment, found) = (first.link.assignment, first.link.timestamp);
+            return Err(LogError::Late { assignment, found, fired }.into());
+        }
         let id = runner.process.id;
         if runner.stream.needs_process(&entries) {
             if entries.is_empty() && has_own_entry(log, id).await? {
@@ -320,13 +351,24 @@ impl Sources {
             let message = hydrate::prepended(&process.record, &process.owner, process.origin.height, Some(data));
             runner.stream.prepend(message);
         }
-        let end = if more { None } else { right };
-        let end = end.max(entries.last().map(|entry| entry.message.timestamp));
-        let blocks = match end {
-            Some(end) if runner.stream.has_crons() => log.blocks(runner.stream.block_height(), end).await?,
-            _ => Vec::new(),
+        let right = right.filter(|_| !more);
+        let mut blocks = Vec::new();
+        if runner.stream.has_crons() && (right.is_some() || !entries.is_empty()) {
+            let (above, mut needed) = (runner.stream.needs_above(), runner.stream.needs_through(&entries));
+            let through = right.map_or(needed, |right| right.height.max(needed));
+            if right.is_some_and(|right| right.named) {
+                needed = through;
+            }
+            blocks = log.blocks(Range { above, through, needed }).await?;
+        }
+        let right = match (right, blocks.last()) {
+            (Some(right), _) if right.named => Some(right.end),
+            // A block that nobody has told of yet may have been mined before now, but not before the newest one that is known: up
+            // to that, cron messages are the same whoever asks when.
+            (Some(right), Some(newest)) => Some(right.end.min(newest.timestamp)),
+            _ => None,
         };
-        runner.stream.feed(entries, blocks, if more { None } else { right });
+        runner.stream.feed(entries, blocks, right);
         Ok(())
     }
 

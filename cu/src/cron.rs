@@ -4,6 +4,11 @@
 //! A [`Walk`] goes from one scheduled entry (or the process) towards the next in ticks of a second. It can be stopped at
 //! any right end and continued later to a further one, and emits the same messages as one walk to that end: so how often
 //! somebody asks for cron results does not change what the process sees.
+//!
+//! A gateway learns of a block some time after it was mined, and each gateway at another time. So what counts is not what a
+//! gateway knows, but what the log says: the blocks of an interval are those up to the height that the entry at its end names,
+//! which is what the scheduler knew then. A block that it learned of too late for the interval in which it was mined fires in
+//! the next one, at its first tick. (Spec 05 §9.3 leaves open which blocks are "known".)
 
 use std::collections::VecDeque;
 
@@ -11,6 +16,8 @@ use holon_protocol::{BlockHeight, Tags, Timestamp};
 
 /// Length of a tick in milliseconds.
 const TICK_MS: u64 = 1000;
+/// How many blocks a miner's clock may be ahead: more than an hour and a half, where the network allows less than a minute.
+const CLOCK_SKEW_BLOCKS: u64 = 50;
 /// Most crons a process may define; tags of a data item cannot hold more.
 const MAX_CRONS: usize = 128;
 
@@ -187,12 +194,16 @@ pub struct Walk {
     origin: Block,
     /// Next tick, in milliseconds.
     tick: u64,
-    /// Last block consumed; later blocks are greater.
+    /// Last block consumed, with the time at which it fired. With height [`NONE`], none has been: the time is that of the left
+    /// end.
     consumed: Block,
-    /// Height of the current block.
+    /// Height of the current block; at first that of the left end.
     height: BlockHeight,
     fired: VecDeque<(Fired, Timestamp, BlockHeight)>,
 }
+
+/// No height.
+const NONE: BlockHeight = BlockHeight(u64::MAX);
 
 impl Walk {
     /// Starts after `left`, a scheduled entry or the process itself, of a process whose own block is `origin`.
@@ -200,9 +211,42 @@ impl Walk {
         Self {
             origin,
             tick: left.timestamp.0,
-            consumed: Block { timestamp: left.timestamp, height: BlockHeight(u64::MAX) },
+            consumed: Block { timestamp: left.timestamp, height: NONE },
             height: left.height,
             fired: VecDeque::new(),
+        }
+    }
+
+    /// Starts after `left`, the entry that this walk went to.
+    pub fn after(&self, left: Block) -> Self {
+        let mut walk = Self::new(self.origin, left);
+        // A scheduler that asks several gateways may go back in height. What has been is over, all the same.
+        let reached = self.reached();
+        if reached > left.height {
+            walk.consumed.height = reached;
+        }
+        walk
+    }
+
+    /// The greatest height that counts so far, whatever the entry at the right end names.
+    pub fn reached(&self) -> BlockHeight {
+        match self.consumed.height {
+            NONE => self.height,
+            consumed => self.height.max(consumed),
+        }
+    }
+
+    /// The next block to be consumed.
+    fn next_block(&self, blocks: &[Block]) -> Option<Block> {
+        let consumed = self.consumed;
+        let above = |height: BlockHeight| &blocks[blocks.partition_point(|block| block.height <= height)..];
+        match consumed.height {
+            // What the left end did not know of is late. What it knew counts if its time had not come.
+            NONE => above(BlockHeight(self.height.0.saturating_sub(CLOCK_SKEW_BLOCKS)))
+                .iter()
+                .find(|block| block.height > self.height || block.timestamp > consumed.timestamp)
+                .copied(),
+            height => above(height).first().copied(),
         }
     }
 
@@ -222,9 +266,12 @@ impl Walk {
         fired.iter().all(known).then(|| Self { origin, tick, consumed, height, fired: fired.into() })
     }
 
-    /// Height of the last block seen.
-    pub fn height(&self) -> BlockHeight {
-        self.height
+    /// Height above which blocks are needed to go on.
+    ///
+    /// A message may name a block whose own time, set by a miner's clock, is later than the message's. So blocks that are not above
+    /// the last height count as well. What was mined before the process was made does not.
+    pub fn needs_above(&self) -> BlockHeight {
+        BlockHeight(self.height.0.saturating_sub(CLOCK_SKEW_BLOCKS).max(self.origin.height.0))
     }
 
     /// When the next message is due after those that [`Self::peek`] has given, as far as that can be said: when the next
@@ -243,7 +290,7 @@ impl Walk {
     }
 
     /// The next message before `right`, or `None` when there is none; it stays the next one until [`Self::advance`].
-    /// `blocks` is ascending and holds at least the known blocks between the left end and `right`.
+    /// `blocks` ascends in height and holds the blocks above [`Self::needs_above`] that count.
     pub fn peek<'a>(&mut self, schedule: &'a Schedule, blocks: &[Block], right: Timestamp) -> Option<CronMessage<'a>> {
         loop {
             if let Some(&(fired, timestamp, block_height)) = self.fired.front() {
@@ -277,8 +324,8 @@ impl Walk {
             return;
         }
         let (now, origin) = (self.tick / 1000, self.origin.timestamp.0 / 1000);
-        let next = blocks.partition_point(|block| *block <= self.consumed);
-        let block = blocks.get(next).filter(|block| block.timestamp < right).map(|block| block.timestamp.0 / 1000);
+        let block = self.next_block(blocks).filter(|block| block.timestamp < right);
+        let block = block.map(|block| block.timestamp.0 / 1000);
         let times = schedule.times.iter().filter_map(|cron| due(cron, now, origin));
         let due = times.chain(block).min();
         let end = (right.0 - self.tick).div_ceil(TICK_MS);
@@ -289,18 +336,20 @@ impl Walk {
     fn step(&mut self, schedule: &Schedule, blocks: &[Block], right: Timestamp) {
         let tick = self.tick;
         self.tick = self.tick.saturating_add(TICK_MS);
-        let next = blocks.partition_point(|block| *block <= self.consumed);
         // At most one block is consumed per tick.
-        if let Some(&block) = blocks.get(next)
+        if let Some(block) = self.next_block(blocks)
             && block.timestamp < right
             && tick / 1000 >= block.timestamp.0 / 1000
         {
-            self.consumed = block;
+            // One that comes late fires now: time does not go back.
+            let late = block.timestamp <= self.consumed.timestamp;
+            let timestamp = if late { Timestamp(tick) } else { block.timestamp };
+            self.consumed = Block { timestamp, height: block.height };
             self.height = block.height;
             let since = block.height.0.checked_sub(self.origin.height.0).filter(|&since| since > 0);
             for (index, cron) in schedule.blocks.iter().enumerate() {
                 if fires(cron, since) {
-                    self.fired.push_back((Fired::Block(index), block.timestamp, block.height));
+                    self.fired.push_back((Fired::Block(index), timestamp, block.height));
                 }
             }
         }
@@ -482,6 +531,30 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_the_scheduler_learned_of_late_fires_once_in_the_next_interval() {
+        let schedule = Schedule::from_tags(&Tags::from_iter([("Cron-Interval", "1-block")])).unwrap();
+        let origin = block(100, 1_000_000_000);
+        let blocks = [block(101, 1_000_003_000), block(102, 1_000_006_000), block(103, 1_000_007_000)];
+        let mut crons = Vec::new();
+        let mut go = |walk: &mut Walk, known: usize, right: u64| {
+            while let Some(cron) = walk.peek(&schedule, &blocks[..known], Timestamp(right)) {
+                crons.push((cron.timestamp.0, cron.block_height.0));
+                walk.advance();
+            }
+        };
+        // The entry names 101 although 102 was there. The next one names 103, the one after that goes back.
+        let mut walk = Walk::new(origin, origin);
+        go(&mut walk, 1, 1_000_006_500);
+        let mut walk = walk.after(block(101, 1_000_006_500));
+        assert_eq!(walk.reached(), BlockHeight(101));
+        go(&mut walk, 3, 1_000_009_100);
+        let mut walk = walk.after(block(103, 1_000_009_100)).after(block(101, 1_000_009_200));
+        assert_eq!(walk.reached(), BlockHeight(103));
+        go(&mut walk, 3, 1_000_020_000);
+        assert_eq!(crons, [(1_000_003_000, 101), (1_000_006_500, 102), (1_000_007_000, 103)]);
+    }
+
+    #[test]
     fn cron_tags_belong_to_the_interval_before_them() {
         let (schedule, _) = example();
         assert_eq!(schedule.times[0].tags, Tags::from_iter([("Action", "Tick5")]));
@@ -523,17 +596,20 @@ mod tests {
     /// The loop of spec 05 §9.3, tick by tick.
     fn naive(schedule: &Schedule, blocks: &[Block], origin: Block, left: Block, right: u64) -> Vec<(String, u64, u64)> {
         let mut queue: VecDeque<Block> = blocks.iter().copied().collect();
-        queue.retain(|block| block.timestamp > left.timestamp && block.timestamp.0 < right);
+        queue.retain(|block| block.timestamp > left.timestamp || block.height > left.height);
+        queue.retain(|block| block.timestamp.0 < right);
         let (mut current, mut out, mut t) = (left.height.0, Vec::new(), left.timestamp.0);
+        let mut before = left.timestamp.0;
         let sec = |t: u64| t / 1000;
         while t < right {
             if queue.front().is_some_and(|block| sec(t) >= sec(block.timestamp.0)) {
                 let block = queue.pop_front().unwrap();
                 current = block.height.0;
+                before = if block.timestamp.0 > before { block.timestamp.0 } else { t };
                 for (index, cron) in schedule.blocks.iter().enumerate() {
                     let since = current.saturating_sub(origin.height.0);
                     if cron.every.is_some_and(|n| since > 0 && since.is_multiple_of(n)) {
-                        out.push((format!("{index}-{}", cron.interval), block.timestamp.0, current));
+                        out.push((format!("{index}-{}", cron.interval), before, current));
                     }
                 }
             }

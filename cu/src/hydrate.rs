@@ -232,6 +232,16 @@ pub enum Checked {
     },
 }
 
+impl Checked {
+    /// The time and the height that its assignment names.
+    pub fn stands(&self) -> (Timestamp, BlockHeight) {
+        match self {
+            Self::Ready(scheduled) => (scheduled.message.timestamp, scheduled.message.block_height),
+            Self::Assigned { assignment, .. } => (assignment.timestamp, assignment.block_height),
+        }
+    }
+}
+
 /// Maps a checked entry (spec 05 §4.5).
 pub fn map(entry: wire::Entry, assignment: Assignment, link: Link) -> Result<Checked, LogError> {
     let Some(item) = entry.message else {

@@ -32,7 +32,7 @@ use crate::drive::GatewayDrive;
 use crate::error::Error;
 use crate::given_up::GivenUp;
 use crate::hydrate::OnChain;
-use crate::log::{Goal, Link, Log, Logs, Page, Position};
+use crate::log::{Goal, Link, Log, Logs, Now, Page, Position, Range};
 use crate::machine::{Engine, EngineOptions};
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -112,6 +112,11 @@ impl Random {
         let signature = self.bytes();
         (base64url::encode(signature), ItemId::from_bytes(Sha256::digest(signature).into()))
     }
+}
+
+/// The height that the scheduler knows at a time: somewhat behind the blocks.
+fn height(at: Timestamp) -> BlockHeight {
+    BlockHeight(100 + at.0.saturating_sub(START) / 3300)
 }
 
 fn owner() -> wire::Owner {
@@ -223,7 +228,7 @@ impl World {
             epoch: 0,
             nonce,
             hash_chain,
-            block_height: BlockHeight(100 + (timestamp.0 - START) / 2700),
+            block_height: height(timestamp),
             timestamp,
             message: Some(message.into()),
             exclude: vec![],
@@ -380,7 +385,7 @@ impl Source {
         // A part from the front is late, not wrong. Who says that there is nothing else, and what time it is, says what cron
         // messages fire; so this source only says so when it is asked for entries.
         match whole.starts_with(&entries) {
-            true if entries.len() < before.len() && !world.schedule.is_empty() && goal.end_is_open() => {
+            true if entries.len() < before.len() && !world.schedule.is_empty() && goal.end_is_open(from) => {
                 if entries.is_empty() {
                     return Err(failed());
                 }
@@ -395,9 +400,9 @@ impl Source {
 }
 
 impl Goal {
-    /// Whether cron messages may fire after the last entry.
-    fn end_is_open(self) -> bool {
-        matches!(self, Self::Time(_) | Self::Latest)
+    /// Whether cron messages may fire after the last entry: up to a time, or if there is no entry at `next`.
+    fn end_is_open(self, next: usize) -> bool {
+        matches!(self, Self::Time(_) | Self::Latest) || self == Self::Slot(Nonce(next as u64))
     }
 }
 
@@ -438,7 +443,7 @@ impl Log for Source {
         .boxed()
     }
 
-    fn now(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+    fn now(&self) -> BoxFuture<'_, Result<Option<Now>, Error>> {
         let (world, visible) = (&self.0.world, self.visible());
         let honest = self.0.script.lock().unwrap().bad == 0;
         let last = world.links[..visible].last().map_or(START, |link| link.timestamp.0);
@@ -454,7 +459,8 @@ impl Log for Source {
                 }
             }
         };
-        async move { self.small(Some(Timestamp(now))).await }.boxed()
+        let timestamp = Timestamp(now);
+        async move { self.small(Some(Now { timestamp, block_height: height(timestamp) })).await }.boxed()
     }
 
     fn on_chain(&self, _: Nonce, item: ItemId, _: bool) -> BoxFuture<'_, Result<OnChain, Error>> {
@@ -470,10 +476,11 @@ impl Log for Source {
         self.small(found).boxed()
     }
 
-    fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
-        let blocks = self.0.world.blocks.iter().filter(|block| block.height > left);
-        let before = blocks.clone().take_while(|block| block.timestamp < right).count();
-        self.small(blocks.take(before + 1).copied().collect()).boxed()
+    fn blocks(&self, range: Range) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
+        let blocks = self.0.world.blocks.iter().copied();
+        let wanted = range.above..=range.through.max(range.needed);
+        self.small(blocks.filter(|block| block.height > range.above && wanted.contains(&block.height)).collect())
+            .boxed()
     }
 }
 

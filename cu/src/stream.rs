@@ -15,9 +15,6 @@ use crate::hydrate::{Message, Scheduled};
 use crate::log::Link;
 use crate::results::Key;
 
-/// How many blocks a miner's clock may be ahead: more than an hour and a half, where the network allows less than a minute.
-const CLOCK_SKEW_BLOCKS: u64 = 50;
-
 /// Something to evaluate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -177,12 +174,14 @@ impl Stream {
         self.walk.next_due(&self.schedule)
     }
 
-    /// Appends entries of the log. `right`, if given, is where cron messages after them end; `blocks` are the known blocks
-    /// from [`Self::block_height`] to there.
+    /// Appends entries of the log. `right`, if given, is where cron messages after them end; `blocks` are those above
+    /// [`Self::needs_above`] to the greatest height that counts for the entries and for `right`, ascending.
     pub fn feed(&mut self, entries: Vec<Scheduled>, blocks: Vec<Block>, right: Option<Timestamp>) {
         self.started = true;
         self.entries.extend(entries);
+        // Those from before the process was made are nothing to it, although its scheduler may have learned of them later.
         self.blocks = blocks;
+        self.blocks.retain(|block| block.timestamp > self.origin.timestamp);
         self.right = right;
     }
 
@@ -192,13 +191,22 @@ impl Stream {
         self.right = None;
     }
 
-    /// Height from which blocks are needed.
-    ///
-    /// A message may name a block whose own time, set by a miner's clock, is later than the message's. So blocks that are not above
-    /// the last height count as well: without them, a stream that goes on would see fewer than one that starts anew.
-    pub fn block_height(&self) -> BlockHeight {
-        let height = self.walk.height().0.saturating_sub(CLOCK_SKEW_BLOCKS);
-        BlockHeight(height.max(self.origin.height.0))
+    /// Height above which blocks are needed.
+    pub fn needs_above(&self) -> BlockHeight {
+        self.walk.needs_above()
+    }
+
+    /// Height up to which blocks are needed for `entries`. Between two entries those count that the second one names.
+    pub fn needs_through(&self, entries: &[Scheduled]) -> BlockHeight {
+        let named = entries.iter().map(|entry| entry.message.block_height).max();
+        self.walk.reached().max(named.unwrap_or_default())
+    }
+
+    /// A cron message that has been evaluated although `entry`, the next one of the log, is not later.
+    pub fn too_early(&self, entry: &Scheduled) -> Option<Timestamp> {
+        let last = &self.last.as_ref()?.key;
+        let after_link = self.link.is_none_or(|link| link.nonce.0 == last.ordinate);
+        (last.cron.is_some() && after_link && last.timestamp >= entry.message.timestamp).then_some(last.timestamp)
     }
 
     /// The next message. It stays the next one until [`Self::done`] is called.
@@ -209,9 +217,16 @@ impl Stream {
         }
         let right = self.entries.front().map(|entry| entry.message.timestamp).or(self.right)?;
         let last_interval = self.entries.is_empty();
+        let counting = match self.entries.front() {
+            Some(entry) => {
+                let through = self.walk.reached().max(entry.message.block_height);
+                self.blocks.partition_point(|block| block.height <= through)
+            }
+            None => self.blocks.len(),
+        };
         if !self.schedule.is_empty()
             && (!last_interval || self.left.0 / 1000 < right.0 / 1000)
-            && let Some(cron) = self.walk.peek(&self.schedule, &self.blocks, right)
+            && let Some(cron) = self.walk.peek(&self.schedule, &self.blocks[..counting], right)
         {
             let key = Key { timestamp: cron.timestamp, ordinate: self.ordinate, cron: Some(cron.id.clone()) };
             return Some(Step { message: Message::cron(self.process, &self.owner, &cron), key, source: Source::Cron });
@@ -245,7 +260,7 @@ impl Stream {
                 self.left = step.key.timestamp;
                 self.link = Some(entry.link);
                 let left = Block { timestamp: step.key.timestamp, height: step.message.block_height };
-                self.walk = Walk::new(self.origin, left);
+                self.walk = self.walk.after(left);
             }
         }
         if evaluated {
@@ -413,6 +428,29 @@ mod tests {
             keys.dedup();
             prop_assert_eq!(keys.len(), whole.len());
         }
+    }
+
+    #[test]
+    fn blocks_from_before_the_process_do_not_fire() {
+        let mut stream = stream(&[("Cron-Interval", "1-block")]);
+        let block = |height, at: u64| Block { timestamp: Timestamp(at), height: BlockHeight(height) };
+        // The scheduler had not heard of 101 when it made the process.
+        let blocks = vec![block(101, START - 1000), block(102, START + 2000)];
+        stream.feed(vec![entry(0, START, true)], blocks, Some(Timestamp(START + 9000)));
+        let mut seen = Vec::new();
+        drain(&mut stream, &mut seen, &mut || false);
+        let seen: Vec<_> =
+            seen.iter().map(|(key, message)| (key.timestamp.0 - START, message.block_height.0)).collect();
+        assert_eq!(seen, [(0, 100), (2000, 102)]);
+    }
+
+    #[test]
+    fn an_entry_that_is_not_later_than_a_cron_message_is_noticed() {
+        let mut stream = stream(&CRONS[..2]);
+        stream.feed(vec![entry(0, START, true)], Vec::new(), Some(Timestamp(START + 7000)));
+        drain(&mut stream, &mut Vec::new(), &mut || false);
+        assert_eq!(stream.too_early(&entry(1, START + 6001, false)), None);
+        assert_eq!(stream.too_early(&entry(1, START + 6000, false)), Some(Timestamp(START + 6000)));
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use holon_protocol::{BlockHeight, ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
+use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, wire};
 use tokio::sync::OnceCell;
 
-use super::{Goal, Link, Log, Logs, Page, Position};
+use super::{Goal, Link, Log, Logs, Now, Page, Position, Range};
 use crate::cron::Block;
 use crate::error::Error;
 use crate::hydrate::OnChain;
@@ -147,7 +147,7 @@ impl Log for Arc<Fallback> {
         self.ask(move |log| log.position(message)).boxed()
     }
 
-    fn now(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+    fn now(&self) -> BoxFuture<'_, Result<Option<Now>, Error>> {
         self.ask(|log| log.now()).boxed()
     }
 
@@ -155,7 +155,7 @@ impl Log for Arc<Fallback> {
         self.ask(move |log| log.on_chain(slot, item, with_data)).boxed()
     }
 
-    fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
-        self.ask(move |log| log.blocks(left, right)).boxed()
+    fn blocks(&self, range: Range) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
+        self.ask(move |log| log.blocks(range)).boxed()
     }
 }

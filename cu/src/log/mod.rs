@@ -18,14 +18,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use holon_arweave::{Gateway, Node};
-use holon_protocol::{BlockHeight, ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
+use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
 
 use crate::cron::Block;
 use crate::error::Error;
 use crate::hydrate::OnChain;
 
+pub use blocks::Range;
 pub use fault::{Fault, SlotError};
-pub use scheduler::Position;
+pub use scheduler::{Now, Position};
 pub use verify::{Link, LogError};
 
 /// Longest pause between two looks for an item.
@@ -68,15 +69,15 @@ pub trait Log: Send + Sync {
     /// Where a message, or an assignment, stands.
     fn position(&self, message: MessageId) -> BoxFuture<'_, Result<Position, Error>>;
 
-    /// The time up to which the log is known to be complete: cron messages after the last entry fire until then. `None`
-    /// when nobody can tell.
-    fn now(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>>;
+    /// The time up to which the log is known to be complete, and the height that its next entry will name at least: cron
+    /// messages after the last entry fire until then. `None` when nobody can tell.
+    fn now(&self) -> BoxFuture<'_, Result<Option<Now>, Error>>;
 
     /// What the assignment of an on-chain item in `slot` lacks; its data only if it is needed.
     fn on_chain(&self, slot: Nonce, item: ItemId, with_data: bool) -> BoxFuture<'_, Result<OnChain, Error>>;
 
-    /// The blocks above height `left` up to the first that is not before `right`, ascending in time.
-    fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>>;
+    /// Blocks, ascending and without holes.
+    fn blocks(&self, range: Range) -> BoxFuture<'_, Result<Vec<Block>, Error>>;
 }
 
 /// How far to go.

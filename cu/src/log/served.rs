@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holon_arweave::{LocateError, Locator};
-use holon_protocol::{BlockHeight, ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
+use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, wire};
 use url::Url;
 
 use super::assigned::AssignedItems;
 use super::blocks::Blocks;
 use super::scheduler::{Scheduler, Span};
 use super::verify;
-use super::{Goal, Link, Log, Logs, Page, Position};
+use super::{Goal, Link, Log, Logs, Now, Page, Position, Range};
 use crate::cron::Block;
 use crate::error::Error;
 use crate::hydrate::OnChain;
@@ -175,8 +175,8 @@ impl Log for Served {
         self.logs.0.scheduler.position(&self.base, self.process, message).boxed()
     }
 
-    fn now(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
-        async move { Ok(Some(self.logs.0.scheduler.now(&self.base, self.process).await?.timestamp)) }.boxed()
+    fn now(&self) -> BoxFuture<'_, Result<Option<Now>, Error>> {
+        async move { self.logs.0.scheduler.now(&self.base, self.process).await.map(Some) }.boxed()
     }
 
     fn on_chain(&self, slot: Nonce, item: ItemId, with_data: bool) -> BoxFuture<'_, Result<OnChain, Error>> {
@@ -184,7 +184,8 @@ impl Log for Served {
         self.logs.0.items.of_slot((self.process, slot), item, with_data, again).boxed()
     }
 
-    fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
-        self.logs.0.blocks.between(self.logs.0.items.gateway(), left, right).boxed()
+    fn blocks(&self, range: Range) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
+        let again = (self.logs.0.retries, self.logs.0.backoff);
+        self.logs.0.blocks.of(self.logs.0.items.gateway(), range, again).boxed()
     }
 }

@@ -78,6 +78,19 @@ pub enum LogError {
         /// The latest that is accepted.
         latest: Timestamp,
     },
+    /// The scheduler had said that nothing came before a time, and then there was something.
+    #[error(
+        "timestamp {found} of assignment {assignment} is not after the cron message at {fired}, until when the scheduler had \
+         said that its log was complete"
+    )]
+    Late {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// Its timestamp.
+        found: Timestamp,
+        /// The cron message.
+        fired: Timestamp,
+    },
     /// An id is not the hash of the signature next to it, or an address not that of the key.
     #[error("{what} of item {id} does not belong to it")]
     Forged {

@@ -793,6 +793,59 @@ async fn get(network: &Network, unit: &holon_cu::Running, path: &str) -> (u16, V
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_unit_waits_for_the_blocks_that_the_log_names_instead_of_going_on_without_them() {
+    let network = Network::start().await;
+    let process = network.spawn(&[("Cron-Interval", "1-block"), ("Cron-Tag-Action", "Add")]).await;
+    let ask = async |path: String| {
+        answer(network.client.get(format!("{}{path}", network.su.url())).send().await.unwrap()).await.1
+    };
+    let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
+    let origin = number(&ask(format!("/processes/{process}")).await["block"]);
+    // The scheduler looks at the height every few seconds.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while number(&ask("/timestamp".into()).await["block_height"]) < origin + 3 {
+        assert!(Instant::now() < deadline, "the scheduler hears of no blocks");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let message = network.send(process, "Add").await;
+    let entry = ask(format!("/{message}?process-id={process}")).await;
+    let tags = serde_json::from_value(entry["assignment"]["tags"].clone()).unwrap();
+    let named = Assignment::from_tags(&tags).unwrap().block_height.0;
+    let liar = Liar::start(network.gateway.clone());
+    let hides = move |path: &str, body: &mut Value| {
+        if let Some(height) = path.strip_prefix("/block/height/")
+            && height.parse::<u64>().unwrap() + 1 >= named
+        {
+            *body = Value::Null;
+        }
+        if let Some(edges) = body.pointer_mut("/data/blocks/edges").and_then(Value::as_array_mut) {
+            edges.retain(|edge| edge["node"]["height"].as_u64().unwrap() + 1 < named);
+        }
+    };
+    liar.answers(hides);
+    let folder = tempfile::tempdir().unwrap();
+    let late = unit(&network, &liar.url, &folder).await;
+    let path = format!("/result/{message}?process-id={process}");
+    let (status, body) = get(&network, &late, &path).await;
+    assert_eq!(status, 500, "{body}");
+    assert!(body["error"].as_str().unwrap().contains(&format!("blocks from height {}", named - 1)), "{body}");
+    // It knows them now, and is where everybody else is.
+    liar.answers(|_, _| {});
+    let (status, body) = get(&network, &late, &path).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["Output"], network.count(process, message).await);
+    late.stop().await.unwrap();
+    settled(&network, process, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options::new(folder.path().join("cu"), network.cu_wallet.clone(), network.gateway.clone());
+    options.log = LogSource::Arweave;
+    let replayed = Service::start(options, listener()).await.unwrap();
+    assert_eq!(get(&network, &replayed, &path).await.1["Output"], body["Output"]);
+    replayed.stop().await.unwrap();
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_module_is_what_its_signature_covers_and_not_what_a_gateway_says_of_it() {
     let network = Network::start().await;
     let process = network.spawn(&[]).await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use holon_protocol::{BlockHeight, ItemId, MessageId, Nonce, Timestamp, wire};
+use holon_protocol::{ItemId, MessageId, Nonce, wire};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
@@ -14,7 +14,7 @@ use super::{AHEAD_BYTES, ArweaveLogs, Known, WINDOW, WINDOW_BYTES, find, lock};
 use crate::cron::Block;
 use crate::error::Error;
 use crate::hydrate::OnChain;
-use crate::log::{Fault, Goal, Link, Log, Logged, Page, Position, SlotError, verify};
+use crate::log::{Fault, Goal, Link, Log, Logged, Now, Page, Position, Range, SlotError, verify};
 
 /// Windows fetched ahead of the one that is being evaluated.
 const AHEAD: u64 = 4;
@@ -244,7 +244,7 @@ impl Log for Arc<Reading> {
         async move { self.reader().position(&self.known, message).await }.boxed()
     }
 
-    fn now(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+    fn now(&self) -> BoxFuture<'_, Result<Option<Now>, Error>> {
         // Entries may exist that have not been uploaded: cron messages after the last known one could be too early.
         async { Ok(None) }.boxed()
     }
@@ -254,7 +254,8 @@ impl Log for Arc<Reading> {
         self.logs.0.items.of_slot((self.known.process, slot), item, with_data, again).boxed()
     }
 
-    fn blocks(&self, left: BlockHeight, right: Timestamp) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
-        self.logs.0.blocks.between(self.logs.0.items.gateway(), left, right).boxed()
+    fn blocks(&self, range: Range) -> BoxFuture<'_, Result<Vec<Block>, Error>> {
+        let again = (self.logs.0.retries, self.logs.0.backoff);
+        self.logs.0.blocks.of(self.logs.0.items.gateway(), range, again).boxed()
     }
 }
