@@ -6,6 +6,7 @@ mod arweave_js;
 mod browser;
 mod command_line;
 mod explorer;
+mod killed_units;
 mod official_client;
 mod power_cut;
 mod recorded_traffic;

@@ -29,11 +29,11 @@ const MESSAGE_DEADLINE: Duration = Duration::from_secs(120);
 const RETRY: Duration = Duration::from_millis(20);
 
 /// SplitMix64: enough randomness for a test, and the same again for the same seed.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// From `HOLON_SEED`, else new each time; printed, so that a failure can be repeated.
-    fn seeded() -> Self {
+    pub fn seeded() -> Self {
         let seed = env::var("HOLON_SEED")
             .ok()
             .and_then(|text| text.parse().ok())
@@ -42,7 +42,7 @@ impl Random {
         Self(seed)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = self.0;
         value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -66,7 +66,7 @@ fn increment(process: ProcessId, number: usize, step: u64, signer: &Signer) -> D
 }
 
 /// Sends one item until it is acknowledged: by a 2xx, or, when an answer was lost, by being in the log.
-async fn send(client: &Client, mu_url: &str, su_url: &str, process: ProcessId, item: &DataItem) {
+pub async fn send(client: &Client, mu_url: &str, su_url: &str, process: ProcessId, item: &DataItem) {
     let end = Instant::now() + MESSAGE_DEADLINE;
     let mut tried_before = false;
     loop {
@@ -88,7 +88,7 @@ async fn send(client: &Client, mu_url: &str, su_url: &str, process: ProcessId, i
 }
 
 /// The whole log, read from the scheduler unit page by page.
-async fn read_log(client: &Client, su_url: &str, process: ProcessId) -> Vec<Value> {
+pub async fn read_log(client: &Client, su_url: &str, process: ProcessId) -> Vec<Value> {
     let mut entries = Vec::new();
     let mut from = String::new();
     loop {
@@ -102,7 +102,8 @@ async fn read_log(client: &Client, su_url: &str, process: ProcessId) -> Vec<Valu
     }
 }
 
-fn tag<'a>(item: &'a Value, name: &str) -> &'a str {
+/// Value of a tag.
+pub fn tag<'a>(item: &'a Value, name: &str) -> &'a str {
     let tags = item["tags"].as_array().unwrap();
     tags.iter().find(|tag| tag["name"] == name).and_then(|tag| tag["value"].as_str()).unwrap()
 }

@@ -21,5 +21,14 @@ pub fn holon() -> Result<PathBuf> {
         .context("no holon command: run this through cargo, or name one in HOLON_BIN")
 }
 
+/// Path of another program that was built with this package: one of its binary targets.
+///
+/// # Errors
+/// When the caller was not started by cargo.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let path = env::var_os(format!("CARGO_BIN_EXE_{name}"));
+    path.map(PathBuf::from).with_context(|| format!("no program {name}: run this through cargo"))
+}
+
 /// The binary targets of this package and of the benchmarks that are the `holon` command.
 const PROGRAMS: [&str; 2] = ["holon-under-test", "holon-measured"];

@@ -1,0 +1,173 @@
+//! Any unit is ended with `kill -9` at random, again and again, while tokens go round a ring of processes. At the end every
+//! token has made every hop exactly once: none is lost, none is doubled.
+//!
+//! Some twenty seconds by default. `HOLON_KILL_SECONDS=300 HOLON_KILL_PROCESSES=100` makes it a long one, `HOLON_SEED` repeats
+//! the choice of units and moments.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use holon_client::Network;
+use holon_protocol::{DataItem, ModuleId, ProcessId, Signer};
+use holon_tests::units::{Kind, Units};
+use reqwest::Client;
+use serde_json::Value;
+
+use crate::power_cut::{Random, read_log, send, tag};
+use crate::speaking::client;
+
+static RELAY: &[u8] = include_bytes!("../../wasm-processes/relay/relay.wasm");
+/// Time with kills, in seconds, when the environment does not say.
+const SECONDS: u64 = 20;
+/// Processes of the ring, when the environment does not say.
+const PROCESSES: u64 = 12;
+/// Between two kills, at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
+/// How long a unit stays away, at most.
+const LONGEST_ABSENCE: Duration = Duration::from_millis(1_500);
+/// Between two new tokens.
+const TOKEN_PAUSE: Duration = Duration::from_millis(250);
+/// Longest the tokens take to come home once nobody is killed any more.
+const HOMECOMING: Duration = Duration::from_secs(240);
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number: {text}")))
+}
+
+fn url(text: String) -> url::Url {
+    text.parse().unwrap()
+}
+
+fn token(process: ProcessId, name: &str, hops: u64, signer: &Signer) -> DataItem {
+    DataItem::builder()
+        .target(process)
+        .tag("Action", "Token")
+        .tag("Hops", hops.to_string())
+        .tag("Data-Protocol", "ao")
+        .tag("Variant", "ao.TN.1")
+        .tag("Type", "Message")
+        .data(name.to_owned())
+        .sign(signer)
+        .unwrap()
+}
+
+async fn ring(units: &Units, processes: u64, user: &Signer) -> (Vec<ProcessId>, ModuleId) {
+    let network = Network::builder()
+        .mu_url(url(units.url(Kind::Mu)))
+        .cu_url(url(units.url(Kind::Cu)))
+        .gateway_url(url(units.url(Kind::Weave)))
+        .allow_private_urls(true)
+        .build()
+        .unwrap();
+    let location = DataItem::builder()
+        .tag("Data-Protocol", "ao")
+        .tag("Variant", "ao.TN.1")
+        .tag("Type", "Scheduler-Location")
+        .tag("Url", units.url(Kind::Su))
+        .tag("Time-To-Live", "3600000")
+        .sign(&units.scheduler)
+        .unwrap();
+    network.upload(&location).await.unwrap();
+    let module = network.publish(RELAY).memory_limit("16-mb").compute_limit(1_000_000_000).send(user).await.unwrap();
+    let mut ring = Vec::new();
+    for number in 0..processes {
+        let spawn = network.spawn(module, units.scheduler.address()).tag("Number", number.to_string());
+        let spawn = spawn.authority(units.messenger.address()).authority(user.address());
+        ring.push(spawn.send(user).await.unwrap());
+    }
+    for (place, process) in ring.iter().enumerate() {
+        let next = ring[(place + 1) % ring.len()];
+        network.message(*process).action("Connect").data(next.to_string()).send(user).await.unwrap();
+    }
+    (ring, module)
+}
+
+/// How often each hop of each token stands in the logs of the ring, by token, hops left and place.
+async fn seen(client: &Client, su_url: &str, ring: &[ProcessId]) -> BTreeMap<(String, u64, usize), usize> {
+    let mut seen = BTreeMap::new();
+    for (place, process) in ring.iter().enumerate() {
+        for entry in read_log(client, su_url, *process).await {
+            let message = &entry["message"];
+            let is_token = |tag: &Value| tag["name"] == "Action" && tag["value"] == "Token";
+            if message["tags"].as_array().is_some_and(|tags| tags.iter().any(is_token)) {
+                let hop = (message["data"].as_str().unwrap().to_owned(), tag(message, "Hops").parse().unwrap(), place);
+                *seen.entry(hop).or_insert(0) += 1;
+            }
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_is_lost_or_doubled_while_any_unit_is_killed_at_random() {
+    let (seconds, processes) = (number("HOLON_KILL_SECONDS", SECONDS), number("HOLON_KILL_PROCESSES", PROCESSES));
+    let mut random = Random::seeded();
+    let user = Signer::generate_ed25519().unwrap();
+    let units = Units::start(&["--retry-delay-ms", "100"]).unwrap();
+    let (ring, _) = ring(&units, processes, &user).await;
+    let (mu_url, su_url) = (units.url(Kind::Mu), units.url(Kind::Su));
+
+    let over = Arc::new(AtomicBool::new(false));
+    let units = Arc::new(Mutex::new(units));
+    let killer = {
+        let (over, units) = (over.clone(), units.clone());
+        std::thread::spawn(move || {
+            let mut kills = [0_u32; 4];
+            while !over.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(random.below(LONGEST_PAUSE.as_millis() as u64)));
+                let kind = Kind::ALL[random.below(4) as usize];
+                let mut units = units.lock().unwrap();
+                units.kill(kind).unwrap();
+                std::thread::sleep(Duration::from_millis(random.below(LONGEST_ABSENCE.as_millis() as u64)));
+                units.begin(kind).unwrap();
+                kills[kind as usize] += 1;
+            }
+            kills
+        })
+    };
+
+    // Tokens start at every place in turn and go once round.
+    let client = client();
+    let (begun, mut tokens) = (Instant::now(), 0_u64);
+    let hops = processes;
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let start = ring[(tokens % processes) as usize];
+        let item = token(start, &format!("token {tokens}"), hops, &user);
+        send(&client, &mu_url, &su_url, start, &item).await;
+        tokens += 1;
+        tokio::time::sleep(TOKEN_PAUSE).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    let kills = tokio::task::spawn_blocking(move || killer.join().unwrap()).await.unwrap();
+
+    let wanted: BTreeMap<_, _> = (0..tokens)
+        .flat_map(|token| {
+            let place = move |hop: u64| ((token + hop) % processes) as usize;
+            (0..=hops).map(move |hop| ((format!("token {token}"), hops - hop, place(hop)), 1))
+        })
+        .collect();
+    let quiet = Instant::now();
+    let seen = loop {
+        let seen = seen(&client, &su_url, &ring).await;
+        if seen.len() >= wanted.len() || quiet.elapsed() > HOMECOMING {
+            break seen;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let lost: Vec<_> = wanted.keys().filter(|hop| !seen.contains_key(*hop)).take(10).collect();
+    let doubled: Vec<_> = seen.iter().filter(|(hop, count)| wanted.get(*hop) != Some(*count)).take(10).collect();
+    println!(
+        "{tokens} tokens made {} hops through {processes} processes in {seconds} s; killed: weave {}, su {}, cu {}, mu {}; home after {:?}",
+        seen.len(),
+        kills[0],
+        kills[1],
+        kills[2],
+        kills[3],
+        quiet.elapsed()
+    );
+    assert!(lost.is_empty() && doubled.is_empty(), "lost {lost:?}, doubled or strange {doubled:?}");
+    assert!(kills.iter().sum::<u32>() > 2, "hardly anything was killed: {kills:?}");
+}
