@@ -62,6 +62,9 @@ fn value_bytes(ty: ValType) -> u64 {
     if ty == ValType::V128 { PER_VECTOR } else { PER_VALUE }
 }
 
+/// Parameters and results of a function.
+type Shape = (Box<[ValType]>, Box<[ValType]>);
+
 /// A function's type.
 struct Signature {
     /// The same for equal types.
@@ -75,7 +78,7 @@ struct Signature {
 #[derive(Default)]
 struct Survey {
     types: Vec<Option<Signature>>,
-    classes: HashMap<(Box<[ValType]>, Box<[ValType]>), u32>,
+    classes: HashMap<Shape, u32>,
     /// Type of each function, imported ones first.
     functions: Vec<u32>,
     imported: usize,
