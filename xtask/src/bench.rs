@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::{cargo, root};
 
 /// The measurements there are.
-const NAMES: [&str; 4] = ["eval", "capacity", "dry-run", "native"];
+const NAMES: [&str; 5] = ["eval", "capacity", "dry-run", "messenger", "native"];
 
 /// Runs one of the measurements.
 pub fn run(name: &str, arguments: &[&str]) -> Result<()> {

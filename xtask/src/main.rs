@@ -17,6 +17,7 @@ cargo xtask wasm --check    build them and show that they behave like the module
 cargo xtask bench eval      measure the compute unit against its guest and against the published ao-loader
 cargo xtask bench capacity  measure spawning, serving and holding up to 10 000 processes
 cargo xtask bench dry-run   measure dry runs beside a stream of messages
+cargo xtask bench messenger measure one hop, chains and fans of pushes, and crons of many processes
 cargo xtask bench native    measure processes written with sdk/process, message by message
                             each takes [--release] [--json FILE] and what it shows for --help";
 

@@ -120,7 +120,7 @@ mod tests {
 
     fn node(byte: u8, parent: Option<u8>, children: &[u8]) -> serde_json::Value {
         json!({
-            "id": id(byte), "parent": parent.map(id), "kind": "message", "from": null, "to": id(100 + byte), "nonce": byte,
+            "id": id(byte), "parent": parent.map(id), "kind": "message", "from": null, "to": id(byte.wrapping_add(100)), "nonce": byte,
             "madeAt": 1_000 + u64::from(byte), "scheduledAt": 1_010 + u64::from(byte), "evaluatedAt": 1_030 + u64::from(byte),
             "children": children.iter().map(|child| id(*child)).collect::<Vec<_>>(),
         })
@@ -155,11 +155,8 @@ mod tests {
     fn a_chain_of_thousands_is_not_indented() {
         let nodes: Vec<_> = (0..=200_u8)
             .map(|byte| {
-                node(
-                    byte,
-                    byte.checked_sub(1),
-                    if byte < 200 { std::slice::from_ref(Box::leak(Box::new(byte + 1))) } else { &[] },
-                )
+                let next = [byte + 1];
+                node(byte, byte.checked_sub(1), if byte < 200 { &next } else { &[] })
             })
             .collect();
         let trace = json!({ "origin": id(0), "waiting": 0, "truncated": false, "nodes": nodes });
