@@ -28,8 +28,9 @@ const PER_FUNCTION: u64 = 10_000;
 const PER_BYTE: u64 = 35;
 const PER_CALL: u64 = 300;
 const PER_LOCAL: u64 = 15;
-/// Each parameter and result of a call, of a block, and of the way into a function from outside.
-const PER_VALUE: u64 = 400;
+/// Handing values over, as parameters and results of a call, of a block, of a branch or of a function, costs the square of how many there
+/// are, divided by this: all of them are alive at the same time. A call with two thousand takes some 15 ms.
+const CROWD: u64 = 5;
 /// Control-flow operators that `memory.grow`, which the compiler takes apart, counts for.
 const GROWTH: u64 = 3;
 /// How many targets of a `br_table` count for one operator.
@@ -53,8 +54,8 @@ pub(super) struct Function {
     locals: u64,
     branches: u64,
     calls: u64,
-    /// Values that calls, and blocks with types of their own, take and give.
-    values: u64,
+    /// What it costs that calls, and blocks with types of their own, take and give values.
+    crowds: u64,
     /// Most values that any branch may carry.
     widest: u64,
 }
@@ -130,20 +131,20 @@ impl Cost {
             locals += u64::from(group.map_err(invalid)?.0);
             at_most("variables in a function", locals, MAX_LOCALS.into())?;
         }
-        Ok(Function { bytes: bytes as u64, locals, branches: 0, calls: 0, values: own, widest: own })
+        Ok(Function { bytes: bytes as u64, locals, branches: 0, calls: 0, crowds: crowd(own), widest: own })
     }
 
     /// Adds a function that has been looked at.
     pub fn end(&mut self, function: &Function) -> Result<(), CompileError> {
-        let Function { bytes, locals, branches, calls, values, widest } = *function;
+        let Function { bytes, locals, branches, calls, crowds, widest } = *function;
         at_most("calls in a function", calls, MAX_CALLS)?;
         let flow = branches.saturating_mul(branches.saturating_add(locals));
-        let values = values.saturating_add(branches.saturating_mul(widest));
+        let crowds = crowds.saturating_add(branches.saturating_mul(crowd(widest)));
         let cost = PER_FUNCTION
             .saturating_add(bytes.saturating_mul(PER_BYTE))
             .saturating_add(calls.saturating_mul(PER_CALL))
             .saturating_add(locals.saturating_mul(PER_LOCAL))
-            .saturating_add(values.saturating_mul(PER_VALUE))
+            .saturating_add(crowds)
             .saturating_add(flow);
         at_most("units of work to compile a function", cost, MAX_FUNCTION_COST)?;
         self.total = self.total.saturating_add(cost);
@@ -162,18 +163,18 @@ impl Function {
         match operator {
             Operator::Call { function_index } => {
                 self.calls += 1;
-                self.values += module.signatures.get(*function_index as usize).copied().unwrap_or(0);
+                self.crowds += crowd(module.signatures.get(*function_index as usize).copied().unwrap_or(0));
             }
             Operator::CallIndirect { type_index, .. } | Operator::CallRef { type_index } => {
                 self.calls += 1;
-                self.values += module.widths.get(*type_index as usize).copied().unwrap_or(0);
+                self.crowds += crowd(module.widths.get(*type_index as usize).copied().unwrap_or(0));
             }
             Operator::MemoryGrow { .. } => self.branches += GROWTH,
             Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
                 self.branches += 1;
                 if let BlockType::FuncType(ty) = blockty {
                     let width = module.widths.get(*ty as usize).copied().unwrap_or(0);
-                    self.values += width;
+                    self.crowds += crowd(width);
                     self.widest = self.widest.max(width);
                 }
             }
@@ -181,11 +182,15 @@ impl Function {
             Operator::BrTable { targets } => {
                 self.branches += 1 + u64::from(targets.len()) / TARGETS;
                 // Each target gets a block of its own that hands the values on.
-                self.values += u64::from(targets.len()) * self.widest;
+                self.crowds += u64::from(targets.len()) * crowd(self.widest);
             }
             _ => {}
         }
     }
+}
+
+fn crowd(width: u64) -> u64 {
+    width * width / CROWD
 }
 
 fn at_most(what: &'static str, found: u64, limit: u64) -> Result<(), CompileError> {
