@@ -165,6 +165,17 @@ pub enum NextCron {
     Unknown,
 }
 
+impl NextCron {
+    /// The same for somebody who has evaluated everything up to `now`: a message that was due and has not fired waits for a
+    /// block.
+    pub fn after(self, now: Timestamp) -> Self {
+        match self {
+            Self::At(at) if at <= now => Self::Unknown,
+            next => next,
+        }
+    }
+}
+
 /// Which cron has fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fired {
@@ -436,6 +447,13 @@ mod tests {
                 ("0-2-blocks", 1000021000, 104),
             ])
         );
+    }
+
+    #[test]
+    fn a_message_that_was_due_and_has_not_fired_waits_for_a_block() {
+        assert_eq!(NextCron::At(Timestamp(5)).after(Timestamp(5)), NextCron::Unknown);
+        assert_eq!(NextCron::At(Timestamp(6)).after(Timestamp(5)), NextCron::At(Timestamp(6)));
+        assert_eq!(NextCron::Never.after(Timestamp(5)), NextCron::Never);
     }
 
     #[test]

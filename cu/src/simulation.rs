@@ -635,6 +635,8 @@ async fn simulate(bench: &Bench, seed: u64) -> Result<(), String> {
             (2, Some(entry)) => Goal::Time(Timestamp(world.links[entry].timestamp.0 + random.below(2000))),
             _ => Goal::Latest,
         };
+        // A page that was fetched ahead may have hung when nobody needed it any more.
+        let _ = source.0.hangs.notified().now_or_never();
         let result = tokio::select! {
             result = evaluator.advance(goal) => Some(result),
             () = source.0.hangs.notified() => None,

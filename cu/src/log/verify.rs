@@ -20,7 +20,16 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 /// The latest time a scheduler may claim now. Cron messages up to a later one would keep a unit busy for as long as the
 /// scheduler likes.
 pub fn latest() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + CLOCK_TOLERANCE;
+    after_now(CLOCK_TOLERANCE)
+}
+
+/// The time on this computer.
+pub fn now() -> Timestamp {
+    after_now(Duration::ZERO)
+}
+
+fn after_now(more: Duration) -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + more;
     Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
