@@ -205,36 +205,6 @@ fn what_may_be_compiled_is_compiled_in_seconds() {
 #[test]
 fn tables_are_bounded_together() {
     // Each for itself is small enough.
-    let many = Bomb { tables: 5_000, table_elements: 1 << 17, ..Bomb::default() };
-    let module = ENGINE.compile(&many.wasm(), Format::Native).unwrap();
-    assert!(matches!(Machine::new(&module, LIMITS, Arc::new(NoDrive)), Err(MachineError::SetUp(_))));
-    // Two tables that grow as far as they may.
-    let text = r#"(module
-      (memory (export "memory") 1) (table $a 1 funcref) (table $b 1 funcref)
-      (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":000000}}")
-      (func (export "holon_alloc") (param i32) (result i32) (i32.const 1024))
-      (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) (local $size i32) (local $at i32)
-        (loop $more (br_if $more (i32.ne (table.grow $a (ref.null func) (i32.const 1000)) (i32.const -1))))
-        (loop $more (br_if $more (i32.ne (table.grow $b (ref.null func) (i32.const 1000)) (i32.const -1))))
-        (local.set $size (i32.add (table.size $a) (table.size $b)))
-        (local.set $at (i32.const 137))
-        (loop $digits
-          (i32.store8 (local.get $at) (i32.add (i32.const 48) (i32.rem_u (local.get $size) (i32.const 10))))
-          (local.set $size (i32.div_u (local.get $size) (i32.const 10)))
-          (local.set $at (i32.sub (local.get $at) (i32.const 1)))
-          (br_if $digits (i32.ne (local.get $at) (i32.const 131))))
-        (i64.const 0x6400000028)))"#;
-    on_evaluation_thread(move || {
-        let outcome = machine(&native(text)).apply(&call("{}", "{}")).unwrap().outcome;
-        let Outcome::Ok(response) = outcome else { panic!("{outcome:?}") };
-        let elements = response.output.unwrap().as_u64().unwrap();
-        assert!((130_000..=1 << 17).contains(&elements), "{elements}");
-    });
-}
-
-#[test]
-fn tables_are_bounded_together() {
-    // Each for itself is small enough.
     let many = Bomb { tables: 50, table_elements: 1 << 17, ..Bomb::default() };
     let module = ENGINE.compile(&many.wasm(), Format::Native).unwrap();
     assert!(matches!(Machine::new(&module, LIMITS, Arc::new(NoDrive)), Err(MachineError::SetUp(_))));
