@@ -13,6 +13,12 @@ pub const ANCHOR_BYTES: usize = 32;
 pub const MAX_ENTRIES: usize = 10_000;
 /// Most processes one assignment entry may name.
 pub const MAX_ASSIGNMENT_PROCESSES: usize = 1_000;
+/// Most processes that all assignment entries of a result name together; entries beyond are skipped.
+pub const MAX_ASSIGNMENTS: usize = 10_000;
+/// Most field names in an assignment's `Exclude`.
+pub const MAX_EXCLUDE_FIELDS: usize = 32;
+/// Longest of them in bytes.
+const MAX_EXCLUDE_BYTES: usize = 64;
 /// Longest text kept of an unusable entry, in bytes.
 pub const MAX_SKIPPED_TEXT_BYTES: usize = 4096;
 
@@ -95,6 +101,9 @@ pub fn read(result: &Value) -> Result<Outgoing, NotAResult> {
     });
     each("Assignments", assignments, &mut outgoing.skipped, |entry, bad| {
         let (assigns, unusable) = assignment(entry)?;
+        if outgoing.assignments.len() + assigns.len() > MAX_ASSIGNMENTS {
+            return Err(format!("a result may assign to at most {MAX_ASSIGNMENTS} processes"));
+        }
         outgoing.assignments.extend(assigns);
         bad.extend(unusable);
         Ok(())
@@ -113,9 +122,12 @@ fn each(
         if let Err(reason) = take(entry, &mut reasons) {
             reasons.push(reason);
         }
-        for reason in reasons {
-            skipped.push(Skipped { entry: format!("{array}[{index}]"), reason, text: cut(entry.to_string()) });
+        let Some(mut reason) = reasons.first().cloned() else { continue };
+        // One line for each entry, however much is wrong with it.
+        if reasons.len() > 1 {
+            reason.push_str(&format!("; and {} more", reasons.len() - 1));
         }
+        skipped.push(Skipped { entry: format!("{array}[{index}]"), reason, text: cut(&entry.to_string()) });
     }
     if entries.len() > MAX_ENTRIES {
         skipped.push(Skipped {
@@ -150,6 +162,9 @@ fn assignment(entry: &Value) -> Result<(Vec<Assign>, Vec<String>), String> {
     let base_layer = entry.get("BaseLayer").is_some_and(|value| *value == Value::Bool(true));
     let exclude = match entry.get("Exclude") {
         None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(fields)) if fields.len() > MAX_EXCLUDE_FIELDS => {
+            return Err(format!("Exclude: {} fields are named; at most {MAX_EXCLUDE_FIELDS} may be", fields.len()));
+        }
         Some(Value::Array(fields)) => fields
             .iter()
             .map(|field| field.as_str().map(str::to_owned).ok_or("Exclude must be an array of field names"))
@@ -157,7 +172,7 @@ fn assignment(entry: &Value) -> Result<(Vec<Assign>, Vec<String>), String> {
         Some(_) => return Err("Exclude must be an array of field names".into()),
     };
     if let Some(bad) = exclude.iter().find(|field| !is_exclude_field(field)) {
-        return Err(format!("Exclude: {:?} is not a field name: letters, digits and - are allowed", cut(bad.clone())));
+        return Err(format!("Exclude: {:?} is not a field name: letters, digits and - are allowed", cut(bad)));
     }
     let mut assigns = Vec::new();
     let mut bad = Vec::new();
@@ -179,7 +194,9 @@ fn assignment(entry: &Value) -> Result<(Vec<Assign>, Vec<String>), String> {
 
 /// Whether `field` may stand in `exclude` (spec 04 §17).
 pub fn is_exclude_field(field: &str) -> bool {
-    !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    !field.is_empty()
+        && field.len() <= MAX_EXCLUDE_BYTES
+        && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn tags(entry: &Value) -> Result<Tags, String> {
@@ -192,7 +209,7 @@ fn tags(entry: &Value) -> Result<Tags, String> {
                 Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
                 other => {
                     let kind = other.map_or("missing", kind);
-                    return Err(format!("value of tag {:?} is {kind}; a string is needed", cut(name.to_owned())));
+                    return Err(format!("value of tag {:?} is {kind}; a string is needed", cut(name)));
                 }
             };
             Ok(Tag::new(name, value))
@@ -239,10 +256,8 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_SKIPPED_TEXT_BYTES {
-        let end = (0..=MAX_SKIPPED_TEXT_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        text.truncate(end);
-    }
-    text
+/// The beginning of a text, in memory of its own.
+fn cut(text: &str) -> String {
+    let end = (0..=text.len().min(MAX_SKIPPED_TEXT_BYTES)).rev().find(|&end| text.is_char_boundary(end));
+    text[..end.unwrap_or(0)].to_owned()
 }

@@ -136,3 +136,26 @@ fn all_three_arrays_must_be_there_and_other_members_do_not_matter() {
         assert_eq!(read(&other), Err(NotAResult("Messages")));
     }
 }
+
+#[test]
+fn however_much_is_wrong_with_a_result_little_is_kept_of_it() {
+    let bad: Vec<_> = (0..1_000).map(|_| json!("0")).collect();
+    let entries: Vec<_> = (0..100).map(|_| json!({ "Message": TARGET, "Processes": bad })).collect();
+    let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": entries })).unwrap();
+    assert_eq!((outgoing.assignments.len(), outgoing.skipped.len()), (0, 100));
+    assert!(outgoing.skipped.iter().all(|skipped| skipped.reason.contains("999 more")));
+    let kept: usize = outgoing.skipped.iter().map(|skipped| skipped.text.capacity() + skipped.reason.capacity()).sum();
+    assert!(kept < 500_000, "{kept} bytes");
+
+    let good: Vec<_> = (0..1_000).map(|_| TARGET).collect();
+    let entries: Vec<_> = (0..12).map(|_| json!({ "Message": TARGET, "Processes": good })).collect();
+    let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": entries })).unwrap();
+    assert_eq!((outgoing.assignments.len(), outgoing.skipped.len()), (10_000, 2));
+
+    let many: Vec<_> = (0..33).map(|field| format!("F{field}")).collect();
+    for exclude in [json!(many), json!(["x".repeat(65)])] {
+        let entry = json!({ "Message": TARGET, "Processes": [TARGET], "Exclude": exclude });
+        let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": [entry] })).unwrap();
+        assert_eq!((outgoing.assignments.len(), outgoing.skipped.len()), (0, 1), "{exclude}");
+    }
+}

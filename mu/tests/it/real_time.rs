@@ -8,13 +8,13 @@ use holon_protocol::Tag;
 use crate::real::{Units, until};
 
 static RELAY: &[u8] = include_bytes!("../../../wasm-processes/relay/relay.wasm");
-/// Longer than the test: polls come because the compute unit says when something is due.
-const NEVER: Duration = Duration::from_secs(3_600);
+/// Between two polls of a process of which the compute unit cannot say when something is due: a message that waits for a block.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_with_a_cron_runs_by_itself_without_gap_or_double_across_restarts() {
     let units = Units::start().await;
-    let change = |options| Options { auto_cron: true, cron_interval: NEVER, ..options };
+    let change = |options| Options { auto_cron: true, cron_interval: INTERVAL, ..options };
     let (mut mu, client) = units.messenger_with(change).await;
     units.locate(&client).await;
     let module =
