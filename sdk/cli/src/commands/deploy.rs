@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use holon_client::module::FORMAT_NATIVE;
-use holon_protocol::Address;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::arguments::{Global, parse_address};
+use super::units::UnitArguments;
+use crate::arguments::Global;
 use crate::connection;
 use crate::failure::Failure;
 use crate::project::{self, Deployed, Project};
@@ -34,37 +34,15 @@ pub struct Arguments {
     /// A module that is built already [default: what `holon build` makes]
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
-    /// Wallet address of the scheduler unit that keeps the process
-    #[arg(long, value_name = "ADDRESS", env = "SCHEDULER", hide_env_values = true, value_parser = parse_address, allow_hyphen_values = true)]
-    scheduler: Option<Address>,
-    /// Messenger units whose messages the process trusts; may be repeated
-    #[arg(
-        long = "authority",
-        value_name = "ADDRESS",
-        env = "AUTHORITY",
-        hide_env_values = true,
-        value_delimiter = ',',
-        value_parser = parse_address, allow_hyphen_values = true
-    )]
-    authorities: Vec<Address>,
+    #[command(flatten)]
+    units: UnitArguments,
 }
 
 /// Runs the command.
 pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> Result<(), Failure> {
     let mut project = Project::here()?;
     let connection = connection::find(global)?;
-    let record = connection.record.as_ref();
-    let scheduler = arguments.scheduler.or_else(|| record.map(|record| record.scheduler)).ok_or_else(|| {
-        Failure::usage("the scheduler of the new process is not known")
-            .hint("pass --scheduler or set SCHEDULER to the wallet address of a scheduler unit")
-    })?;
-    let mut authorities = arguments.authorities;
-    if authorities.is_empty() {
-        authorities.extend(record.map(|record| record.authority));
-    }
-    if authorities.is_empty() {
-        terminal.note("without --authority the process refuses what other processes send it");
-    }
+    let (scheduler, authorities) = arguments.units.resolve(&connection, terminal)?;
 
     let file = arguments.wasm.map_or_else(|| project::build(&project), Ok)?;
     let wasm =

@@ -23,6 +23,7 @@ pub mod watch;
 
 mod compare;
 mod show;
+mod units;
 
 use std::ffi::OsString;
 use std::io::Read;

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use holon_client::CronInterval;
-use holon_protocol::{Address, ModuleId, Tag};
+use holon_protocol::{ModuleId, Tag};
 use serde_json::json;
 
-use crate::arguments::{DataArguments, Global, parse_address, parse_module, parse_tag};
+use super::units::UnitArguments;
+use crate::arguments::{DataArguments, Global, parse_module, parse_tag};
 use crate::connection;
 use crate::failure::Failure;
 use crate::terminal::{COPY, Terminal};
@@ -26,19 +27,8 @@ pub struct Arguments {
     /// The module
     #[arg(short, long, value_name = "ID", value_parser = parse_module, allow_hyphen_values = true)]
     module: ModuleId,
-    /// Wallet address of the scheduler unit that keeps the process
-    #[arg(long, value_name = "ADDRESS", env = "SCHEDULER", hide_env_values = true, value_parser = parse_address, allow_hyphen_values = true)]
-    scheduler: Option<Address>,
-    /// Messenger units whose messages the process trusts; may be repeated
-    #[arg(
-        long = "authority",
-        value_name = "ADDRESS",
-        env = "AUTHORITY",
-        hide_env_values = true,
-        value_delimiter = ',',
-        value_parser = parse_address, allow_hyphen_values = true
-    )]
-    authorities: Vec<Address>,
+    #[command(flatten)]
+    units: UnitArguments,
     /// Another tag of the process; may be repeated
     #[arg(short, long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
     tags: Vec<Tag>,
@@ -56,18 +46,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> Result<(), Failure> {
     let data = super::data(arguments.data)?;
     let connection = connection::find(global)?;
-    let record = connection.record.as_ref();
-    let scheduler = arguments.scheduler.or_else(|| record.map(|record| record.scheduler)).ok_or_else(|| {
-        Failure::usage("the scheduler of the new process is not known")
-            .hint("pass --scheduler or set SCHEDULER to the wallet address of a scheduler unit")
-    })?;
-    let mut authorities = arguments.authorities;
-    if authorities.is_empty() {
-        authorities.extend(record.map(|record| record.authority));
-    }
-    if authorities.is_empty() {
-        terminal.note("without --authority the process refuses what other processes send it");
-    }
+    let (scheduler, authorities) = arguments.units.resolve(&connection, terminal)?;
 
     let wallet = connection::wallet(global, terminal)?;
     let mut spawn = connection.network.spawn(arguments.module, scheduler).tags(arguments.tags).data(data);
