@@ -77,6 +77,7 @@ async fn sweep(inner: Weak<Inner>, stopping: tokio_util::sync::CancellationToken
     while tokio::time::timeout(SWEEP_EVERY, stopping.cancelled()).await.is_err() {
         let Some(inner) = inner.upgrade() else { return };
         inner.forget_states();
+        inner.ask_for_room();
         let idle = lock(&inner.residents).idle(Instant::now(), REST_AFTER, REST_AT_ONCE);
         for process in idle {
             if stopping.is_cancelled() {
@@ -147,7 +148,14 @@ impl Inner {
             None => residents.remove(process),
         }
         self.sources.metrics.live(residents.len(), residents.bytes());
-        if residents.bytes() > self.options.live_memory_bytes {
+        drop(residents);
+        self.ask_for_room();
+    }
+
+    /// Has processes evicted if they take too much. Those that are in use at that moment stay, whoever used them last too: so this
+    /// is asked from time to time, not only after each use.
+    fn ask_for_room(&self) {
+        if lock(&self.residents).bytes() > self.options.live_memory_bytes {
             self.crowded.notify_one();
         }
     }
@@ -258,7 +266,7 @@ impl Inner {
                 evicted = self.evict_one(process, true).await == Eviction::Done;
             }
             if !evicted {
-                // All are being evaluated, or cannot be written; when they are done, they ask again.
+                // All are being evaluated, or cannot be written; it is tried again before long.
                 return;
             }
         }
