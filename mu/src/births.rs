@@ -1,5 +1,7 @@
-//! Processes that wake by themselves and came to be just now: the crank announces them, cron takes them up.
+//! Processes that wake by themselves: the crank announces those that came to be just now, the directory those that it met
+//! and that came to be elsewhere; cron takes them up.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +11,9 @@ use tokio::sync::Notify;
 /// Most processes monitored.
 pub const MAX_MONITORS: usize = 100_000;
 
+/// Most processes met that cron has not taken up yet; more are not remembered until they are met again.
+pub const MAX_MET: usize = 10_000;
+
 /// The announcements. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Births(Arc<Inner>);
@@ -16,6 +21,7 @@ pub struct Births(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     born: Mutex<Vec<ProcessId>>,
+    met: Mutex<HashSet<ProcessId>>,
     monitored: AtomicUsize,
     notify: Notify,
 }
@@ -29,6 +35,20 @@ impl Births {
         self.0.monitored.fetch_add(processes.len(), Ordering::Relaxed);
         self.0.born.lock().unwrap_or_else(PoisonError::into_inner).extend(processes);
         self.0.notify.notify_one();
+    }
+
+    /// A process that wakes by itself was met: a message for it came by. Nothing is stored of it yet.
+    pub fn meet(&self, process: ProcessId) {
+        let mut met = self.0.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if met.len() < MAX_MET {
+            met.insert(process);
+            self.0.notify.notify_one();
+        }
+    }
+
+    /// Who was met since.
+    pub fn take_met(&self) -> Vec<ProcessId> {
+        self.0.met.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
     }
 
     /// What was announced since.

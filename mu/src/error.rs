@@ -88,6 +88,9 @@ impl From<PeerError> for Refusal {
         Self::Upstream(match error {
             PeerError::Status { status, body } => format!("Error: Error: {status}: {body}"),
             PeerError::Network { .. } => "the unit that has to be asked did not answer".into(),
+            PeerError::TooLarge { limit_bytes, .. } => {
+                format!("the unit that has to be asked answered with more than {limit_bytes} bytes")
+            }
             PeerError::Malformed { reason, .. } => {
                 format!("the unit that has to be asked answered with something unexpected: {reason}")
             }

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::crank::budget::Budgets;
 use crate::crank::dispatch::Limits;
+use crate::peers::MAX_RESULT_BYTES;
 
 /// Typed configuration: what [`crate::Service::start`] takes.
 #[derive(Debug, Clone)]
@@ -46,7 +47,8 @@ pub struct Options {
     pub refuse_from_process: bool,
     /// Time between two polls of a monitored process of which the compute unit does not say when something is due.
     pub cron_interval: Duration,
-    /// Whether processes with cron tags that come to be through this messenger are monitored from their birth on.
+    /// Whether processes with cron tags are monitored without being asked: those that come to be through this messenger from
+    /// their birth on, others from the first message for them that comes through it.
     pub auto_cron: bool,
     /// How long it is remembered what became of items; zero: not at all.
     pub trace_for: Duration,
@@ -58,6 +60,8 @@ pub struct Options {
     pub pull_timeout: Duration,
     /// Longest one request to a scheduler takes.
     pub scheduler_timeout: Duration,
+    /// Largest result, or page of cron results, that is read, in bytes.
+    pub max_result_bytes: usize,
     /// Limits of the crank.
     pub limits: Limits,
     /// What the explorer, the page under `/explorer/`, knows beside what these options name.
@@ -93,6 +97,7 @@ impl Options {
             operator_token: None,
             pull_timeout: Duration::from_secs(600),
             scheduler_timeout: Duration::from_secs(60),
+            max_result_bytes: MAX_RESULT_BYTES,
             limits: Limits::default(),
             explorer: holon_explorer::Network::default(),
         }
@@ -166,7 +171,8 @@ pub struct Arguments {
     /// Milliseconds between two polls of a monitored process; at least 100
     #[arg(long, env = "CRON_INTERVAL_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub cron_interval_ms: u64,
-    /// Monitor processes with Cron-Interval tags that are spawned through this messenger, without being asked
+    /// Monitor processes with Cron-Interval tags that are spawned through this messenger, or that a message for comes
+    /// through it, without being asked
     #[arg(long, env = "AUTO_CRON", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub auto_cron: bool,
     /// Seconds for which it is remembered what became of messages; 0: not at all
@@ -180,14 +186,17 @@ pub struct Arguments {
     #[arg(long, env = "MU_OPERATOR_TOKEN", hide_env_values = true)]
     pub operator_token: Option<String>,
     /// Most messages, spawns and assignments that may descend from one message; 0: any number
-    #[arg(long, env = "MAX_PER_PUSH", default_value_t = 0)]
+    #[arg(long, env = "MAX_PER_PUSH", default_value_t = Budgets::default().per_push)]
     pub max_per_push: u64,
     /// Most steps that something may descend from one message; 0: any number
-    #[arg(long, env = "MAX_DEPTH", default_value_t = 0)]
+    #[arg(long, env = "MAX_DEPTH", default_value_t = Budgets::default().depth)]
     pub max_depth: u32,
     /// Most tasks that wait in the outbox for what descends from one message
     #[arg(long, env = "MAX_WAITING_PER_PUSH", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_waiting_per_push: u64,
+    /// Most tasks that wait in the outbox for what the cron of one process began; with so many it is not asked for more
+    #[arg(long, env = "MAX_WAITING_PER_CRON", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_waiting_per_cron: u64,
     /// Most messages, spawns and assignments of one process handed over in a second; 0: any number
     #[arg(long, env = "MAX_PER_PROCESS_PER_SECOND", default_value_t = 0)]
     pub max_per_process_per_second: u32,
@@ -197,6 +206,9 @@ pub struct Arguments {
     /// Most milliseconds one request to a scheduler takes
     #[arg(long, env = "SCHEDULER_TIMEOUT_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub scheduler_timeout_ms: u64,
+    /// Largest result of a compute unit that is read, in bytes
+    #[arg(long, env = "MAX_RESULT_BYTES", default_value_t = MAX_RESULT_BYTES)]
+    pub max_result_bytes: usize,
     /// Milliseconds before a failed task is tried again; doubles with each failure
     #[arg(long, env = "TASK_QUEUE_RETRY_DELAY", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub retry_delay_ms: u64,
@@ -263,6 +275,7 @@ impl TryFrom<Arguments> for Options {
             operator_token: arguments.operator_token.filter(|token| !token.is_empty()).map(Zeroizing::new),
             pull_timeout: Duration::from_millis(arguments.pull_timeout_ms),
             scheduler_timeout: Duration::from_millis(arguments.scheduler_timeout_ms),
+            max_result_bytes: arguments.max_result_bytes,
             limits: Limits {
                 retry_delay_ms: arguments.retry_delay_ms,
                 retry_for_ms: arguments.retry_for_ms,
@@ -270,6 +283,7 @@ impl TryFrom<Arguments> for Options {
                     per_push: arguments.max_per_push,
                     depth: arguments.max_depth,
                     waiting: usize::try_from(arguments.max_waiting_per_push).unwrap_or(usize::MAX),
+                    waiting_per_cron: usize::try_from(arguments.max_waiting_per_cron).unwrap_or(usize::MAX),
                     per_process_per_second: arguments.max_per_process_per_second,
                 },
                 ..Limits::default()

@@ -77,9 +77,11 @@ impl Service {
         let trusted = overrides.iter().map(|(_, url)| url.clone()).chain(options.scheduler_origins.clone());
         let schedulers = Schedulers::new(Http::new(policy, trusted)?, options.scheduler_timeout);
         let http = Http::new(policy, [options.cu_url.clone()])?;
-        let compute = Compute::new(http, options.cu_url.clone(), options.pull_timeout);
+        let compute = Compute::new(http, options.cu_url.clone(), options.pull_timeout, options.max_result_bytes);
         let locator = Locator::new(gateway.clone(), policy, overrides.clone());
-        let directory = Directory::new(Arc::clone(&outbox), gateway, locator, schedulers.clone(), overrides);
+        let births = Births::default();
+        let met = options.auto_cron.then(|| births.clone());
+        let directory = Directory::new(Arc::clone(&outbox), gateway, locator, schedulers.clone(), overrides, met);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let world = World {
             directory: directory.clone(),
@@ -90,7 +92,6 @@ impl Service {
             signing: Arc::new(Semaphore::new(processors)),
             crowd: Crowd::new(MAX_SENDS_PER_STRANGER),
         };
-        let births = Births::default();
         let driver = Driver::load(driver::Parts {
             outbox: Arc::clone(&outbox),
             world,

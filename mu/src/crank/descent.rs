@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use holon_protocol::ItemId;
+use holon_protocol::{ItemId, ProcessId};
 use serde::{Deserialize, Serialize};
 
 /// Where a task stands in the tree of what follows from one message.
@@ -20,12 +20,27 @@ pub struct Descent {
     /// Steps from the origin, which has none.
     #[serde(default)]
     pub depth: u32,
+    /// The depth from which steps count against the budget: where the operator took it up again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub granted: u32,
+    /// The process whose cron began the push, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<ProcessId>,
     /// The trace that the client named, if it named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceId>,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl Descent {
+    /// The beginning of a push by the cron of `process`.
+    pub fn of_cron(origin: ItemId, process: ProcessId) -> Self {
+        Self { cron: Some(process), ..Self::of_origin(origin) }
+    }
+
     /// The beginning of a push.
     pub fn of_origin(origin: ItemId) -> Self {
         Self { origin: Some(origin), ..Self::default() }

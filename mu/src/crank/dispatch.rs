@@ -11,10 +11,15 @@ use holon_protocol::{ItemId, ProcessId, Timestamp};
 use super::budget::Budgets;
 use super::fair::Fair;
 use super::pace::Pace;
+use super::step::Fault;
 use super::task::{Lane, Task, TaskId, Work};
 
 /// How often the wait of a task doubles that finds its peer busy with others of ours.
 const MAX_CROWDED_DOUBLINGS: u32 = 6;
+
+/// The part of the places for slow tasks that only those take which were just found to be slow: a storm of them leaves
+/// places for others.
+const SLOW_RESERVE_PART: usize = 4;
 
 /// Named limits of the crank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +32,14 @@ pub struct Limits {
     pub early_pulls: usize,
     /// Most results of one process pulled at a time.
     pub pulls_per_process: usize,
-    /// After this many failures a result no longer holds up the later ones of its process. It loses its place among them,
-    /// and is retried next to them, `early_pulls` of all processes at a time.
+    /// Most requests of tasks that send, and most of those that pull, that take longer than `patience_ms`: they have places
+    /// of their own, so that peers that are slow keep nobody else waiting.
+    pub slow: usize,
+    /// How long a request may keep its place among those that are answered soon, in milliseconds.
+    pub patience_ms: u64,
+    /// After this many failures of its own a result no longer holds up the later ones of its process. It loses its place
+    /// among them, and is retried next to them, `early_pulls` of all processes at a time. That a unit cannot be asked does
+    /// not count: the later ones could not be asked for either, and order is kept.
     pub patience_failures: u32,
     /// Wait after the first failure, in milliseconds; it doubles with each one.
     pub retry_delay_ms: u64,
@@ -49,6 +60,8 @@ impl Default for Limits {
             pulls: 64,
             early_pulls: 32,
             pulls_per_process: 8,
+            slow: 512,
+            patience_ms: 5_000,
             patience_failures: 4,
             retry_delay_ms: 1_000,
             max_retry_delay_ms: 60_000,
@@ -68,13 +81,30 @@ pub enum Verdict {
     GiveUp,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Class {
     Send,
     Pull,
     EarlyPull,
     /// A pull that gave way: out of its lane.
     Late,
+    /// What takes long.
+    SlowSend,
+    SlowPull,
+}
+
+/// How many classes there are.
+const CLASSES: usize = 6;
+
+impl Class {
+    fn is_slow(self) -> bool {
+        matches!(self, Self::SlowSend | Self::SlowPull)
+    }
+
+    /// Whether it is a pull that has its place in a lane.
+    fn is_pull(self) -> bool {
+        matches!(self, Self::Pull | Self::EarlyPull | Self::SlowPull)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +116,8 @@ enum State {
     /// Its result is here but not its turn.
     Held,
     Backoff(Timestamp),
+    /// A pull that takes long and was started before its turn: it waits for that.
+    Parked,
 }
 
 #[derive(Debug)]
@@ -98,6 +130,8 @@ struct Entry {
     class: Class,
     state: State,
     failures: u32,
+    /// Those that were its own.
+    faults: u32,
     failing_since: Option<Timestamp>,
     /// How often in a row its peer was busy with others of ours.
     crowded: u32,
@@ -110,8 +144,10 @@ pub struct Dispatcher {
     next: u64,
     entries: HashMap<TaskId, Entry>,
     lanes: HashMap<Lane, BTreeSet<TaskId>>,
-    ready: [Fair<Option<ItemId>, TaskId>; 4],
-    running: [usize; 4],
+    ready: [Fair<Option<ItemId>, TaskId>; CLASSES],
+    running: [usize; CLASSES],
+    /// Running tasks that take long, by class and push.
+    slow: HashMap<(Class, Option<ItemId>), usize>,
     /// Running tasks that gave way, by the lane they were in.
     late: HashMap<Lane, usize>,
     timers: BTreeSet<(Timestamp, TaskId)>,
@@ -128,7 +164,8 @@ impl Dispatcher {
             entries: HashMap::new(),
             lanes: HashMap::new(),
             ready: Default::default(),
-            running: [0; 4],
+            running: [0; CLASSES],
+            slow: HashMap::new(),
             late: HashMap::new(),
             timers: BTreeSet::new(),
             turns: Vec::new(),
@@ -160,6 +197,7 @@ impl Dispatcher {
             class,
             state: State::Waiting,
             failures: 0,
+            faults: 0,
             failing_since: None,
             crowded: 0,
         };
@@ -188,6 +226,11 @@ impl Dispatcher {
         self.entries.get(&id).map_or(0, |entry| entry.failures)
     }
 
+    /// How often it failed by its own fault since it last made progress.
+    pub fn faults(&self, id: TaskId) -> u32 {
+        self.entries.get(&id).map_or(0, |entry| entry.faults)
+    }
+
     /// How often a task had to wait because its process asks for more than it may.
     pub fn paced(&self) -> u64 {
         self.pace.held_back()
@@ -202,11 +245,12 @@ impl Dispatcher {
             self.make_ready(id);
         }
         let mut started = Vec::new();
-        for class in [Class::Send, Class::Pull, Class::EarlyPull, Class::Late] {
+        for class in [Class::Send, Class::Pull, Class::EarlyPull, Class::Late, Class::SlowSend, Class::SlowPull] {
             let limit = match class {
                 Class::Send => self.limits.sends,
                 Class::Pull => self.limits.pulls,
                 Class::EarlyPull | Class::Late => self.limits.early_pulls,
+                Class::SlowSend | Class::SlowPull => self.limits.slow - self.limits.slow / SLOW_RESERVE_PART,
             };
             while self.running[class as usize] < limit
                 && let Some(id) = self.ready[class as usize].pop()
@@ -228,12 +272,48 @@ impl Dispatcher {
                     }
                     *late += 1;
                 }
+                if class.is_slow() {
+                    *self.slow.entry((class, entry.origin)).or_default() += 1;
+                }
                 self.running[class as usize] += 1;
                 entry.state = State::Running;
                 started.push(id);
             }
         }
         started
+    }
+
+    /// A running task has waited for its peer for longer than `patience_ms`. `true`: it may go on, with a place among the slow
+    /// ones; `false`: they are too many, or those of its push are, and it is to be stopped. It is started again when it has
+    /// a place.
+    pub fn slow(&mut self, id: TaskId) -> bool {
+        let turn = self.is_turn(id);
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.state == State::Running) else { return false };
+        let class = match entry.class {
+            Class::Send => Class::SlowSend,
+            Class::Pull | Class::EarlyPull => Class::SlowPull,
+            Class::Late | Class::SlowSend | Class::SlowPull => return true,
+        };
+        // Those before it have to be pulled first, and take at least as long.
+        let early = class == Class::SlowPull && !turn;
+        let free = self.limits.slow.saturating_sub(self.running[class as usize]);
+        let had = self.slow.get(&(class, entry.origin)).copied().unwrap_or_default();
+        let stays = !early && free > 0 && had < (free / 2).max(1);
+        let left = Entry { ..*entry };
+        if early {
+            entry.state = State::Parked;
+        } else {
+            entry.class = class;
+        }
+        if stays {
+            self.running[class as usize] += 1;
+            *self.slow.entry((class, entry.origin)).or_default() += 1;
+        } else if !early {
+            entry.state = State::Ready;
+            self.ready[class as usize].insert(entry.origin, id);
+        }
+        self.leave(&left);
+        stays
     }
 
     /// When [`Self::start`] has something to do again, if nothing else happens.
@@ -269,13 +349,14 @@ impl Dispatcher {
     pub fn progressed(&mut self, id: TaskId) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.failures = 0;
+            entry.faults = 0;
             entry.failing_since = None;
             entry.crowded = 0;
         }
     }
 
     /// A running task failed.
-    pub fn failed(&mut self, id: TaskId, now: Timestamp) -> Verdict {
+    pub fn failed(&mut self, id: TaskId, fault: Fault, now: Timestamp) -> Verdict {
         let Limits { retry_delay_ms, max_retry_delay_ms, retry_for_ms, .. } = self.limits;
         let Some(entry) = self.entries.get_mut(&id) else { return Verdict::GiveUp };
         let since = *entry.failing_since.get_or_insert(now);
@@ -284,6 +365,9 @@ impl Dispatcher {
         }
         let doubled = retry_delay_ms.saturating_mul(1 << entry.failures.min(30));
         entry.failures = entry.failures.saturating_add(1);
+        if fault == Fault::Task {
+            entry.faults = entry.faults.saturating_add(1);
+        }
         let at = Timestamp(now.0 + doubled.min(max_retry_delay_ms));
         self.back_off(id, at);
         Verdict::RetryAt(at)
@@ -313,7 +397,7 @@ impl Dispatcher {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let left = Entry { state: std::mem::replace(&mut entry.state, State::Backoff(at)), ..*entry };
         let lane = entry.lane;
-        if entry.class != Class::Send && entry.failures >= self.limits.patience_failures {
+        if entry.class.is_pull() && entry.faults >= self.limits.patience_failures {
             entry.class = Class::Late;
             self.leave_lane(id, lane);
         }
@@ -326,6 +410,14 @@ impl Dispatcher {
     fn leave(&mut self, entry: &Entry) {
         if matches!(entry.state, State::Running | State::Held) {
             self.running[entry.class as usize] -= 1;
+            if entry.class.is_slow()
+                && let Some(slow) = self.slow.get_mut(&(entry.class, entry.origin))
+            {
+                *slow -= 1;
+                if *slow == 0 {
+                    self.slow.remove(&(entry.class, entry.origin));
+                }
+            }
             if entry.class == Class::Late
                 && let Some(late) = self.late.get_mut(&entry.lane)
             {
@@ -372,6 +464,7 @@ impl Dispatcher {
             let Some(entry) = self.entries.get(&id) else { continue };
             match (entry.state, entry.class) {
                 (State::Waiting, _) => self.make_ready(id),
+                (State::Parked, _) if self.is_turn(id) => self.make_ready(id),
                 (State::Ready, Class::EarlyPull) if self.is_turn(id) => {
                     self.ready[Class::EarlyPull as usize].remove(entry.origin, id);
                     self.make_ready(id);

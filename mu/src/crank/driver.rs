@@ -214,6 +214,22 @@ impl Driver {
         told.into_iter().map(|(item, what)| (item, Event { at, what })).collect()
     }
 
+    /// Performs an effect; `None`: it takes long, and so do so many others that this one has to be stopped for now.
+    async fn perform(&self, id: TaskId, effect: &Effect) -> Option<Outcome> {
+        let performed = self.0.world.perform(effect);
+        if matches!(effect, Effect::Sign { .. }) {
+            return Some(performed.await);
+        }
+        tokio::pin!(performed);
+        let patience = Duration::from_millis(self.0.limits.patience_ms);
+        if let Ok(outcome) = tokio::time::timeout(patience, &mut performed).await {
+            return Some(outcome);
+        }
+        let stays = lock(&self.0.dispatcher).slow(id);
+        self.hand_on();
+        if stays { Some(performed.await) } else { None }
+    }
+
     async fn work(&self, id: TaskId) {
         while let Err(error) = self.attempt(id).await {
             tracing::error!(task = %id, %error, "the outbox failed; trying again");
@@ -231,7 +247,10 @@ impl Driver {
         let mut effect = task.effect_after(lock(&self.0.dispatcher).failures(id));
         loop {
             let traceparent = task.traceparent();
-            let outcome = within_trace(traceparent, self.0.world.perform(&effect)).await;
+            let Some(outcome) = within_trace(traceparent, self.perform(id, &effect)).await else {
+                tracing::debug!(task = %id, stage = task.stage(), "takes long; waits for a place among the slow ones");
+                return Ok(());
+            };
             let error = match &outcome {
                 Outcome::Result(result) => trace::error_of(result),
                 _ => None,
@@ -239,8 +258,8 @@ impl Driver {
             if matches!(effect, Effect::Pull { .. }) && matches!(outcome, Outcome::Result(_)) {
                 self.turn(id).await;
             }
-            let failures = lock(&self.0.dispatcher).failures(id);
-            match step(&task, failures, self.0.policy, &effect, outcome) {
+            let faults = lock(&self.0.dispatcher).faults(id);
+            match step(&task, faults, self.0.policy, &effect, outcome) {
                 Next::Effect(next) => effect = next,
                 Next::Stage(work) => {
                     let traces = self.told(trace::of_stage(&task, &work));
@@ -263,8 +282,11 @@ impl Driver {
                     self.hand_on();
                     return Ok(());
                 }
-                Next::Retry(reason) => {
-                    let verdict = lock(&self.0.dispatcher).failed(id, now());
+                Next::Retry(fault, reason) => {
+                    let (verdict, failures) = {
+                        let mut dispatcher = lock(&self.0.dispatcher);
+                        (dispatcher.failed(id, fault, now()), dispatcher.failures(id))
+                    };
                     self.0.metrics.failed(task.stage());
                     match verdict {
                         Verdict::RetryAt(_) => {

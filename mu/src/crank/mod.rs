@@ -38,5 +38,5 @@ pub mod step;
 pub mod task;
 pub mod world;
 
-pub use step::{Effect, Follow, Next, Outcome, Policy, Scheduler, step};
+pub use step::{Effect, Fault, Follow, Next, Outcome, Policy, Scheduler, step};
 pub use task::{Task, TaskId, Work};

@@ -129,14 +129,25 @@ pub enum Outcome {
     Accepted,
     /// Refused by the peer; the same request will be refused again.
     Refused(String),
-    /// It did not work this time.
+    /// It did not work this time: the peer answered with something that cannot be used.
     Failed(String),
+    /// The peer could not be asked or is out of order, which says nothing about what it was asked for.
+    Unreachable(String),
     /// The scheduler has published no location that can be used.
     Unlocated(String),
     /// The peer has enough to do for us already.
     Crowded,
     /// It can never work.
     Impossible(String),
+}
+
+/// Whose failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// That of a peer which could not be asked: everything else it is asked for fails just the same.
+    Peer,
+    /// That of the task, as far as anybody can tell.
+    Task,
 }
 
 /// How the messenger behaves where the specification leaves a choice.
@@ -162,7 +173,7 @@ pub enum Next {
     /// Wait longer each time, and ask again; not a failure.
     Crowded,
     /// Failed this time: repeat later from the stored stage.
-    Retry(String),
+    Retry(Fault, String),
     /// Failed for good: keep the task as a dead letter with this reason, and store what follows all the same.
     Dead(String, Follow),
 }
@@ -256,7 +267,7 @@ impl Signed {
     }
 }
 
-/// What follows from `outcome` of `effect`, performed for `task` after it failed `failures` times.
+/// What follows from `outcome` of `effect`, performed for `task` after it failed `failures` times by its own fault.
 pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome: Outcome) -> Next {
     if let (Work::Pull { .. }, Effect::Find { .. }) = (&task.work, effect) {
         return match outcome {
@@ -266,8 +277,9 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         };
     }
     match outcome {
-        Outcome::Failed(reason) => return Next::Retry(reason),
-        Outcome::Unlocated(reason) if failures + 1 < LOCATE_ATTEMPTS => return Next::Retry(reason),
+        Outcome::Unreachable(reason) => return Next::Retry(Fault::Peer, reason),
+        Outcome::Failed(reason) => return retry(reason),
+        Outcome::Unlocated(reason) if failures + 1 < LOCATE_ATTEMPTS => return retry(reason),
         Outcome::Unlocated(reason) => return dead(task, policy, reason),
         Outcome::Crowded => return Next::Crowded,
         Outcome::Impossible(reason) => return dead(task, policy, reason),
@@ -278,14 +290,14 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         (Work::Confirm(forwarded), _, Outcome::Found(true)) => Next::Done(forwarded_accepted(forwarded, task.descent)),
         (Work::Confirm(_), _, Outcome::Found(false)) | (Work::ConfirmAssignment { .. }, _, Outcome::Assigned(None)) => {
             // It may come late: a scheduler holds items back until it can tell their turn.
-            Next::Retry("the scheduler does not have it (yet)".into())
+            retry("the scheduler does not have it (yet)".into())
         }
         (Work::ConfirmAssignment { process, .. }, _, Outcome::Assigned(Some(id))) => {
             Next::Done(client_assignment_accepted(*process, id, task.descent))
         }
         (Work::Pull { message, process }, _, Outcome::Result(result)) => match outgoing::read(&result) {
             Ok(outgoing) => Next::Done(push(*process, task.root, task.descent.below((*message).into()), outgoing)),
-            Err(error) => Next::Retry(error.to_string()),
+            Err(error) => retry(error.to_string()),
         },
         (Work::Message { emitter, message }, _, Outcome::Facts { record, wallet }) => {
             let purpose = if wallet {
@@ -352,13 +364,17 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
             if is_duplicate(&reason) {
                 Next::Done(Follow::default())
             } else if failures + 1 < ASSIGN_ATTEMPTS {
-                Next::Retry(reason)
+                retry(reason)
             } else {
                 dead(task, policy, reason)
             }
         }
-        (_, effect, outcome) => Next::Retry(format!("{outcome:?} is no answer to {effect:?}")),
+        (_, effect, outcome) => retry(format!("{outcome:?} is no answer to {effect:?}")),
     }
+}
+
+fn retry(reason: String) -> Next {
+    Next::Retry(Fault::Task, reason)
 }
 
 fn dead(task: &Task, policy: Policy, reason: String) -> Next {

@@ -223,6 +223,19 @@ impl Task {
         }
     }
 
+    /// The process that asked for it, or whose result is to be pulled.
+    pub fn emitter(&self) -> Option<ProcessId> {
+        match &self.work {
+            Work::Confirm(_) => None,
+            Work::ConfirmAssignment { process, .. } | Work::Pull { process, .. } => Some(*process),
+            Work::Message { emitter, .. }
+            | Work::Spawn { emitter, .. }
+            | Work::Notice { emitter, .. }
+            | Work::Assign { emitter, .. }
+            | Work::Send(Signed { emitter, .. }) => Some(*emitter),
+        }
+    }
+
     /// The `traceparent` header of requests for this task, `None` when it is not known what it descends from.
     pub fn traceparent(&self) -> Option<String> {
         let span = self.item().or(self.descent.parent).or(self.descent.origin)?;

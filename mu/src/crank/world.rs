@@ -35,7 +35,7 @@ pub struct World {
 
 impl From<PeerError> for Outcome {
     fn from(error: PeerError) -> Self {
-        Self::Failed(error.to_string())
+        if error.is_outage() { Self::Unreachable(error.to_string()) } else { Self::Failed(error.to_string()) }
     }
 }
 
@@ -44,7 +44,8 @@ impl From<DirectoryError> for Outcome {
         // What is not found now may be published or indexed later; the retry limits end it.
         match error {
             DirectoryError::Unlocated(reason) => Self::Unlocated(reason),
-            DirectoryError::NotFound(reason) | DirectoryError::Unavailable(reason) => Self::Failed(reason),
+            DirectoryError::NotFound(reason) => Self::Failed(reason),
+            DirectoryError::Unavailable(reason) => Self::Unreachable(reason),
         }
     }
 }
@@ -64,6 +65,7 @@ impl World {
                 Ok(Pulled::Result(result)) => Outcome::Result(result),
                 Ok(Pulled::NotYet) => Outcome::NotYet,
                 Err(error) if error.is_final_result() => Outcome::Impossible(format!("compute unit: {error}")),
+                Err(error) if error.is_outage() => Outcome::Unreachable(format!("compute unit: {error}")),
                 Err(error) => Outcome::Failed(format!("compute unit: {error}")),
             },
             Effect::Facts { emitter, target } => self.facts(*emitter, *target).await.unwrap_or_else(|failed| failed),
@@ -161,7 +163,7 @@ impl World {
         };
         match self.uploader.upload(&item).await {
             Ok(()) => Outcome::Accepted,
-            Err(error) if error.retryable() => Outcome::Failed(error.to_string()),
+            Err(error) if error.retryable() => Outcome::Unreachable(error.to_string()),
             Err(error) => Outcome::Refused(error.to_string()),
         }
     }

@@ -5,6 +5,9 @@
 //! of an interval. The cursor of what was taken is stored in the transaction that queues it, so a restart leaves no gap and
 //! pushes nothing twice.
 //!
+//! Processes that came to be elsewhere are taken up when a message for them comes by, if the operator allows it; what somebody
+//! said before about their monitors holds.
+//!
 //! Concurrency: one task sleeps until somebody is due and starts a poll for each. Processes that fail, and polls that take
 //! long, have places of their own, so that they keep nobody else waiting.
 
@@ -18,10 +21,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use holon_protocol::{Address, ProcessId, Timestamp};
 use holon_unit::tasks::Tasks;
-use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::births::{Births, MAX_MONITORS};
 use crate::crank::driver::{Driver, now};
+use crate::crank::task::ProcessRecord;
 use crate::error::Refusal;
 use crate::ingest::verified;
 use crate::locate::Directory;
@@ -29,13 +34,15 @@ use crate::metrics::Metrics;
 use crate::outbox::{Changes, Durability, Monitor, Outbox, OutboxError};
 use crate::peers::{Compute, Schedulers};
 
-use timetable::Timetable;
+use timetable::{Asked, Timetable};
 pub use timetable::{Due, Row};
 
 /// Most processes polled at a time that did not fail lately and answer soon.
 pub const MAX_POLLS: usize = 64;
 /// Most polls at a time of processes that failed lately or take long.
 pub const MAX_SLOW_POLLS: usize = 64;
+/// Longest a client that monitors a process waits for the compute unit to say where the process is.
+pub const MONITOR_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait of the loop when nobody is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -56,8 +63,10 @@ struct Inner {
     polls: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     table: Mutex<Timetable>,
-    /// One lock per process: held while it is polled or its monitor changes, so that a poll that is under way cannot
-    /// bring back a monitor that was removed.
+    /// Ends the poll of a process that is under way.
+    polling: Mutex<HashMap<ProcessId, (Asked, CancellationToken)>>,
+    /// One lock per process: held while its monitor is read and written, so that a poll that is under way cannot bring
+    /// back a monitor that was removed. Nobody is asked anything meanwhile.
     guards: Mutex<HashMap<ProcessId, Arc<AsyncMutex<()>>>>,
     wake: Notify,
 }
@@ -96,8 +105,10 @@ impl Cron {
         let Parts { outbox, driver, directory, schedulers, compute, births, tasks, metrics, owner_only, interval } =
             parts;
         let mut table = Timetable::new(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
-        for (process, _) in outbox.monitors().await? {
-            table.add(process, now());
+        for (process, monitor) in outbox.monitors().await? {
+            if !monitor.off {
+                table.add(process, now());
+            }
         }
         births.monitored(table.len());
         metrics.monitored(table.len());
@@ -114,51 +125,81 @@ impl Cron {
             polls: Arc::new(Semaphore::new(MAX_POLLS)),
             slow: Arc::new(Semaphore::new(MAX_SLOW_POLLS)),
             table: Mutex::new(table),
+            polling: Mutex::default(),
             guards: Mutex::default(),
             wake: Notify::new(),
         })))
     }
 
-    /// `POST /monitor/{process}`; monitoring twice is the same as once.
+    /// `POST /monitor/{process}`; monitoring twice is the same as once. When this returns, it is stored where the process is:
+    /// every result from here on is pushed.
     pub async fn monitor(&self, path: ProcessId, body: Bytes) -> Result<(), Refusal> {
         self.authorise(path, body).await?;
-        let guard = self.guard(path);
-        let held = guard.lock().await;
-        let known = self.0.outbox.monitor(path).await?.is_some();
-        if !known {
+        if !self.is_monitored(path).await? {
             if !self.0.births.has_room() {
                 return Err(Refusal::Full(format!("{MAX_MONITORS} processes are monitored, more are not taken")));
             }
-            let monitors = vec![(path, Some(Monitor::default()))];
-            self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
+            let monitor = self.beginning(path).await?;
+            let _held = self.hold(path).await;
+            if !self.is_monitored(path).await? {
+                let monitors = vec![(path, Some(monitor))];
+                self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
+            }
         }
         lock(&self.0.table).add(path, now());
-        drop(held);
-        self.release(path, guard);
         self.count();
         self.0.wake.notify_one();
         Ok(())
     }
 
-    /// `DELETE /monitor/{process}`.
+    async fn is_monitored(&self, process: ProcessId) -> Result<bool, OutboxError> {
+        Ok(self.0.outbox.monitor(process).await?.is_some_and(|monitor| !monitor.off))
+    }
+
+    /// A monitor that begins with what comes after the newest result there is.
+    async fn beginning(&self, process: ProcessId) -> Result<Monitor, Refusal> {
+        let cursor = tokio::time::timeout(MONITOR_TIMEOUT, self.0.compute.newest_cursor(process)).await;
+        let cursor = cursor.map_err(|_| Refusal::Upstream("the compute unit did not answer in time".into()))??;
+        Ok(Monitor { from_birth: cursor.is_none(), cursor, off: false })
+    }
+
+    /// `DELETE /monitor/{process}`. A poll that is under way ends. It is remembered of processes that could be monitored
+    /// without being asked.
     pub async fn unmonitor(&self, path: ProcessId, body: Bytes) -> Result<(), Refusal> {
-        self.authorise(path, body).await?;
-        let guard = self.guard(path);
-        let held = guard.lock().await;
-        let known = self.0.outbox.monitor(path).await?.is_some();
-        if known {
-            let monitors = vec![(path, None)];
+        let wakes = self.authorise(path, body).await?.cron;
+        let held = self.hold(path).await;
+        let known = self.is_monitored(path).await?;
+        if known || wakes {
+            let off = wakes.then(|| Monitor { off: true, ..Monitor::default() });
+            let monitors = vec![(path, off)];
             self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
         }
         lock(&self.0.table).remove(path);
+        if let Some((_, poll)) = lock(&self.0.polling).remove(&path) {
+            poll.cancel();
+        }
         drop(held);
-        self.release(path, guard);
         self.count();
         if known { Ok(()) } else { Err(Refusal::Unknown("Process monitor not found".into())) }
     }
 
-    /// Checks the item: signed, for the process in the path, by its owner if that is asked for.
-    async fn authorise(&self, path: ProcessId, body: Bytes) -> Result<(), Refusal> {
+    /// Takes up a process that a message came by for, unless somebody said that it is not to be monitored.
+    async fn adopt(&self, process: ProcessId) -> Result<(), OutboxError> {
+        if !self.0.births.has_room() {
+            tracing::warn!(%process, "too many processes are monitored; this one is not");
+            return Ok(());
+        }
+        let births = vec![(process, Monitor::default())];
+        self.0.outbox.commit(Changes { births, ..Changes::default() }, Durability::Buffered).await?;
+        if self.is_monitored(process).await? {
+            lock(&self.0.table).add(process, now());
+            self.count();
+        }
+        Ok(())
+    }
+
+    /// Checks the item: signed, for the process in the path, by its owner if that is asked for. What is known of the process.
+    async fn authorise(&self, path: ProcessId, body: Bytes) -> Result<ProcessRecord, Refusal> {
         let item = verified(body).await?;
         if item.target().map(ProcessId::from_bytes) != Some(path) {
             return Err(Refusal::Invalid(format!("the item's target must be the process in the path, {path}")));
@@ -172,7 +213,7 @@ impl Cron {
                 return Err(Refusal::Forbidden("only the owner of a process may monitor it here".into()));
             }
         }
-        Ok(())
+        Ok(located.record)
     }
 
     /// Every monitored process with when it is due and how it fares, those that fail first, at most `limit`; and how many
@@ -201,6 +242,12 @@ impl Cron {
                 lock(&self.0.table).add(process, now());
                 self.count();
             }
+            for process in self.0.births.take_met() {
+                if let Err(error) = self.adopt(process).await {
+                    tracing::warn!(%process, %error, "a process that wakes by itself could not be taken up");
+                    self.0.births.meet(process);
+                }
+            }
             let wait = match lock(&self.0.table).next() {
                 Some(Timestamp(at)) => Duration::from_millis(at.saturating_sub(now().0)).min(IDLE),
                 None => IDLE,
@@ -212,12 +259,12 @@ impl Cron {
                 () = tokio::time::sleep(wait) => {}
             }
             loop {
-                let Some((process, due)) = lock(&self.0.table).take(now()) else { break };
+                let Some(asked) = lock(&self.0.table).take(now()) else { break };
                 let (this, stopping) = (self.clone(), stopping.clone());
                 self.0.tasks.spawn("cron poll", async move {
                     tokio::select! {
                         () = stopping.cancelled() => {}
-                        () = this.poll(process, due) => {}
+                        () = this.poll(asked) => {}
                     }
                 });
             }
@@ -225,22 +272,31 @@ impl Cron {
     }
 
     /// The lock of a process.
-    fn guard(&self, process: ProcessId) -> Arc<AsyncMutex<()>> {
-        Arc::clone(lock(&self.0.guards).entry(process).or_default())
-    }
-
-    /// Forgets the lock of a process that nobody else waits for.
-    fn release(&self, process: ProcessId, guard: Arc<AsyncMutex<()>>) {
-        let mut guards = lock(&self.0.guards);
-        drop(guard);
-        if guards.get(&process).is_some_and(|guard| Arc::strong_count(guard) == 1) {
-            guards.remove(&process);
-        }
+    async fn hold(&self, process: ProcessId) -> Held {
+        let lock_of = Arc::clone(lock(&self.0.guards).entry(process).or_default());
+        Held { cron: self.clone(), process, guard: Some(lock_of.lock_owned().await) }
     }
 
     fn count(&self) {
         let monitored = lock(&self.0.table).len();
         self.0.births.monitored(monitored);
         self.0.metrics.monitored(monitored);
+    }
+}
+
+/// The right to read and write the monitor of a process, until it is dropped.
+struct Held {
+    cron: Cron,
+    process: ProcessId,
+    guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut guards = lock(&self.cron.0.guards);
+        drop(self.guard.take());
+        if guards.get(&self.process).is_some_and(|guard| Arc::strong_count(guard) == 1) {
+            guards.remove(&self.process);
+        }
     }
 }

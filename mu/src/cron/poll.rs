@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use holon_protocol::{ItemId, ProcessId, Timestamp};
+use holon_protocol::{ItemId, ProcessId};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
-use super::timetable::Due;
+use super::timetable::{Asked, Due};
 use super::{Cron, lock};
 use crate::crank::descent::Descent;
 use crate::crank::driver::{CronResult, now};
 use crate::crank::outgoing;
 use crate::crank::step::push;
 use crate::error::Refusal;
-use crate::outbox::Monitor;
-use crate::peers::{CRON_PAGE, CronEdge, PeerError, within_trace};
+use crate::outbox::{Changes, Durability, Monitor};
+use crate::peers::{CRON_PAGE, CronEdge, CronPage, PeerError, within_trace};
 use crate::trace;
 
 /// Most pages taken of one process in one poll; the rest comes with the next.
@@ -31,6 +32,8 @@ enum PollError {
     Peer(#[from] PeerError),
     #[error("it takes longer than {PATIENCE:?}, and so do too many others")]
     Slow,
+    #[error("too much of what its cron asked for is waiting already; it is asked for more when there is room")]
+    Full,
 }
 
 impl From<crate::outbox::OutboxError> for PollError {
@@ -40,35 +43,41 @@ impl From<crate::outbox::OutboxError> for PollError {
 }
 
 impl Cron {
-    /// Asks a process that has been due since `due`.
-    pub(super) async fn poll(&self, process: ProcessId, due: Timestamp) {
-        let guard = self.guard(process);
-        let held = guard.lock().await;
-        let polled = self.polled(process).await;
+    /// Asks a process that is due.
+    pub(super) async fn poll(&self, asked: Asked) {
+        let process = asked.process;
+        let ended = CancellationToken::new();
+        lock(&self.0.polling).insert(process, (asked, ended.clone()));
+        let polled = self.polled(process, &ended).await;
         let now = now();
         match polled {
-            Ok(None) => lock(&self.0.table).remove(process),
+            Ok(None) => lock(&self.0.table).gone(asked),
             Ok(Some(next)) => {
-                self.0.metrics.cron_polled(now.0.saturating_sub(due.0));
-                lock(&self.0.table).answered(process, next, now);
+                self.0.metrics.cron_polled(now.0.saturating_sub(asked.due.0));
+                lock(&self.0.table).answered(asked, next, now);
             }
             Err(error) => {
                 tracing::warn!(%process, %error, "cron results could not be fetched; trying again later");
                 self.0.metrics.cron_failed();
-                lock(&self.0.table).failed(process, trace::cut(&error.to_string()), now);
+                lock(&self.0.table).failed(asked, trace::cut(&error.to_string()), now);
             }
         }
-        drop(held);
-        self.release(process, guard);
+        let mut polling = lock(&self.0.polling);
+        if polling.get(&process).is_some_and(|(newest, _)| *newest == asked) {
+            polling.remove(&process);
+        }
+        drop(polling);
+        self.count();
         self.0.wake.notify_one();
     }
 
     /// `None`: it is not monitored any more.
-    async fn polled(&self, process: ProcessId) -> Result<Option<Due>, PollError> {
+    async fn polled(&self, process: ProcessId, ended: &CancellationToken) -> Result<Option<Due>, PollError> {
         let failing = lock(&self.0.table).row(process).is_some_and(|row| row.failures > 0);
         let places = if failing { &self.0.slow } else { &self.0.polls };
-        let Ok(place) = places.clone().acquire_owned().await else { return Ok(None) };
-        let pages = self.pages(process);
+        let place = ended.run_until_cancelled(places.clone().acquire_owned()).await;
+        let Some(Ok(place)) = place else { return Ok(None) };
+        let pages = self.pages(process, ended);
         tokio::pin!(pages);
         match tokio::time::timeout(PATIENCE, &mut pages).await {
             Ok(result) => result,
@@ -87,27 +96,39 @@ impl Cron {
         Ok(slow)
     }
 
-    /// Takes pages until a short one. The cursor moves in the same transaction that queues the page.
-    async fn pages(&self, process: ProcessId) -> Result<Option<Due>, PollError> {
-        let Some(Monitor { mut cursor, from_birth }) = self.0.outbox.monitor(process).await? else { return Ok(None) };
-        if cursor.is_none() && !from_birth {
+    /// Takes pages until a short one. The cursor moves in the same transaction that queues the page. `None`: it is not
+    /// monitored any more, or was monitored anew meanwhile.
+    async fn pages(&self, process: ProcessId, ended: &CancellationToken) -> Result<Option<Due>, PollError> {
+        let Some(mut monitor) = self.0.outbox.monitor(process).await?.filter(|monitor| !monitor.off) else {
+            return Ok(None);
+        };
+        if monitor.cursor.is_none() && !monitor.from_birth {
             // What was evaluated before monitoring began is not pushed.
-            cursor = self.0.compute.newest_cursor(process).await?;
-            if cursor.is_some() {
-                let monitor = Monitor { cursor: cursor.clone(), from_birth: false };
-                self.0.driver.queue_cron(process, Vec::new(), monitor).await?;
+            let newest = ended.run_until_cancelled(self.0.compute.newest_cursor(process)).await;
+            let Some(cursor) = newest.transpose()? else { return Ok(None) };
+            let begun = Monitor { from_birth: cursor.is_none(), cursor, off: false };
+            if !self.begin(process, &monitor, &begun).await? {
+                return Ok(None);
             }
+            monitor = begun;
         }
-        let mut due = Due::Unknown;
+        let (mut due, begun) = (Due::Unknown, monitor.clone());
         for _ in 0..MAX_PAGES_PER_POLL {
-            let traceparent = Descent::of_origin(process.into()).trace_id().map(|id| id.traceparent(process.into()));
-            let page = within_trace(traceparent, self.0.compute.cron(process, cursor.as_deref())).await?;
+            if self.0.driver.cron_room(process) == 0 {
+                return full(monitor != begun);
+            }
+            let page = ended.run_until_cancelled(self.page(process, monitor.cursor.as_deref())).await;
+            let Some((page, limit)) = page.transpose()? else { return Ok(None) };
             due = page.due;
-            let Some(last) = page.edges.last().map(|edge| edge.cursor.clone()) else { break };
+            let Some(last) = page.edges.last() else { break };
+            let next = Monitor { cursor: Some(last.cursor.clone()), ..monitor.clone() };
             let results = page.edges.iter().map(|edge| read(process, edge)).collect::<Result<Vec<_>, _>>()?;
-            cursor = Some(last);
-            self.0.driver.queue_cron(process, results, Monitor { cursor: cursor.clone(), from_birth }).await?;
-            if page.edges.len() < CRON_PAGE {
+            match self.queue(process, &monitor, results).await? {
+                None => return Ok(None),
+                Some(taken) if taken < page.edges.len() => return full(taken > 0 || monitor != begun),
+                Some(_) => monitor = next,
+            }
+            if page.edges.len() < limit {
                 return Ok(Some(due));
             }
             // There is more, wherever the next one is due.
@@ -115,6 +136,49 @@ impl Cron {
         }
         Ok(Some(due))
     }
+
+    /// A page of results and how many it may have: fewer, if so many would be too large together.
+    async fn page(&self, process: ProcessId, cursor: Option<&str>) -> Result<(CronPage, usize), PeerError> {
+        let traceparent = Descent::of_origin(process.into()).trace_id().map(|id| id.traceparent(process.into()));
+        let mut limit = CRON_PAGE;
+        loop {
+            match within_trace(traceparent.clone(), self.0.compute.cron(process, cursor, limit)).await {
+                Err(PeerError::TooLarge { .. }) if limit > 1 => limit /= 2,
+                page => return Ok((page?, limit)),
+            }
+        }
+    }
+
+    /// Stores where a process is if its monitor is still the one that is known here.
+    async fn begin(&self, process: ProcessId, known: &Monitor, begun: &Monitor) -> Result<bool, PollError> {
+        let _held = self.hold(process).await;
+        let unchanged = self.0.outbox.monitor(process).await?.as_ref() == Some(known);
+        if unchanged {
+            let monitors = vec![(process, Some(begun.clone()))];
+            self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
+        }
+        Ok(unchanged)
+    }
+
+    /// Queues results if the monitor of the process is still the one that is known here; how many there was room for.
+    async fn queue(
+        &self,
+        process: ProcessId,
+        known: &Monitor,
+        results: Vec<CronResult>,
+    ) -> Result<Option<usize>, PollError> {
+        let _held = self.hold(process).await;
+        let unchanged = self.0.outbox.monitor(process).await?.as_ref() == Some(known);
+        Ok(match unchanged {
+            true => Some(self.0.driver.queue_cron(process, results, known.from_birth).await?),
+            false => None,
+        })
+    }
+}
+
+/// There is no room for more. It counts as a failure only if there was none at all.
+fn full(moved: bool) -> Result<Option<Due>, PollError> {
+    if moved { Ok(Some(Due::At(now()))) } else { Err(PollError::Full) }
 }
 
 /// What one cron result asks for.
@@ -122,8 +186,8 @@ fn read(process: ProcessId, edge: &CronEdge) -> Result<CronResult, Refusal> {
     let outgoing = outgoing::read(&edge.node)
         .map_err(|error| Refusal::Upstream(format!("cron result {}: {error}", edge.cursor)))?;
     let origin = origin(process, &edge.cursor);
-    let follow = push(process, None, Descent::of_origin(origin).below(origin), outgoing);
-    Ok(CronResult { origin, error: trace::error_of(&edge.node), follow })
+    let follow = push(process, None, Descent::of_cron(origin, process).below(origin), outgoing);
+    Ok(CronResult { cursor: edge.cursor.clone(), origin, error: trace::error_of(&edge.node), follow })
 }
 
 /// The id under which what follows from a cron result is counted and traced.

@@ -36,6 +36,8 @@ pub struct Row {
     pub error: Option<String>,
     /// When it was asked for the last time with success.
     pub polled: Option<Timestamp>,
+    /// Which entry of the process this is: one that was removed and added again is another one.
+    turn: u64,
 }
 
 /// All monitored processes.
@@ -45,13 +47,24 @@ pub struct Timetable {
     interval: u64,
     due: BTreeSet<(Timestamp, ProcessId)>,
     rows: HashMap<ProcessId, Row>,
+    turns: u64,
+}
+
+/// A process that is to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Which one.
+    pub process: ProcessId,
+    /// Since when it was due.
+    pub due: Timestamp,
+    turn: u64,
 }
 
 impl Timetable {
     /// Nobody yet. Where a compute unit does not say when something is due, processes are asked at multiples of
     /// `interval` milliseconds.
     pub fn new(interval: u64) -> Self {
-        Self { interval: interval.max(1), due: BTreeSet::new(), rows: HashMap::new() }
+        Self { interval: interval.max(1), due: BTreeSet::new(), rows: HashMap::new(), turns: 0 }
     }
 
     /// Adds a process that is asked from `at` on; nothing changes if it is there.
@@ -59,7 +72,8 @@ impl Timetable {
         if self.rows.contains_key(&process) {
             return;
         }
-        self.rows.insert(process, Row { due: Some(at), ..Row::default() });
+        self.turns += 1;
+        self.rows.insert(process, Row { due: Some(at), turn: self.turns, ..Row::default() });
         self.due.insert((at, process));
     }
 
@@ -70,38 +84,50 @@ impl Timetable {
         }
     }
 
-    /// The process that has been due longest; it is being asked from now on.
-    pub fn take(&mut self, now: Timestamp) -> Option<(ProcessId, Timestamp)> {
-        let &(at, process) = self.due.first().filter(|(at, _)| *at <= now)?;
-        self.due.pop_first();
-        if let Some(row) = self.rows.get_mut(&process) {
-            row.due = None;
+    /// Removes a process that turned out not to be monitored any more, unless it was added again since it was taken.
+    pub fn gone(&mut self, asked: Asked) {
+        if self.taken(asked).is_some() {
+            self.rows.remove(&asked.process);
         }
-        Some((process, at))
+    }
+
+    /// The process that has been due longest; it is being asked from now on.
+    pub fn take(&mut self, now: Timestamp) -> Option<Asked> {
+        let &(due, process) = self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.pop_first();
+        let row = self.rows.get_mut(&process)?;
+        row.due = None;
+        Some(Asked { process, due, turn: row.turn })
+    }
+
+    /// The row of a process that is being asked, unless it is another one by now.
+    fn taken(&mut self, asked: Asked) -> Option<&mut Row> {
+        self.rows.get_mut(&asked.process).filter(|row| row.turn == asked.turn && row.due.is_none())
     }
 
     /// A process answered.
-    pub fn answered(&mut self, process: ProcessId, due: Due, now: Timestamp) {
+    pub fn answered(&mut self, asked: Asked, due: Due, now: Timestamp) {
         let at = match due {
             // Messages up to, but not at, the time of the request are evaluated.
             Due::At(at) => Timestamp(at.0.saturating_add(1).clamp(now.0 + MIN_WAIT_MS, now.0 + MAX_WAIT_MS)),
             Due::Never => Timestamp(now.0 + MAX_WAIT_MS),
             Due::Unknown => Timestamp(now.0 + self.interval - now.0 % self.interval),
         };
-        let Some(row) = self.rows.get_mut(&process) else { return };
-        *row = Row { due: Some(at), polled: Some(now), ..Row::default() };
-        self.due.insert((at, process));
+        let Some(row) = self.taken(asked) else { return };
+        *row = Row { due: Some(at), polled: Some(now), turn: row.turn, ..Row::default() };
+        self.due.insert((at, asked.process));
     }
 
     /// A process could not be asked, or what it says cannot be used. It is asked again, later each time.
-    pub fn failed(&mut self, process: ProcessId, error: String, now: Timestamp) {
-        let Some(row) = self.rows.get_mut(&process) else { return };
-        let wait = self.interval.saturating_mul(1 << row.failures.min(MAX_DOUBLINGS)).min(MAX_RETRY_MS);
+    pub fn failed(&mut self, asked: Asked, error: String, now: Timestamp) {
+        let interval = self.interval;
+        let Some(row) = self.taken(asked) else { return };
+        let wait = interval.saturating_mul(1 << row.failures.min(MAX_DOUBLINGS)).min(MAX_RETRY_MS);
         let at = Timestamp(now.0 + wait);
         row.failures = row.failures.saturating_add(1);
         row.error = Some(error);
         row.due = Some(at);
-        self.due.insert((at, process));
+        self.due.insert((at, asked.process));
     }
 
     /// When the next process is due.
@@ -145,7 +171,12 @@ mod tests {
     }
 
     fn take(table: &mut Timetable, now: u64) -> Option<u8> {
-        table.take(Timestamp(now)).map(|(process, _)| process.as_bytes()[0])
+        table.take(Timestamp(now)).map(|asked| asked.process.as_bytes()[0])
+    }
+
+    /// The poll of a process that is under way.
+    fn asked(table: &Timetable, byte: u8) -> Asked {
+        Asked { process: process(byte), due: Timestamp(0), turn: table.row(process(byte)).unwrap().turn }
     }
 
     #[test]
@@ -154,7 +185,7 @@ mod tests {
         assert_eq!(take(&mut table, 999), None);
         assert_eq!(take(&mut table, 1_000), Some(0));
         assert_eq!(take(&mut table, 99_999), None, "one poll at a time");
-        table.answered(process(0), Due::At(Timestamp(2_500)), Timestamp(1_010));
+        table.answered(asked(&table, 0), Due::At(Timestamp(2_500)), Timestamp(1_010));
         assert_eq!(table.next(), Some(Timestamp(2_501)));
         assert_eq!(take(&mut table, 2_500), None);
         assert_eq!(take(&mut table, 2_501), Some(0));
@@ -164,7 +195,7 @@ mod tests {
     fn a_unit_whose_clock_is_behind_is_not_asked_in_a_tight_loop() {
         let mut table = table(1);
         take(&mut table, 1_000);
-        table.answered(process(0), Due::At(Timestamp(3)), Timestamp(5_000));
+        table.answered(asked(&table, 0), Due::At(Timestamp(3)), Timestamp(5_000));
         assert_eq!(table.next(), Some(Timestamp(5_000 + MIN_WAIT_MS)));
     }
 
@@ -176,9 +207,9 @@ mod tests {
             (Due::Never, 12_345 + MAX_WAIT_MS),
             (Due::At(Timestamp(u64::MAX)), 12_345 + MAX_WAIT_MS),
         ] {
-            let at = take(&mut table, 12_345).map(process).unwrap();
+            let at = table.take(Timestamp(12_345)).unwrap();
             table.answered(at, due, Timestamp(12_345));
-            assert_eq!(table.row(at).unwrap().due, Some(Timestamp(next)), "{due:?}");
+            assert_eq!(table.row(at.process).unwrap().due, Some(Timestamp(next)), "{due:?}");
         }
     }
 
@@ -188,11 +219,11 @@ mod tests {
         let mut now = 1_000;
         let mut waits = Vec::new();
         for _ in 0..5 {
-            let mut asked = [take(&mut table, now), take(&mut table, now)];
-            asked.sort_unstable();
-            assert_eq!(asked, [Some(0), Some(1)], "the other one has its turn");
-            table.failed(process(0), "no".into(), Timestamp(now));
-            table.answered(process(1), Due::At(Timestamp(now)), Timestamp(now));
+            let mut taken = [take(&mut table, now), take(&mut table, now)];
+            taken.sort_unstable();
+            assert_eq!(taken, [Some(0), Some(1)], "the other one has its turn");
+            table.failed(asked(&table, 0), "no".into(), Timestamp(now));
+            table.answered(asked(&table, 1), Due::At(Timestamp(now)), Timestamp(now));
             let next = table.row(process(0)).unwrap().due.unwrap().0;
             waits.push(next - now);
             now = next;
@@ -200,17 +231,22 @@ mod tests {
         assert_eq!(waits, [10_000, 20_000, 40_000, 60_000, 60_000]);
         assert_eq!((table.failing(), table.row(process(0)).unwrap().failures), (1, 5));
         while take(&mut table, now).is_some() {}
-        table.answered(process(0), Due::Unknown, Timestamp(now));
+        table.answered(asked(&table, 0), Due::Unknown, Timestamp(now));
         assert_eq!(table.failing(), 0);
     }
 
     #[test]
     fn who_was_removed_while_being_asked_does_not_come_back() {
         let mut table = table(1);
-        take(&mut table, 1_000);
+        let asked = table.take(Timestamp(1_000)).unwrap();
         table.remove(process(0));
-        table.answered(process(0), Due::Unknown, Timestamp(1_000));
-        table.failed(process(0), "no".into(), Timestamp(1_000));
+        table.answered(asked, Due::Unknown, Timestamp(1_000));
+        table.failed(asked, "no".into(), Timestamp(1_000));
         assert_eq!((table.len(), table.next()), (0, None));
+        // Added again, it is another entry, which the old poll does not touch.
+        table.add(process(0), Timestamp(2_000));
+        table.answered(asked, Due::Unknown, Timestamp(1_000));
+        table.gone(asked);
+        assert_eq!((table.len(), table.next()), (1, Some(Timestamp(2_000))));
     }
 }

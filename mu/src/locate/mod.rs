@@ -12,6 +12,7 @@ use holon_arweave::{Gateway, LocateError, Locator};
 use holon_protocol::{Address, ItemId, ProcessId, Tags};
 use url::Url;
 
+use crate::births::Births;
 use crate::crank::task::ProcessRecord;
 use crate::outbox::Outbox;
 use crate::peers::Schedulers;
@@ -66,6 +67,8 @@ struct Inner {
     locator: Locator,
     schedulers: Schedulers,
     configured: Vec<(Address, Url)>,
+    /// Where processes that wake by themselves are announced when they are met; `None`: nowhere.
+    met: Option<Births>,
     known: Mutex<Remembered<ProcessId, Known>>,
     wallets: Mutex<Remembered<ItemId, Instant>>,
 }
@@ -85,6 +88,7 @@ impl Directory {
         locator: Locator,
         schedulers: Schedulers,
         configured: Vec<(Address, Url)>,
+        met: Option<Births>,
     ) -> Self {
         Self(Arc::new(Inner {
             outbox,
@@ -92,6 +96,7 @@ impl Directory {
             locator,
             schedulers,
             configured,
+            met,
             known: Mutex::new(Remembered::default()),
             wallets: Mutex::new(Remembered::default()),
         }))
@@ -132,6 +137,11 @@ impl Directory {
             return Ok(None);
         }
         let found = self.search(id).await?;
+        if let (Some(met), Some(Known { record, .. })) = (&self.0.met, &found)
+            && record.cron
+        {
+            met.meet(id);
+        }
         match &found {
             Some(known) => lock(&self.0.known).insert(id, known.clone()),
             None => lock(&self.0.wallets).insert(id.into(), Instant::now() + WALLET_TIME_TO_LIVE),

@@ -1,20 +1,24 @@
 //! The embedded outbox: fjall on the local disk, fsyncs shared by concurrent commits.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holon_protocol::{ItemId, ProcessId, Timestamp};
 use holon_unit::durable::GroupCommit;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use super::graves::{Graves, Owner};
 use super::traces::Traces;
-use super::{Changes, DeadLetter, Durability, Letter, LetterId, MAX_DEAD_LETTERS, Monitor, Outbox, OutboxError};
+use super::{
+    Changes, DeadLetter, Durability, Letter, LetterId, MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES, Monitor, Outbox, OutboxError,
+};
 use crate::crank::task::{ProcessRecord, Task, TaskId, Work};
 use crate::trace::Event;
 
@@ -34,14 +38,38 @@ struct Store {
     dead: Keyspace,
     /// Bytes of dead letters, so that what was signed can be sent again.
     dead_bodies: Keyspace,
+    /// Owner and size of each dead letter, so that opening does not read them all.
+    dead_index: Keyspace,
     accounts: Keyspace,
     traces: Traces,
     processes: Keyspace,
     boots: Keyspace,
     monitors: Keyspace,
     next_dead: AtomicU64,
+    /// Held while monitors are written, so that a birth sees what is there.
+    monitoring: Mutex<()>,
     /// Held while a batch with dead letters is made, so that their keys and the trimming agree.
-    dying: Mutex<()>,
+    dying: Mutex<Dead>,
+}
+
+/// What is known of dead letters in memory.
+struct Dead {
+    retryable: Graves,
+    unusable: Graves,
+}
+
+impl Dead {
+    fn of(&mut self, retryable: bool) -> &mut Graves {
+        if retryable { &mut self.retryable } else { &mut self.unusable }
+    }
+}
+
+/// What the index says of a dead letter: whether it can be taken up again, whose it is, how large.
+#[derive(Debug, Serialize, Deserialize)]
+struct Buried {
+    retryable: bool,
+    owner: Owner,
+    bytes: u64,
 }
 
 /// A failure of the store.
@@ -70,6 +98,25 @@ pub fn decode<T: DeserializeOwned>(key: impl std::fmt::Display, value: &[u8]) ->
         .map_err(|error| OutboxError::Corrupt { key: key.to_string(), reason: error.to_string() })
 }
 
+/// What is known of the dead letters there are. Those of a store that has no index yet are read.
+fn buried(dead: &Keyspace, index: &Keyspace, dead_bytes: u64, unusable_bytes: u64) -> Result<Dead, OutboxError> {
+    let mut known = Dead { retryable: Graves::new(dead_bytes), unusable: Graves::new(unusable_bytes) };
+    for guard in dead.iter() {
+        let (key, value) = guard.into_inner().map_err(store_error)?;
+        let id = number(&key)?;
+        let Buried { retryable, owner, bytes } = match index.get(&key).map_err(store_error)? {
+            Some(buried) => decode(id, &buried)?,
+            None => {
+                let letter: DeadLetter = decode(id, &value)?;
+                Buried { retryable: letter.is_retryable(), owner: letter.owner(), bytes: value.len() as u64 }
+            }
+        };
+        // What is too much gives way with the next one.
+        known.of(retryable).add(id, owner, bytes);
+    }
+    Ok(known)
+}
+
 /// Puts the bytes of a task that sends some back in.
 fn fill(task: &mut Task, bodies: &Keyspace, id: u64) -> Result<(), OutboxError> {
     let Work::Send(signed) = &mut task.work else { return Ok(()) };
@@ -86,6 +133,11 @@ impl LocalOutbox {
     /// # Errors
     /// When the folder cannot be used, is in use, or holds another format.
     pub fn open(folder: &Path) -> Result<Self, OutboxError> {
+        Self::open_with(folder, MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES)
+    }
+
+    /// The same with so much room for dead letters of both kinds.
+    fn open_with(folder: &Path, dead_bytes: u64, unusable_bytes: u64) -> Result<Self, OutboxError> {
         let database = Database::builder(folder).open().map_err(store_error)?;
         let keyspace = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(store_error);
         let meta = keyspace("meta")?;
@@ -103,19 +155,23 @@ impl LocalOutbox {
         let dead = keyspace("dead")?;
         let last_dead = dead.last_key_value().map(|guard| guard.key().map_err(store_error)).transpose()?;
         let next_dead = last_dead.map(|key| number(&key)).transpose()?.map_or(0, |last| last + 1);
+        let dead_index = keyspace("dead_index")?;
+        let known = buried(&dead, &dead_index, dead_bytes, unusable_bytes)?;
         let group = GroupCommit::new(database.clone()).map_err(|error| OutboxError::Store(error.to_string()))?;
         Ok(Self(Arc::new(Store {
             tasks: keyspace("tasks")?,
             bodies: keyspace("bodies")?,
             dead,
             dead_bodies: keyspace("dead_bodies")?,
+            dead_index,
             accounts: keyspace("accounts")?,
             traces: Traces::open(&database)?,
             processes: keyspace("processes")?,
             boots: keyspace("boots")?,
             monitors: keyspace("monitors")?,
             next_dead: AtomicU64::new(next_dead),
-            dying: Mutex::new(()),
+            monitoring: Mutex::new(()),
+            dying: Mutex::new(known),
             group,
             database,
         })))
@@ -155,15 +211,18 @@ impl Store {
         for process in &changes.boots {
             batch.insert(&self.boots, *process.as_bytes(), "");
         }
+        let writes_monitors = !changes.monitors.is_empty() || !changes.births.is_empty();
+        let _monitoring = writes_monitors.then(|| self.monitoring.lock().unwrap_or_else(PoisonError::into_inner));
+        for (process, monitor) in &changes.births {
+            if !self.monitors.contains_key(process.as_bytes()).map_err(store_error)? {
+                batch.insert(&self.monitors, *process.as_bytes(), encode(monitor)?);
+            }
+        }
         for (process, monitor) in &changes.monitors {
             match monitor {
                 Some(monitor) => batch.insert(&self.monitors, *process.as_bytes(), encode(monitor)?),
                 None => batch.remove(&self.monitors, *process.as_bytes()),
             }
-        }
-        for id in &changes.dug_up {
-            batch.remove(&self.dead, key(id.0));
-            batch.remove(&self.dead_bodies, key(id.0));
         }
         for (origin, pushed) in &changes.accounts {
             match pushed {
@@ -172,24 +231,53 @@ impl Store {
             }
         }
         self.traces.write(&mut batch, &changes.traces)?;
-        if changes.dead.is_empty() {
+        if changes.dead.is_empty() && changes.dug_up.is_empty() {
             return batch.commit().map_err(store_error);
         }
-        let _dying = self.dying.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dead = self.dying.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bury(&mut batch, &mut dead, changes)?;
+        batch.commit().map_err(store_error)
+    }
+
+    /// Adds dead letters to a batch, and the removal of those that are taken up again and of those that give way.
+    fn bury(&self, batch: &mut OwnedWriteBatch, dead: &mut Dead, changes: &Changes) -> Result<(), OutboxError> {
+        let mut gone: BTreeSet<u64> = changes.dug_up.iter().map(|id| id.0).collect();
+        for id in &gone {
+            dead.retryable.remove(*id);
+            dead.unusable.remove(*id);
+        }
+        let mut kept = BTreeMap::new();
         for letter in &changes.dead {
             let id = self.next_dead.fetch_add(1, Ordering::Relaxed);
-            batch.insert(&self.dead, key(id), encode(letter)?);
-            if let Letter::Task(task) = &letter.letter
-                && let Work::Send(signed) = &task.work
-            {
-                batch.insert(&self.dead_bodies, key(id), &signed.raw[..]);
-            }
-            if let Some(old) = id.checked_sub(MAX_DEAD_LETTERS) {
-                batch.remove(&self.dead, key(old));
-                batch.remove(&self.dead_bodies, key(old));
+            let text = encode(letter)?;
+            let body = match &letter.letter {
+                Letter::Task(task) => match &task.work {
+                    Work::Send(signed) => Some(signed.raw.clone()),
+                    _ => None,
+                },
+                Letter::Entry { .. } => None,
+            };
+            let bytes = (text.len() + body.as_ref().map_or(0, Bytes::len)) as u64;
+            let buried = Buried { retryable: letter.is_retryable(), owner: letter.owner(), bytes };
+            gone.extend(dead.of(buried.retryable).add(id, buried.owner, bytes));
+            kept.insert(id, (text, body, encode(&buried)?));
+        }
+        for id in gone {
+            // One that does not even get in was never there.
+            if kept.remove(&id).is_none() {
+                batch.remove(&self.dead, key(id));
+                batch.remove(&self.dead_bodies, key(id));
+                batch.remove(&self.dead_index, key(id));
             }
         }
-        batch.commit().map_err(store_error)
+        for (id, (text, body, buried)) in kept {
+            batch.insert(&self.dead, key(id), text);
+            batch.insert(&self.dead_index, key(id), buried);
+            if let Some(body) = body {
+                batch.insert(&self.dead_bodies, key(id), &body[..]);
+            }
+        }
+        Ok(())
     }
 
     fn task(&self, id: TaskId) -> Result<Option<Task>, OutboxError> {
@@ -340,5 +428,67 @@ impl Outbox for LocalOutbox {
 
     fn forget_traces(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, OutboxError>> {
         self.blocking(move |store| store.forget_traces(before, limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LETTER_BYTES;
+    use super::*;
+    use crate::crank::descent::Descent;
+    use crate::crank::outgoing::Skipped;
+
+    fn process(byte: u8) -> ProcessId {
+        ProcessId::from_bytes([byte; 32])
+    }
+
+    fn given_up(letter: Letter) -> DeadLetter {
+        DeadLetter { id: LetterId::default(), at: Timestamp(1), reason: "no".into(), letter }
+    }
+
+    fn task(of: u8) -> DeadLetter {
+        let work = Work::Pull { message: ItemId::from_bytes([of; 32]).into(), process: process(of) };
+        given_up(Letter::Task(Box::new(Task { root: None, descent: Descent::default(), work })))
+    }
+
+    fn entry(of: u8) -> DeadLetter {
+        let entry = Skipped { entry: "Messages[0]".into(), reason: "no".into(), text: "x".repeat(4_096) };
+        given_up(Letter::Entry { emitter: Some(process(of)), entry })
+    }
+
+    #[test]
+    fn what_strangers_fill_costs_nobody_a_letter_that_can_be_taken_up_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let started = std::time::Instant::now();
+            loop {
+                match LocalOutbox::open_with(folder.path(), 20 * LETTER_BYTES, 20 * LETTER_BYTES) {
+                    Ok(outbox) => return outbox,
+                    Err(error) => assert!(started.elapsed().as_secs() < 10, "{error}"),
+                }
+            }
+        };
+        let outbox = open();
+        let bury = |outbox: &LocalOutbox, dead: Vec<DeadLetter>| {
+            outbox.0.commit(&Changes { dead, ..Changes::default() }).unwrap();
+        };
+        bury(&outbox, vec![task(1)]);
+        for _ in 0..10 {
+            bury(&outbox, (0..50).map(|_| entry(2)).collect());
+            bury(&outbox, (0..50).map(|_| task(3)).collect());
+        }
+        drop(outbox);
+        // Also across a restart.
+        let outbox = open();
+        bury(&outbox, (0..50).map(|_| task(3)).collect());
+        let letters = outbox.0.dead_letters(None, 1_000).unwrap();
+        let of = |byte: u8| letters.iter().filter(|letter| letter.owner() == Some(process(byte))).count();
+        assert_eq!((of(1), letters[0].owner()), (1, Some(process(1))));
+        assert!((1..=20).contains(&of(2)) && (10..=19).contains(&of(3)), "{} and {}", of(2), of(3));
+        assert!(outbox.0.dead_index.len().unwrap() == letters.len());
+        let first = letters[0].id;
+        outbox.0.commit(&Changes { dug_up: vec![first], ..Changes::default() }).unwrap();
+        assert_eq!(outbox.0.dead_letter(first).unwrap(), None);
+        assert_eq!(outbox.0.dead_index.len().unwrap(), letters.len() - 1);
     }
 }

@@ -4,6 +4,7 @@
 //! [`Durability::Synced`] it survives a power cut, after [`Durability::Buffered`] it survives the end of the program.
 //! Later synced commits make earlier buffered ones durable as well.
 
+mod graves;
 mod local;
 mod traces;
 
@@ -11,18 +12,24 @@ use futures_util::future::BoxFuture;
 use holon_protocol::{ItemId, ProcessId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use graves::LETTER_BYTES;
 pub use local::LocalOutbox;
 
 use crate::crank::outgoing::Skipped;
 use crate::crank::task::{ProcessRecord, Task, TaskId};
 use crate::trace::Event;
 
-/// Most dead letters kept; the oldest give way.
-pub const MAX_DEAD_LETTERS: u64 = 100_000;
+/// Room for what was given up and can be taken up again, in bytes, with [`LETTER_BYTES`] for each letter. When it is full,
+/// the oldest letters of the process give way that has most of them: nobody's cost others theirs.
+pub const MAX_DEAD_BYTES: u64 = 100_000 * LETTER_BYTES;
+/// The same for outbox entries that can never be used, which therefore cost none of the others.
+pub const MAX_UNUSABLE_BYTES: u64 = 10_000 * LETTER_BYTES;
+/// Most entries kept of one result that cannot be used; the rest is counted.
+pub const MAX_UNUSABLE_PER_RESULT: usize = 64;
 /// Most trace events kept; the oldest give way.
 pub const MAX_TRACE_EVENTS: usize = 2_000_000;
-/// Most events read of one item.
-pub const MAX_EVENTS_PER_ITEM: usize = 2_000;
+/// Most events read of one item: more than a report has nodes.
+pub const MAX_EVENTS_PER_ITEM: usize = 12_000;
 /// Most tasks read at a time when the outbox is loaded.
 pub const LOAD_PAGE_TASKS: usize = 1_000;
 
@@ -68,6 +75,9 @@ pub struct Monitor {
     /// birth on, or only those to come.
     #[serde(default)]
     pub from_birth: bool,
+    /// Somebody said that it is not to be monitored: nothing begins by itself.
+    #[serde(default)]
+    pub off: bool,
 }
 
 /// Place of a dead letter; smaller is older.
@@ -87,6 +97,21 @@ pub struct DeadLetter {
     pub reason: String,
     /// What.
     pub letter: Letter,
+}
+
+impl DeadLetter {
+    /// The process that is answerable for it, if one is.
+    pub fn owner(&self) -> Option<ProcessId> {
+        match &self.letter {
+            Letter::Task(task) => task.emitter(),
+            Letter::Entry { emitter, .. } => *emitter,
+        }
+    }
+
+    /// Whether it can be taken up again.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.letter, Letter::Task(_))
+    }
 }
 
 /// What was given up.
@@ -124,6 +149,9 @@ pub struct Changes {
     pub boots: Vec<ProcessId>,
     /// Processes that are monitored from now on, or with another cursor; `None`: not any more.
     pub monitors: Vec<(ProcessId, Option<Monitor>)>,
+    /// Processes that are monitored by themselves from now on, unless something is known of their monitors already: what
+    /// a client said before holds.
+    pub births: Vec<(ProcessId, Monitor)>,
 }
 
 /// A durable work queue.
@@ -138,9 +166,9 @@ pub trait Outbox: Send + Sync + 'static {
     fn process(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<ProcessRecord>, OutboxError>>;
     /// Whether a process's boot was queued.
     fn booted(&self, id: ProcessId) -> BoxFuture<'_, Result<bool, OutboxError>>;
-    /// A process's monitor.
+    /// A process's monitor, also one that is off.
     fn monitor(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<Monitor>, OutboxError>>;
-    /// Every monitored process.
+    /// Every process that has a monitor, also those that are off.
     fn monitors(&self) -> BoxFuture<'_, Result<Vec<(ProcessId, Monitor)>, OutboxError>>;
     /// The newest `limit` dead letters, older than `before` if that is given, oldest of them first. Bytes to send may be
     /// left out.

@@ -1,6 +1,6 @@
 //! The traces of the embedded outbox: events by item, and by time so that old ones can be forgotten.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
 use holon_protocol::{ItemId, ProcessId, Timestamp};
@@ -25,17 +25,26 @@ pub struct Traces {
     /// Process and sequence number → item.
     processes: Keyspace,
     last: AtomicU64,
+    /// How many events there are. The store's own estimate counts what was removed as well.
+    count: AtomicUsize,
+    /// Most events kept.
+    most: usize,
 }
 
 impl Traces {
     /// Opens or makes them.
     pub fn open(database: &Database) -> Result<Self, OutboxError> {
+        Self::open_with(database, MAX_TRACE_EVENTS)
+    }
+
+    fn open_with(database: &Database, most: usize) -> Result<Self, OutboxError> {
         let keyspace = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(store_error);
         let (events, times, processes) =
             (keyspace("trace_events")?, keyspace("trace_times")?, keyspace("trace_processes")?);
         let last = times.last_key_value().map(|guard| guard.key().map_err(store_error)).transpose()?;
         let last = last.and_then(|key| sequence(&key, 0)).unwrap_or(0);
-        Ok(Self { events, times, processes, last: AtomicU64::new(last) })
+        let count = AtomicUsize::new(times.len().map_err(store_error)?);
+        Ok(Self { events, times, processes, last: AtomicU64::new(last), count, most })
     }
 
     /// A number that is greater than all before, and in the order of time.
@@ -47,6 +56,7 @@ impl Traces {
 
     /// Adds events to a batch.
     pub fn write(&self, batch: &mut OwnedWriteBatch, events: &[(ItemId, Event)]) -> Result<(), OutboxError> {
+        self.count.fetch_add(events.len(), Ordering::Relaxed);
         for (item, event) in events {
             let number = self.next(event.at).to_be_bytes();
             batch.insert(&self.events, [item.as_bytes(), &number[..]].concat(), encode(event)?);
@@ -90,7 +100,7 @@ impl Traces {
 
     /// Adds the removal of at most `limit` events to a batch: those before `before`, and those that are too many.
     pub fn forget(&self, batch: &mut OwnedWriteBatch, before: Timestamp, limit: usize) -> Result<usize, OutboxError> {
-        let surplus = self.times.approximate_len().saturating_sub(MAX_TRACE_EVENTS);
+        let surplus = self.count.load(Ordering::Relaxed).saturating_sub(self.most);
         let mut forgotten = 0;
         for guard in self.times.iter().take(limit) {
             let (key, process) = guard.into_inner().map_err(store_error)?;
@@ -108,10 +118,53 @@ impl Traces {
             batch.remove(&self.times, key);
             forgotten += 1;
         }
+        self.count.fetch_sub(forgotten, Ordering::Relaxed);
         Ok(forgotten)
     }
 }
 
 fn sequence(key: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(at..at + SEQUENCE)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(number: usize) -> ItemId {
+        let mut bytes = [0; ID];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        ItemId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn what_was_forgotten_before_does_not_count_against_what_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::builder(folder.path()).open().unwrap();
+        let traces = Traces::open_with(&database, 100).unwrap();
+        let commit = |make: &dyn Fn(&mut OwnedWriteBatch)| {
+            let mut batch = database.batch();
+            make(&mut batch);
+            batch.commit().unwrap();
+        };
+        for round in 0..20 {
+            let at = Timestamp(1_000 + round as u64);
+            let events: Vec<_> =
+                (0..50).map(|number| (item(round * 50 + number), Event { at, what: What::Scheduled })).collect();
+            commit(&|batch| traces.write(batch, &events).unwrap());
+            commit(&|batch| assert!(traces.forget(batch, at, 1_000).unwrap() <= 50));
+            for (item, _) in &events {
+                assert_eq!(traces.of(*item).unwrap().len(), 1, "round {round}");
+            }
+        }
+        // Too many at once: the oldest give way, the others stay; a new start counts them anew.
+        let events: Vec<_> =
+            (0..130).map(|number| (item(number), Event { at: Timestamp(9_000), what: What::Scheduled })).collect();
+        commit(&|batch| traces.write(batch, &events).unwrap());
+        let traces = Traces::open_with(&database, 100).unwrap();
+        commit(&|batch| assert!(traces.forget(batch, Timestamp(0), 1_000).unwrap() >= 30));
+        let kept = events.iter().filter(|(item, _)| !traces.of(*item).unwrap().is_empty()).count();
+        assert_eq!(kept, 100);
+        assert!(!traces.of(item(129)).unwrap().is_empty(), "the newest of them");
+    }
 }

@@ -11,9 +11,9 @@ use url::Url;
 use super::{Http, PeerError, Redirects, body, join, parse};
 use crate::cron::Due;
 
-/// Largest result read, in bytes.
+/// Largest result, or page of cron results, that is read when the operator does not say, in bytes.
 pub const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
-/// Cron results asked for at a time.
+/// Cron results asked for at a time, fewer if so many are too large together.
 pub const CRON_PAGE: usize = 50;
 
 /// The compute unit. Cheap to clone.
@@ -22,6 +22,7 @@ pub struct Compute {
     http: Http,
     url: Url,
     timeout: Duration,
+    max_result_bytes: usize,
 }
 
 /// Answer to a pull.
@@ -70,9 +71,9 @@ fn due(response: &Response) -> Due {
 }
 
 impl Compute {
-    /// The unit at `url`; an attempt takes at most `timeout`.
-    pub fn new(http: Http, url: Url, timeout: Duration) -> Self {
-        Self { http, url, timeout }
+    /// The unit at `url`; an attempt takes at most `timeout`, and answers have at most `max_result_bytes`.
+    pub fn new(http: Http, url: Url, timeout: Duration, max_result_bytes: usize) -> Self {
+        Self { http, url, timeout, max_result_bytes }
     }
 
     /// The result of a message, assignment or process.
@@ -82,7 +83,7 @@ impl Compute {
         if response.status() == 202 {
             return Ok(Pulled::NotYet);
         }
-        Ok(Pulled::Result(parse(&url, &body(response, MAX_RESULT_BYTES).await?)?))
+        Ok(Pulled::Result(parse(&url, &body(response, self.max_result_bytes).await?)?))
     }
 
     /// The cursor of a process's newest result, `None` when it has none.
@@ -91,20 +92,20 @@ impl Compute {
         Ok(self.page(url).await?.edges.into_iter().next().map(|edge| edge.cursor))
     }
 
-    /// Cron results after `cursor`, oldest first; asking makes the unit evaluate what is due.
-    pub async fn cron(&self, process: ProcessId, cursor: Option<&str>) -> Result<CronPage, PeerError> {
+    /// At most `limit` cron results after `cursor`, oldest first; asking makes the unit evaluate what is due.
+    pub async fn cron(&self, process: ProcessId, cursor: Option<&str>, limit: usize) -> Result<CronPage, PeerError> {
         let mut url = join(&self.url, &format!("/cron/{process}"))?;
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("from", cursor);
         }
-        url.query_pairs_mut().append_pair("limit", &CRON_PAGE.to_string());
+        url.query_pairs_mut().append_pair("limit", &limit.to_string());
         self.page(url).await
     }
 
     async fn page(&self, url: Url) -> Result<CronPage, PeerError> {
         let response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await?;
         let due = due(&response);
-        let Page { edges } = parse(&url, &body(response, MAX_RESULT_BYTES).await?)?;
+        let Page { edges } = parse(&url, &body(response, self.max_result_bytes).await?)?;
         Ok(CronPage { edges, due })
     }
 }

@@ -18,7 +18,7 @@ use reqwest::header::LOCATION;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use url::{Origin, Url};
 
-pub use compute::{CRON_PAGE, Compute, CronEdge, Pulled};
+pub use compute::{CRON_PAGE, Compute, CronEdge, CronPage, MAX_RESULT_BYTES, Pulled};
 pub use crowd::{Crowd, Place};
 pub use scheduler::Schedulers;
 pub use tracing_context::within_trace;
@@ -59,6 +59,14 @@ pub enum PeerError {
         /// What is wrong.
         reason: String,
     },
+    /// The answer is larger than is read.
+    #[error("{url} answered with more than {limit_bytes} bytes")]
+    TooLarge {
+        /// What was asked.
+        url: String,
+        /// How much is read.
+        limit_bytes: usize,
+    },
     /// The URL, or where it redirects, must not be called.
     #[error("{url} is refused: {reason}")]
     Forbidden {
@@ -76,16 +84,21 @@ impl PeerError {
         matches!(self, Self::Status { status: 400 | 409 | 410 | 413 | 415 | 422, .. })
     }
 
-    /// Whether a compute unit says that it will never have this result (spec 05 §4.3, §4.5).
+    /// Whether a compute unit says that it will never have this result (spec 05 §4.3, §4.5), or has one that is never read.
     pub fn is_final_result(&self) -> bool {
-        matches!(self, Self::Status { status: 403 | 413 | 422, .. })
+        matches!(self, Self::Status { status: 403 | 413 | 422, .. } | Self::TooLarge { .. })
+    }
+
+    /// Whether the peer could not be asked, has too much to do or is out of order: not the fault of what it was asked for.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Network { .. } | Self::Status { status: 408 | 429 | 500.., .. })
     }
 
     /// Whether the peer may have carried the request out although this error came back.
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Status { status, .. } => *status >= 500,
-            Self::Network { .. } | Self::Malformed { .. } => true,
+            Self::Network { .. } | Self::Malformed { .. } | Self::TooLarge { .. } => true,
             Self::Forbidden { .. } => false,
         }
     }
@@ -215,17 +228,28 @@ async fn body(response: Response, limit: usize) -> Result<Bytes, PeerError> {
         let body = String::from_utf8_lossy(&body).trim().chars().take(MAX_QUOTED_CHARACTERS).collect();
         return Err(PeerError::Status { status: status.as_u16(), body });
     }
-    read(response, limit, true).await.map_err(|reason| PeerError::Network { url, reason })
+    match read(response, limit, true).await {
+        Ok(body) => Ok(body),
+        Err(ReadError::TooLarge) => Err(PeerError::TooLarge { url, limit_bytes: limit }),
+        Err(ReadError::Network(reason)) => Err(PeerError::Network { url, reason }),
+    }
+}
+
+/// An answer was not read to its end.
+enum ReadError {
+    TooLarge,
+    Network(String),
 }
 
 /// Reads at most `limit` bytes; more is an error when the answer must be `whole`, else they are left.
-async fn read(mut response: Response, limit: usize, whole: bool) -> Result<Bytes, String> {
+async fn read(mut response: Response, limit: usize, whole: bool) -> Result<Bytes, ReadError> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
+    let failed = |error: reqwest::Error| ReadError::Network(chain(&error.without_url()));
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
         let room = limit - body.len();
         if chunk.len() > room {
             if whole {
-                return Err(format!("more than {limit} bytes"));
+                return Err(ReadError::TooLarge);
             }
             body.extend_from_slice(&chunk[..room]);
             break;

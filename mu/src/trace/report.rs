@@ -1,5 +1,6 @@
 //! Traces as somebody reads them: what descends from a message, each with its place in a log, its times and its error.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
@@ -10,7 +11,7 @@ use super::{Evaluated, Event, Kind, Made, What};
 use crate::crank::budget::Budgets;
 use crate::crank::driver::Driver;
 use crate::locate::Directory;
-use crate::outbox::{Outbox, OutboxError};
+use crate::outbox::{MAX_EVENTS_PER_ITEM, Outbox, OutboxError};
 use crate::peers::Schedulers;
 
 /// Most items of a report.
@@ -60,12 +61,14 @@ pub struct BudgetLimits {
     per_push: u64,
     depth: u32,
     waiting: usize,
+    waiting_per_cron: usize,
     per_process_per_second: u32,
 }
 
 impl From<Budgets> for BudgetLimits {
-    fn from(Budgets { per_push, depth, waiting, per_process_per_second }: Budgets) -> Self {
-        Self { per_push, depth, waiting, per_process_per_second }
+    fn from(budgets: Budgets) -> Self {
+        let Budgets { per_push, depth, waiting, waiting_per_cron, per_process_per_second } = budgets;
+        Self { per_push, depth, waiting, waiting_per_cron, per_process_per_second }
     }
 }
 
@@ -107,6 +110,7 @@ impl Node {
     /// What the events of an item say.
     pub fn of(id: ItemId, events: Vec<Event>) -> Self {
         let mut node = Self { id: Some(id), ..Self::default() };
+        let mut children = HashSet::new();
         for Event { at, what } in events {
             match what {
                 What::Made(Made { kind, descent, emitter, to }) => {
@@ -117,8 +121,11 @@ impl Node {
                     node.to = Some(to);
                     node.made_at = node.made_at.or(Some(at));
                 }
-                What::Child(child) if !node.children.contains(&child) => node.children.push(child),
-                What::Child(_) => {}
+                What::Child(child) => {
+                    if children.insert(child) {
+                        node.children.push(child);
+                    }
+                }
                 What::Scheduled => node.scheduled_at = node.scheduled_at.or(Some(at)),
                 What::Duplicate => node.duplicate = true,
                 What::Evaluated(result) => {
@@ -142,18 +149,20 @@ impl Reporter {
         }) else {
             return Ok(None);
         };
-        let mut nodes = Vec::new();
+        let (mut nodes, mut unread) = (Vec::new(), false);
         let mut left = vec![item];
         while let Some(next) = left.pop() {
             if nodes.len() == limit {
                 left.push(next);
                 break;
             }
-            let node = Node::of(next, self.outbox.trace(next).await?);
+            let events = self.outbox.trace(next).await?;
+            unread |= events.len() >= MAX_EVENTS_PER_ITEM;
+            let node = Node::of(next, events);
             left.extend(node.children.iter().rev());
             nodes.push(node);
         }
-        let truncated = !left.is_empty();
+        let truncated = !left.is_empty() || unread;
         let account = descent.origin.and_then(|origin| self.driver.account(origin));
         Ok(Some(Report {
             origin: descent.origin,

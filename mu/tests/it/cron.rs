@@ -4,6 +4,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use holon_mu::Options;
+use holon_mu::crank::budget::Budgets;
+use holon_mu::crank::dispatch::Limits;
 use holon_protocol::{DataItem, ProcessId};
 use serde_json::{Value, json};
 
@@ -157,5 +159,135 @@ async fn a_process_whose_cron_fails_is_reported_and_retried_and_holds_up_nobody(
         (!network.compute.asked("GET", &path).is_empty()).then_some(())
     })
     .await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn monitoring_is_answered_once_it_is_stored_where_the_process_is() {
+    let network = network();
+    let options = Options { cron_interval: NEVER, ..network.options() };
+    let messenger = network.messenger_with(options.clone()).await;
+    let failing = || ("GET /results/", Answer::Json(500, json!({ "error": "not now" })));
+    network.state.lock().unwrap().cron = vec![("start".into(), crate::network::empty())];
+    network.state.lock().unwrap().instead = vec![failing()];
+    let item = monitor_item(&network, A);
+    let path = format!("/monitor/{A}");
+    assert_eq!(post(&messenger, &path, item.raw().clone()).await.0, 502, "nobody knows where it is");
+    assert_eq!(get(&messenger, "/monitors").await["total"], 0);
+    // No poll works between the answer and the end of the program; a result comes to be meanwhile.
+    network.state.lock().unwrap().instead.extend((0..50).map(|_| ("GET /cron/", failing().1)));
+    assert_eq!(post(&messenger, &path, item.raw().clone()).await.0, 200);
+    messenger.stop().await.unwrap();
+    {
+        let mut state = network.state.lock().unwrap();
+        state.cron.push(result(1));
+        let newest = json!({ "edges": [{ "cursor": "c1", "node": crate::network::empty() }] });
+        state.instead = vec![("GET /results/", Answer::Json(200, newest))];
+    }
+    let messenger = network.messenger_with(options).await;
+    eventually("the result that came after the answer", || (ticks(&network) == ["tick 1"]).then_some(())).await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unmonitoring_does_not_wait_for_a_poll_that_hangs() {
+    let network = network();
+    let messenger = network.messenger().await;
+    network.state.lock().unwrap().instead = (0..10).map(|_| ("GET /cron/", Answer::Silence)).collect();
+    let (item, path) = (monitor_item(&network, A), format!("/monitor/{A}"));
+    let polls = || network.compute.asked("GET", "/cron/").len();
+    for round in 1..=3 {
+        assert_eq!(post(&messenger, &path, item.raw().clone()).await.0, 200);
+        eventually("a poll hangs", || (polls() >= round).then_some(())).await;
+        let begun = std::time::Instant::now();
+        assert_eq!(request(&messenger, reqwest::Method::DELETE, &path, item.raw().clone()).await.0, 200);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(get(&messenger, "/monitors").await["total"], 0);
+    }
+    // The polls that hung are over, and a new monitor works.
+    network.state.lock().unwrap().instead.clear();
+    network.state.lock().unwrap().cron = vec![result(1)];
+    assert_eq!(post(&messenger, &path, item.raw().clone()).await.0, 200);
+    network.state.lock().unwrap().cron.push(result(2));
+    eventually("a tick", || (!ticks(&network).is_empty()).then_some(())).await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_was_born_elsewhere_runs_from_the_first_message_for_it_on() {
+    let network = network();
+    network.state.lock().unwrap().waking = vec![A];
+    let options = Options { auto_cron: true, ..network.options() };
+    let messenger = network.messenger_with(options.clone()).await;
+    network.state.lock().unwrap().cron = vec![("start".into(), crate::network::empty())];
+    assert_eq!(get(&messenger, "/monitors").await["total"], 0);
+    for process in [A, B] {
+        assert_eq!(post(&messenger, "/", network.message(process, "hello").raw().clone()).await.0, 202);
+    }
+    let polled = |process: ProcessId| network.compute.asked("GET", &format!("/cron/{process}")).len();
+    eventually("it is polled", || (polled(A) > 0).then_some(())).await;
+    network.state.lock().unwrap().cron.push(result(1));
+    eventually("its tick", || ticks(&network).contains(&"tick 1".to_owned()).then_some(())).await;
+    assert_eq!(polled(B), 0, "the other one does not wake by itself");
+
+    // What somebody says holds, whatever comes by later.
+    let (item, path) = (monitor_item(&network, A), format!("/monitor/{A}"));
+    assert_eq!(request(&messenger, reqwest::Method::DELETE, &path, item.raw().clone()).await.0, 200);
+    messenger.stop().await.unwrap();
+    let before = polled(A);
+    let messenger = network.messenger_with(options).await;
+    assert_eq!(post(&messenger, "/", network.message(A, "again").raw().clone()).await.0, 202);
+    crate::network::idle(&messenger).await;
+    assert_eq!((get(&messenger, "/monitors").await["total"].clone(), polled(A)), (json!(0), before));
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_that_are_too_large_together_are_asked_for_in_smaller_pages() {
+    let network = network();
+    let messenger = network.messenger_with(Options { max_result_bytes: 20_000, ..network.options() }).await;
+    network.state.lock().unwrap().cron = (1..=60)
+        .map(|number| {
+            let (cursor, mut node) = result(number);
+            node["Output"] = json!("x".repeat(1_000));
+            (cursor, node)
+        })
+        .collect();
+    let item = monitor_item(&network, A);
+    assert_eq!(post(&messenger, &format!("/monitor/{A}"), item.raw().clone()).await.0, 200);
+    eventually("all ticks", || (ticks(&network).len() == 60).then_some(())).await;
+    assert_eq!(ticks(&network), (1..=60).map(|number| format!("tick {number}")).collect::<Vec<_>>());
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_cron_asks_for_more_than_can_be_sent_waits_for_room_and_loses_nothing() {
+    let network = network();
+    let options = network.options();
+    let budgets = Budgets { waiting_per_cron: 10, ..Budgets::default() };
+    let options = Options { limits: Limits { budgets, ..options.limits }, ..options };
+    let messenger = network.messenger_with(options).await;
+    {
+        let mut state = network.state.lock().unwrap();
+        state.cron = (1..=200).map(result).collect();
+        state.instead = (0..10_000).map(|_| ("POST /", Answer::Json(500, json!({ "error": "down" })))).collect();
+    }
+    let item = monitor_item(&network, A);
+    assert_eq!(post(&messenger, &format!("/monitor/{A}"), item.raw().clone()).await.0, 200);
+    eventually("it fills what it may have", || (messenger.queued() == 10).then_some(())).await;
+    let mut page = Value::Null;
+    for _ in 0..200 {
+        page = get(&messenger, "/monitors").await;
+        if page["monitors"][0]["error"].is_string() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(page["monitors"][0]["error"].as_str().unwrap().contains("when there is room"), "{page}");
+    assert_eq!(messenger.queued(), 10);
+    network.state.lock().unwrap().instead.clear();
+    eventually("all ticks", || (ticks(&network).len() == 200).then_some(())).await;
+    assert_eq!(ticks(&network), (1..=200).map(|number| format!("tick {number}")).collect::<Vec<_>>());
+    assert_eq!(get(&messenger, "/dead-letters").await["deadLetters"], json!([]));
     messenger.stop().await.unwrap();
 }

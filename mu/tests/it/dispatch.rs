@@ -1,5 +1,6 @@
 //! Which task may run: order in lanes, parallelism between them, limits, retry times.
 
+use holon_mu::crank::Fault;
 use holon_mu::crank::budget::Budgets;
 use holon_mu::crank::descent::Descent;
 use holon_mu::crank::dispatch::{Dispatcher, Limits, Verdict};
@@ -13,6 +14,8 @@ fn limits() -> Limits {
         pulls: 10,
         early_pulls: 10,
         pulls_per_process: 3,
+        slow: 8,
+        patience_ms: 1_000,
         patience_failures: 2,
         retry_delay_ms: 100,
         max_retry_delay_ms: 400,
@@ -72,16 +75,16 @@ fn one_emitter_to_one_target_goes_one_by_one_and_others_in_parallel() {
 fn a_failing_message_holds_up_its_lane_until_its_retry_time() {
     let mut dispatcher = loaded(limits(), &[message(1, 2), message(1, 2)]);
     assert_eq!(start(&mut dispatcher, 1_000), [1]);
-    assert_eq!(dispatcher.failed(TaskId(1), Timestamp(1_000)), Verdict::RetryAt(Timestamp(1_100)));
+    assert_eq!(dispatcher.failed(TaskId(1), Fault::Task, Timestamp(1_000)), Verdict::RetryAt(Timestamp(1_100)));
     assert_eq!(dispatcher.next_timer(), Some(Timestamp(1_100)));
     assert_eq!(start(&mut dispatcher, 1_099), [0; 0]);
     for (now, again) in [(1_100, 1_300), (1_300, 1_700), (1_700, 2_100), (2_100, 2_500)] {
         assert_eq!(start(&mut dispatcher, now), [1]);
-        assert_eq!(dispatcher.failed(TaskId(1), Timestamp(now)), Verdict::RetryAt(Timestamp(again)));
+        assert_eq!(dispatcher.failed(TaskId(1), Fault::Task, Timestamp(now)), Verdict::RetryAt(Timestamp(again)));
     }
     assert_eq!(dispatcher.failures(TaskId(1)), 5);
     assert_eq!(start(&mut dispatcher, 11_000), [1]);
-    assert_eq!(dispatcher.failed(TaskId(1), Timestamp(11_000)), Verdict::GiveUp);
+    assert_eq!(dispatcher.failed(TaskId(1), Fault::Task, Timestamp(11_000)), Verdict::GiveUp);
     dispatcher.finished(TaskId(1));
     assert_eq!(start(&mut dispatcher, 11_000), [2]);
 }
@@ -109,10 +112,10 @@ fn a_result_that_keeps_failing_gives_way_to_later_ones() {
     let mut dispatcher = loaded(limits(), &[pull(1), pull(1)]);
     assert_eq!(start(&mut dispatcher, 0).len(), 2);
     assert!(!dispatcher.fetched(TaskId(2)));
-    dispatcher.failed(TaskId(1), Timestamp(0));
+    dispatcher.failed(TaskId(1), Fault::Task, Timestamp(0));
     assert!(dispatcher.take_turns().is_empty(), "one failure is waited for");
     assert_eq!(start(&mut dispatcher, 100), [1]);
-    dispatcher.failed(TaskId(1), Timestamp(100));
+    dispatcher.failed(TaskId(1), Fault::Task, Timestamp(100));
     assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
 }
 
@@ -129,7 +132,7 @@ fn any_number_of_failing_results_stops_nobody_else() {
         assert!(late <= 20, "only so many are asked for at a time: {late}");
         for id in started {
             if id <= FAILING {
-                dispatcher.failed(TaskId(id), Timestamp(now));
+                dispatcher.failed(TaskId(id), Fault::Task, Timestamp(now));
             } else {
                 others.extend(dispatcher.fetched(TaskId(id)).then_some(id));
             }
@@ -145,8 +148,8 @@ fn a_late_result_does_not_wait_for_those_that_overtook_it() {
     let mut dispatcher = loaded(limits(), &[pull(1), pull(1)]);
     assert_eq!(start(&mut dispatcher, 0).len(), 2);
     for now in [0, 100] {
-        dispatcher.failed(TaskId(1), Timestamp(now));
-        dispatcher.failed(TaskId(2), Timestamp(now));
+        dispatcher.failed(TaskId(1), Fault::Task, Timestamp(now));
+        dispatcher.failed(TaskId(2), Fault::Task, Timestamp(now));
         let _ = start(&mut dispatcher, now + 100);
     }
     assert_eq!(start(&mut dispatcher, 1_000).len(), 2);
@@ -242,4 +245,64 @@ fn a_process_that_asks_for_too_much_is_held_to_its_pace_and_others_are_not() {
     assert_eq!(start(&mut dispatcher, 10_250), [5]);
     assert_eq!(start(&mut dispatcher, 10_500), [6]);
     assert_eq!((dispatcher.paced(), dispatcher.failures(TaskId(6))), (2, 0));
+}
+
+#[test]
+fn a_unit_that_is_down_for_hours_changes_no_order() {
+    let mut dispatcher = loaded(limits(), &[pull(1), pull(1)]);
+    let mut now = 0;
+    while now < 9_000 {
+        for id in start(&mut dispatcher, now) {
+            assert!(matches!(dispatcher.failed(TaskId(id), Fault::Peer, Timestamp(now)), Verdict::RetryAt(_)));
+        }
+        now = dispatcher.next_timer().unwrap().0;
+    }
+    assert_eq!((dispatcher.failures(TaskId(1)) > 10, dispatcher.faults(TaskId(1))), (true, 0));
+    start(&mut dispatcher, now + 1_000);
+    assert!(!dispatcher.fetched(TaskId(2)), "the first one is still the first");
+    assert!(dispatcher.fetched(TaskId(1)));
+}
+
+#[test]
+fn slow_results_leave_the_places_of_quick_ones_and_share_their_own() {
+    let of = |number: u8, task: Task| Task { descent: Descent::of_origin(ItemId::from_bytes([number; 32])), ..task };
+    // More slow ones than there are places for any; the second of process 1 is slow as well.
+    let slow: Vec<_> = (1..=10).map(|number| of(100, pull(number))).chain([of(100, pull(1))]).collect();
+    let mut dispatcher = loaded(limits(), &slow);
+    let started = start(&mut dispatcher, 0);
+    assert_eq!(started.len(), 11);
+    assert!(!dispatcher.slow(TaskId(11)), "an early one waits for its turn");
+    let stay: Vec<_> = (1..=10).filter(|id| dispatcher.slow(TaskId(*id))).collect();
+    assert_eq!(stay.len(), 3, "one push has a part of the places only: {stay:?}");
+    // All places for quick ones are free again. Stopped ones start where slow ones are, which leaves some places free.
+    assert_eq!(start(&mut dispatcher, 0).len(), 3, "six of eight");
+    let quick: Vec<_> = (0..10)
+        .map(|number| {
+            let id = dispatcher.allocate();
+            dispatcher.add(id, &of(1 + number, pull(50 + number)));
+            id
+        })
+        .collect();
+    assert_eq!(start(&mut dispatcher, 0).len(), 10);
+    assert!(dispatcher.slow(quick[0]), "another push has a place that was kept free");
+    for id in quick {
+        assert!(dispatcher.fetched(id));
+        dispatcher.finished(id);
+    }
+    for id in stay {
+        dispatcher.finished(TaskId(id));
+    }
+    let mut left = 8;
+    for _ in 0..20 {
+        for id in start(&mut dispatcher, 0) {
+            dispatcher.finished(TaskId(id));
+            left -= 1;
+        }
+        for id in 1..=10 {
+            if dispatcher.contains(TaskId(id)) && dispatcher.fetched(TaskId(id)) {
+                dispatcher.finished(TaskId(id));
+            }
+        }
+    }
+    assert!(dispatcher.is_empty(), "{left}, {dispatcher:?}");
 }

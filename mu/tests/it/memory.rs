@@ -42,6 +42,9 @@ impl Contents {
         self.traces.extend(changes.traces);
         self.processes.extend(changes.processes);
         self.boots.extend(changes.boots);
+        for (process, monitor) in changes.births {
+            self.monitors.entry(process).or_insert(monitor);
+        }
         for (process, monitor) in changes.monitors {
             match monitor {
                 Some(monitor) => drop(self.monitors.insert(process, monitor)),

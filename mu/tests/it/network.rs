@@ -26,6 +26,8 @@ pub struct State {
     pub assignments: Vec<(String, ItemId)>,
     /// Results by message id or, failing that, by data of the message.
     pub results: HashMap<String, Value>,
+    /// Processes with a tag `Cron-Interval`.
+    pub waking: Vec<ProcessId>,
     /// Items with this data are refused for good.
     pub refused: Option<&'static str>,
     /// Results that depend on more than that: from the id, and the item if it is a message.
@@ -125,14 +127,15 @@ fn scheduler(state: &Shared, call: &Call) -> Answer {
         return match id.parse().ok().filter(|id| state.processes.contains_key(id)) {
             Some(id) => {
                 let owner = state.processes[&id].first().map(|item| item.owner_address().to_string());
-                Answer::Json(
-                    200,
-                    json!({
-                        "process_id": id,
-                        "owner": { "address": owner.unwrap_or_default(), "key": "" },
-                        "tags": [{ "name": "Module", "value": MODULE }, { "name": "Scheduler", "value": SCHEDULER }],
-                    }),
-                )
+                let mut tags = vec![
+                    json!({ "name": "Module", "value": MODULE }),
+                    json!({ "name": "Scheduler", "value": SCHEDULER }),
+                ];
+                if state.waking.contains(&id) {
+                    tags.push(json!({ "name": "Cron-Interval", "value": "1-second" }));
+                }
+                let owner = json!({ "address": owner.unwrap_or_default(), "key": "" });
+                Answer::Json(200, json!({ "process_id": id, "owner": owner, "tags": tags }))
             }
             None => refused("Process not found"),
         };
@@ -192,7 +195,7 @@ fn compute(state: &Shared, call: &Call) -> Answer {
         let start = state.cron.iter().position(|(cursor, _)| Some(cursor) == from.as_ref()).map_or(0, |at| at + 1);
         let edges: Vec<_> = state.cron[start..]
             .iter()
-            .take(50)
+            .take(parameter(&call.path, "limit").map_or(50, |limit| limit.parse().unwrap()))
             .map(|(cursor, node)| json!({ "cursor": cursor, "node": node }))
             .collect();
         let page = json!({ "pageInfo": { "hasNextPage": false }, "edges": edges });

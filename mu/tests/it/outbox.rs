@@ -55,7 +55,7 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
         boots: vec![process(1)],
         monitors: vec![
             (process(1), Some(Monitor::default())),
-            (process(2), Some(Monitor { cursor: Some("c".into()), from_birth: true })),
+            (process(2), Some(Monitor { cursor: Some("c".into()), from_birth: true, off: false })),
         ],
         ..Changes::default()
     };
@@ -77,7 +77,10 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
     assert!(outbox.booted(process(1)).await.unwrap());
     assert!(!outbox.booted(process(2)).await.unwrap());
     assert_eq!(outbox.monitors().await.unwrap().len(), 2);
-    assert_eq!(outbox.monitor(process(2)).await.unwrap(), Some(Monitor { cursor: Some("c".into()), from_birth: true }));
+    assert_eq!(
+        outbox.monitor(process(2)).await.unwrap(),
+        Some(Monitor { cursor: Some("c".into()), from_birth: true, off: false })
+    );
 
     // A stage replaces the one before; what is removed is gone, with its bytes.
     let changes = Changes {
@@ -98,6 +101,18 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
     assert_eq!(reasons(outbox.dead_letters(None, 2).await.unwrap()), ["two", "three"]);
     let last = outbox.dead_letters(None, 1).await.unwrap()[0].id;
     assert_eq!(reasons(outbox.dead_letters(Some(last), 2).await.unwrap()), ["one", "two"]);
+
+    // A birth does not change what is known of a monitor.
+    let off = Monitor { off: true, ..Monitor::default() };
+    let born = Monitor { from_birth: true, ..Monitor::default() };
+    let changes = Changes { monitors: vec![(process(5), Some(off.clone()))], ..Changes::default() };
+    outbox.commit(changes, Durability::Synced).await.unwrap();
+    let births = vec![(process(2), born.clone()), (process(5), born.clone()), (process(6), born.clone())];
+    outbox.commit(Changes { births, ..Changes::default() }, Durability::Synced).await.unwrap();
+    let outbox = reopen(outbox).await;
+    assert_eq!(outbox.monitor(process(2)).await.unwrap().unwrap().cursor.as_deref(), Some("c"));
+    assert_eq!(outbox.monitor(process(5)).await.unwrap(), Some(off));
+    assert_eq!(outbox.monitor(process(6)).await.unwrap(), Some(born));
 
     // Removing what is not there changes nothing.
     outbox.commit(Changes { remove: vec![TaskId(1)], ..Changes::default() }, Durability::Synced).await.unwrap();

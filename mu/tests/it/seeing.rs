@@ -93,6 +93,25 @@ async fn a_trace_shows_the_tree_with_process_nonce_times_and_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_with_thousands_of_children_shows_them_all_or_says_that_it_does_not() {
+    const CHILDREN: u32 = 2_300;
+    let network = network();
+    let wallet = |number: u32| ItemId::from_bytes([100 + (number % 60) as u8; 32]);
+    let many = (0..CHILDREN).map(|number| message(wallet(number), number, "pay")).collect::<Vec<_>>();
+    let result = json!({ "Messages": many, "Spawns": [], "Assignments": [] });
+    network.state.lock().unwrap().results.insert("many".into(), result);
+    let messenger = network.messenger().await;
+    let start = network.message(A, "many");
+    assert_eq!(post(&messenger, "/", start.raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    let all = get(&messenger, &format!("/trace/{}?limit=10000", start.id())).await;
+    assert_eq!((all["nodes"].as_array().unwrap().len(), &all["truncated"]), (CHILDREN as usize + 1, &json!(false)));
+    let some = get(&messenger, &format!("/trace/{}?limit=2000", start.id())).await;
+    assert_eq!((some["nodes"].as_array().unwrap().len(), &some["truncated"]), (2_000, &json!(true)));
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_units_see_the_clients_trace_in_every_request_of_the_push() {
     let network = network();
     let messenger = network.messenger().await;

@@ -171,5 +171,11 @@ async fn processes_that_spawn_processes_stop_at_the_depth_limit() {
     let letters = get(&messenger, "/dead-letters").await;
     assert!((3..=6).contains(&spawned), "{spawned} processes, {letters}");
     assert_eq!(metric(&messenger, "ao_mu_over_budget_total{limit=\"depth\"}").await, Some(1.0));
+
+    // Taken up again it goes as deep once more, instead of dying where it did.
+    assert_eq!(retry(&messenger, &letters["deadLetters"][0]["id"]).await, 202);
+    idle(&messenger).await;
+    let more = network.state.lock().unwrap().processes.len() - before - spawned;
+    assert!((3..=6).contains(&more), "{more} more processes");
     messenger.stop().await.unwrap();
 }

@@ -5,16 +5,19 @@ use std::collections::HashSet;
 use holon_protocol::{ItemId, ProcessId};
 
 use super::{Driver, MAX_QUEUED_TASKS, lock, now};
-use crate::crank::budget::Spent;
+use crate::crank::budget::{Limit, Spent};
 use crate::crank::descent::Descent;
+use crate::crank::outgoing::Skipped;
 use crate::crank::step::Follow;
 use crate::crank::task::{Forwarded, Task, TaskId, Work};
-use crate::outbox::{Changes, DeadLetter, Durability, Letter, LetterId, Monitor, OutboxError};
+use crate::outbox::{Changes, DeadLetter, Durability, Letter, LetterId, MAX_UNUSABLE_PER_RESULT, Monitor, OutboxError};
 use crate::trace::{self, Kind, Made, What};
 
 /// A cron result and what it asks for: the beginning of a push.
 #[derive(Debug)]
 pub struct CronResult {
+    /// Where to go on after it.
+    pub cursor: String,
     /// Id of the push, made up of the process and the result's cursor.
     pub origin: ItemId,
     /// Error of the result.
@@ -29,33 +32,61 @@ impl Driver {
         self.follow(Changes::default(), Some(emitter), follow, Durability::Synced).await
     }
 
-    /// Queues what cron results of a process ask for, together with the new cursor of its monitor, durably.
+    /// How many more tasks the cron of a process may have waiting.
+    pub fn cron_room(&self, process: ProcessId) -> usize {
+        let total = self.queued();
+        lock(&self.0.accounts).cron_room(&self.0.limits.budgets, process, total, MAX_QUEUED_TASKS)
+    }
+
+    /// Queues what cron results of a process ask for, as far as there is room, together with the cursor of the last one
+    /// taken, durably. How many were taken; the others are to be offered again later.
     pub async fn queue_cron(
         &self,
         process: ProcessId,
         results: Vec<CronResult>,
-        monitor: Monitor,
-    ) -> Result<(), OutboxError> {
-        let mut changes = Changes { monitors: vec![(process, Some(monitor))], ..Changes::default() };
+        from_birth: bool,
+    ) -> Result<usize, OutboxError> {
+        let mut changes = Changes::default();
         let mut all = Follow::default();
-        for CronResult { origin, error, mut follow } in results {
-            let descent = Descent::of_origin(origin);
+        let (mut room, mut taken, mut reached) = (self.cron_room(process), 0, None);
+        for CronResult { cursor, origin, error, mut follow } in results {
+            let count = follow.tasks.len();
+            if count > 0 && room == 0 {
+                break;
+            }
+            let descent = Descent::of_cron(origin, process);
             let made = Made { kind: Kind::Cron, descent, emitter: None, to: process.into() };
             let evaluated = trace::evaluated(error, &follow);
-            changes.traces.extend(self.told(vec![(origin, What::Made(made)), (origin, What::Evaluated(evaluated))]));
-            match self.spend(&descent, follow.tasks.len()) {
+            match self.spend(&descent, count) {
                 Ok(account) => changes.accounts.extend(account),
+                // It waits until there is room, unless there never will be.
+                Err(spent) if spent.limit == Limit::Waiting && count <= self.0.limits.budgets.waiting => break,
                 Err(spent) => {
+                    self.0.metrics.over_budget(spent.limit.name());
                     // There is no message whose result could be pulled again, so each task is kept.
                     for task in follow.tasks.drain(..) {
                         self.lay_out(&mut changes, &task, spent.to_string());
                     }
                 }
             }
+            changes.traces.extend(self.told(vec![(origin, What::Made(made)), (origin, What::Evaluated(evaluated))]));
+            room = room.saturating_sub(count);
+            taken += 1;
+            reached = Some(cursor);
             all.tasks.extend(follow.tasks);
             all.skipped.extend(follow.skipped);
         }
-        self.follow(changes, Some(process), all, Durability::Synced).await
+        if reached.is_none() {
+            return Ok(0);
+        }
+        changes.monitors.push((process, Some(Monitor { cursor: reached, from_birth, off: false })));
+        let origins: Vec<_> = changes.accounts.iter().map(|(origin, _)| *origin).collect();
+        let stored = self.follow(changes, Some(process), all, Durability::Synced).await;
+        if stored.is_err() {
+            let mut accounts = lock(&self.0.accounts);
+            origins.into_iter().for_each(|origin| accounts.forget(origin));
+        }
+        stored.map(|()| taken)
     }
 
     /// A task is done: it leaves the outbox together with what follows, unless its push may not have that.
@@ -69,7 +100,10 @@ impl Driver {
         let (emitter, account) = match &task.work {
             Work::Pull { process, .. } => match self.spend(&task.descent, follow.tasks.len()) {
                 Ok(account) => (Some(*process), account),
-                Err(spent) => return self.bury(id, task, spent.to_string(), Follow::default()).await,
+                Err(spent) => {
+                    self.0.metrics.over_budget(spent.limit.name());
+                    return self.bury(id, task, spent.to_string(), Follow::default()).await;
+                }
             },
             _ => (None, None),
         };
@@ -111,14 +145,8 @@ impl Driver {
     fn spend(&self, descent: &Descent, count: usize) -> Result<Option<(ItemId, Option<u64>)>, Spent> {
         let total = self.queued();
         let budgets = &self.0.limits.budgets;
-        let spent = super::lock(&self.0.accounts).spend(budgets, descent, count, total, MAX_QUEUED_TASKS);
-        match spent {
-            Ok(account) => Ok(descent.origin.zip(account.map(|account| Some(account.pushed)))),
-            Err(spent) => {
-                self.0.metrics.over_budget(spent.limit.name());
-                Err(spent)
-            }
-        }
+        let account = lock(&self.0.accounts).spend(budgets, descent, count, total, MAX_QUEUED_TASKS)?;
+        Ok(descent.origin.zip(account.map(|account| Some(account.pushed))))
     }
 
     /// Adds what follows to `changes`, commits, and takes the new tasks in.
@@ -131,7 +159,13 @@ impl Driver {
     ) -> Result<(), OutboxError> {
         let Follow { tasks, skipped, processes } = follow;
         let at = now();
-        for entry in skipped {
+        let uncounted = skipped.len().saturating_sub(MAX_UNUSABLE_PER_RESULT);
+        let rest = (uncounted > 0).then(|| Skipped {
+            entry: "others".into(),
+            reason: format!("{uncounted} more entries of this result cannot be used"),
+            text: String::new(),
+        });
+        for entry in skipped.into_iter().take(MAX_UNUSABLE_PER_RESULT).chain(rest) {
             tracing::warn!(emitter = ?emitter, entry = entry.entry, reason = entry.reason, "outbox entry skipped");
             self.0.metrics.skipped();
             let (id, reason) = (LetterId::default(), entry.reason.clone());
@@ -152,16 +186,15 @@ impl Driver {
         let mut born = Vec::new();
         for (process, record) in &processes {
             self.0.world.directory.learn(*process, record.clone());
-            // Only at birth: somebody may have said since that it is not to be monitored.
-            if record.cron && self.0.policy.auto_cron && self.0.outbox.process(*process).await?.is_none() {
+            if record.cron && self.0.policy.auto_cron {
                 match self.0.births.has_room() {
                     true => born.push(*process),
                     false => tracing::warn!(%process, "too many processes are monitored; this one is not"),
                 }
             }
         }
-        let monitor = Monitor { cursor: None, from_birth: true };
-        changes.monitors.extend(born.iter().map(|process| (*process, Some(monitor.clone()))));
+        let monitor = Monitor { cursor: None, from_birth: true, off: false };
+        changes.births.extend(born.iter().map(|process| (*process, monitor.clone())));
         changes.processes = processes;
         {
             let mut dispatcher = lock(&self.0.dispatcher);

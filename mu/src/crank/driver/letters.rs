@@ -37,16 +37,16 @@ impl Driver {
         // One at a time: the same letter must not be taken up twice.
         let _alone = self.0.retrying.lock().await;
         let letter = self.0.outbox.dead_letter(id).await?.ok_or(RetryError::Unknown(id))?;
-        let task = match letter.letter {
+        let mut task = match letter.letter {
             Letter::Task(task) => *task,
             Letter::Entry { .. } => return Err(RetryError::Unusable { id, reason: letter.reason }),
         };
-        if let Some(origin) = task.descent.origin {
-            lock(&self.0.accounts).refill(origin);
-        }
+        task.descent.granted = task.descent.depth;
+        let refilled = task.descent.origin.filter(|origin| lock(&self.0.accounts).refill(*origin));
+        let accounts = refilled.map(|origin| (origin, Some(0))).into_iter().collect();
         let new = lock(&self.0.dispatcher).allocate();
         let put = vec![(new, task)];
-        let changes = Changes { put: put.clone(), dug_up: vec![id], ..Changes::default() };
+        let changes = Changes { put: put.clone(), dug_up: vec![id], accounts, ..Changes::default() };
         self.0.outbox.commit(changes, Durability::Synced).await?;
         tracing::info!(letter = id.0, task = %new, "dead letter taken up again");
         self.take_in(&put);

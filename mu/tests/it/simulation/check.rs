@@ -55,9 +55,16 @@ impl Simulation {
             uploads.entry((from, item.anchor.clone())).or_default().insert(*upload);
         }
         for (emitter, entries) in &self.network.logs {
+            let mut last = BTreeMap::new();
             for (index, entry) in entries.iter().enumerate() {
                 let result = self.network.result(*emitter, index);
-                let mut last = BTreeMap::new();
+                // What one process sent to this one came in the order of its outbox, and what follows from it keeps that order
+                // towards each target, over all results. Clients send side by side.
+                let sender = match entry {
+                    Entry::Item(item) => self.network.items[item].tags.get("From-Process"),
+                    Entry::Assigned(..) => None,
+                };
+                let sender = sender.map_or_else(|| format!("entry {index}"), str::to_owned);
                 for message in result["Messages"].as_array().unwrap() {
                     let Some(anchor) = message["Anchor"].as_str() else { continue };
                     let target: ItemId = message["Target"].as_str().unwrap().parse().unwrap();
@@ -69,7 +76,7 @@ impl Simulation {
                     let places = pushed.remove(&(*emitter, anchor.to_owned(), String::new())).unwrap_or_default();
                     let [(log, place)] = places[..] else { panic!("{emitter} {anchor} is at {places:?}") };
                     assert_eq!(log, target.into());
-                    let last = last.insert(target, place);
+                    let last = last.insert((sender.clone(), target), place);
                     assert!(!ordered || last.is_none_or(|last| last < place), "out of order");
                 }
                 for spawn in result["Spawns"].as_array().unwrap() {

@@ -100,7 +100,7 @@ impl Simulation {
         // Leaves are refused for good until the faults end: they become dead letters, which are then taken up again.
         network.poison = (seed % 5 == 3 && matches!(faults, Faults::Random(_))).then_some("0");
         let outbox = MemoryOutbox::default();
-        let monitors = vec![(process(0), Some(Monitor { cursor: None, from_birth: true }))];
+        let monitors = vec![(process(0), Some(Monitor { cursor: None, from_birth: true, off: false }))];
         outbox.write(Changes { monitors, ..Changes::default() }, Durability::Synced);
         Self {
             random: Random(seed),
@@ -141,16 +141,16 @@ impl Simulation {
             _ => 2,
         };
         if self.down[unit] > self.now {
-            return Outcome::Failed("the unit is out of order".into());
+            return Outcome::Unreachable("the unit is out of order".into());
         }
         if self.random.percent(1) {
             self.down[unit] = self.now + self.random.next() % 120_000;
         }
         match self.random.below(100) {
-            0..10 => Outcome::Failed("the request was lost".into()),
+            0..10 => Outcome::Unreachable("the request was lost".into()),
             10..20 => {
                 self.network.perform(effect);
-                Outcome::Failed("the answer was lost".into())
+                Outcome::Unreachable("the answer was lost".into())
             }
             20..25 => {
                 let outcome = self.network.perform(effect);
@@ -162,7 +162,7 @@ impl Simulation {
             }
             25..30 if self.network.refuses_repeated_assignments || !matches!(effect, Effect::PostAssign { .. }) => {
                 self.stray.push(effect.clone());
-                Outcome::Failed("no answer came in time".into())
+                Outcome::Unreachable("no answer came in time".into())
             }
             30..33 if matches!(effect, Effect::Pull { .. }) => Outcome::NotYet,
             33..36 if matches!(effect, Effect::Post { .. }) => Outcome::Crowded,
@@ -290,7 +290,7 @@ impl Simulation {
             let origin = super::network::id((1 << 55) + number as u64);
             follow.tasks.extend(push(process(0), None, Descent::of_origin(origin).below(origin), outgoing).tasks);
         }
-        let monitor = Monitor { cursor: Some((end - 1).to_string()), from_birth: true };
+        let monitor = Monitor { cursor: Some((end - 1).to_string()), from_birth: true, off: false };
         let changes = Changes { monitors: vec![(process(0), Some(monitor))], ..Changes::default() };
         self.follow(changes, follow, Durability::Synced);
     }
@@ -309,7 +309,7 @@ impl Simulation {
 
     fn apply(&mut self, id: TaskId, mut task: Task, effect: &Effect, outcome: Outcome) {
         let remove = Changes { remove: vec![id], ..Changes::default() };
-        match step(&task, self.dispatcher.failures(id), POLICY, effect, outcome) {
+        match step(&task, self.dispatcher.faults(id), POLICY, effect, outcome) {
             Next::Effect(effect) => drop(self.running.insert(id, (task, effect))),
             Next::Stage(work) => {
                 task.work = work;
@@ -326,12 +326,12 @@ impl Simulation {
             Next::Again => self.dispatcher.again(id, Timestamp(self.now)),
             Next::Crowded => self.dispatcher.crowded(id, Timestamp(self.now)),
             // What never arrived is asked for until retrying ends; nobody was told that it did.
-            Next::Retry(_) if !self.active && self.never_arrived(&task) => {
+            Next::Retry(..) if !self.active && self.never_arrived(&task) => {
                 self.outbox.write(remove, Durability::Buffered);
                 self.dispatcher.finished(id);
             }
-            Next::Retry(reason) => {
-                if self.dispatcher.failed(id, Timestamp(self.now)) == Verdict::GiveUp {
+            Next::Retry(fault, reason) => {
+                if self.dispatcher.failed(id, fault, Timestamp(self.now)) == Verdict::GiveUp {
                     panic!("gave up {task:?}: {reason}, after {:?}", unsent(&task, POLICY));
                 }
             }
