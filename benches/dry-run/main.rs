@@ -1,6 +1,8 @@
 //! Dry runs beside a stream of messages: how many a second a warm process answers, and what they cost the stream.
 //!
-//! The stream is live: clients schedule a message, ask for its result, and go on with the next. Blocks of messages with and
+//! The stream is live: clients schedule a message, ask for its result, and go on with the next; with them, the scheduler and the dry
+//! runs' own clients it takes all processors of a small machine. So the evaluation of messages scheduled before is measured, too: that
+//! is the compute unit alone. Blocks of messages with and
 //! without dry runs take turns, so that what else the computer does falls on both. Every dry run differs from every other,
 //! so none is answered from memory.
 
@@ -13,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use holon_benches::{
@@ -59,8 +61,11 @@ struct Load {
     driver: Arc<Driver>,
     url: Arc<str>,
     process: ItemId,
+    /// Whom dry runs go to.
+    asked: ItemId,
     number: AtomicUsize,
     answered: AtomicUsize,
+    sent: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -70,67 +75,118 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let url: Arc<str> = unit.url().into();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("wasm-processes");
     let module = driver.publish(std::fs::read(folder.join("counter/counter.wasm"))?, Format::Native).await?.id();
-    let process = driver.process(module, 0)?;
-    driver.schedule(&process).await?;
-    let id = process.id();
-    unit::result(&driver.client, &url, &id.to_string(), &id.to_string()).await?;
+    let mut ids = Vec::new();
+    for number in 0..2 {
+        let process = driver.process(module, number)?;
+        driver.schedule(&process).await?;
+        let id = process.id();
+        unit::result(&driver.client, &url, &id.to_string(), &id.to_string()).await?;
+        ids.push(id);
+    }
+    let (id, neighbour) = (ids[0], ids[1]);
 
-    let load = Arc::new(Load {
+    let mut load = Arc::new(Load {
         driver: driver.clone(),
         url: url.clone(),
         process: id,
+        asked: id,
         number: AtomicUsize::new(0),
         answered: AtomicUsize::new(0),
+        sent: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
     });
     let alone = peak(&load).await?;
     println!("dry runs alone, {CLIENTS} clients: {alone:.0} a second");
 
-    let (mut with, mut without, mut rates) = (Vec::new(), Vec::new(), Vec::new());
-    let mut sent = 0;
-    for _ in 0..arguments.blocks {
-        for dry_runs in [false, true] {
-            load.stop.store(false, Ordering::Relaxed);
-            load.answered.store(0, Ordering::Relaxed);
-            let clients = if dry_runs { spawn_paced(&load, arguments.rate) } else { Vec::new() };
-            let begun = Instant::now();
-            stream::iter(sent..sent + arguments.messages)
-                .map(|number| load.message(number))
-                .buffer_unordered(STREAM_CLIENTS)
-                .try_collect::<()>()
-                .await?;
-            sent += arguments.messages;
-            let took = begun.elapsed();
-            let answered = load.answered.load(Ordering::Relaxed);
-            load.stop.store(true, Ordering::Relaxed);
-            for client in clients {
-                client.await??;
-            }
-            let per_second = arguments.messages as f64 / took.as_secs_f64();
-            if dry_runs {
-                rates.push(answered as f64 / took.as_secs_f64());
-                with.push(per_second);
-            } else {
-                without.push(per_second);
-            }
-        }
-    }
-    let slower: Vec<f64> = with.iter().zip(&without).map(|(with, without)| 1.0 - with / without).collect();
-    let (stream, beside, rate, slower) = (median(&without), median(&with), median(&rates), median(&slower));
-    println!("stream alone:                  {stream:.0} messages a second");
+    let live = Compared::measure(&load, arguments, async |numbers| {
+        let begun = Instant::now();
+        let messages = stream::iter(numbers).map(|number| load.message(number));
+        messages.buffer_unordered(STREAM_CLIENTS).try_collect::<Vec<_>>().await?;
+        Ok(begun.elapsed())
+    })
+    .await?;
+    println!("live stream: clients that schedule a message and wait for its result");
+    live.print();
+    // Dry runs of a process see its newest state, so they would have the messages evaluated while they are scheduled.
+    Arc::get_mut(&mut load).context("nobody uses the load")?.asked = neighbour;
+    let replayed = Compared::measure(&load, arguments, async |numbers| {
+        let scheduled = stream::iter(numbers).map(|number| load.schedule(number));
+        let items = scheduled.buffered(STREAM_CLIENTS).try_collect::<Vec<_>>().await?;
+        let last = items.last().context("a block has messages")?.to_string();
+        let begun = Instant::now();
+        unit::result(&load.driver.client, &load.url, &id.to_string(), &last).await?;
+        Ok(begun.elapsed())
+    })
+    .await?;
     println!(
-        "stream beside {rate:.0} dry runs a second: {beside:.0} messages a second, {:.1} % slower",
-        slower * 100.0
+        "evaluation: the same messages, scheduled before, by one request for the last result; dry runs of a neighbour"
     );
+    replayed.print();
     println!("aims: 1000 dry runs a second, less than 5 % slower (medians over {} pairs of blocks)", arguments.blocks);
     if let Some(path) = &arguments.json {
-        let report = json!({
-            "dry_runs_alone_per_second": alone, "stream_per_second": stream, "stream_beside_per_second": beside,
-            "dry_runs_beside_per_second": rate, "slower": slower,
-        });
+        let report = json!({ "dry_runs_alone_per_second": alone, "live": live.json(), "evaluation": replayed.json() });
         std::fs::write(path, format!("{report:#}\n"))?;
     }
     unit.stop().await
+}
+
+/// Blocks of messages with and without dry runs beside them; medians over the pairs.
+struct Compared {
+    alone: f64,
+    beside: f64,
+    dry_runs: f64,
+    slower: f64,
+}
+
+impl Compared {
+    /// Has `block` put through the messages of these numbers, in turn without and with dry runs. It says how long that took.
+    async fn measure(
+        load: &Arc<Load>,
+        arguments: &Arguments,
+        block: impl AsyncFn(std::ops::Range<usize>) -> Result<Duration>,
+    ) -> Result<Self> {
+        let (mut with, mut without, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..arguments.blocks {
+            for dry_runs in [false, true] {
+                load.stop.store(false, Ordering::Relaxed);
+                load.answered.store(0, Ordering::Relaxed);
+                let clients = if dry_runs { spawn_paced(load, arguments.rate) } else { Vec::new() };
+                let begun = Instant::now();
+                let first = load.sent.fetch_add(arguments.messages, Ordering::Relaxed);
+                let took = block(first..first + arguments.messages).await?;
+                let answered = load.answered.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
+                load.stop.store(true, Ordering::Relaxed);
+                for client in clients {
+                    client.await??;
+                }
+                let per_second = arguments.messages as f64 / took.as_secs_f64();
+                if dry_runs {
+                    rates.push(answered);
+                    with.push(per_second);
+                } else {
+                    without.push(per_second);
+                }
+            }
+        }
+        let slower: Vec<f64> = with.iter().zip(&without).map(|(with, without)| 1.0 - with / without).collect();
+        Ok(Self { alone: median(&without), beside: median(&with), dry_runs: median(&rates), slower: median(&slower) })
+    }
+
+    fn print(&self) {
+        let Self { alone, beside, dry_runs, slower } = self;
+        println!("  alone                            {alone:>7.0} messages a second");
+        println!(
+            "  beside {dry_runs:>5.0} dry runs a second  {beside:>7.0} messages a second, {:.1} % slower",
+            slower * 100.0
+        );
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "alone_per_second": self.alone, "beside_per_second": self.beside,
+            "dry_runs_per_second": self.dry_runs, "slower": self.slower,
+        })
+    }
 }
 
 /// Dry runs a second when nothing else happens.
@@ -173,21 +229,25 @@ fn spawn_paced(load: &Arc<Load>, rate: usize) -> Vec<tokio::task::JoinHandle<Res
 }
 
 impl Load {
-    /// Schedules a message and waits for its result.
-    async fn message(&self, number: usize) -> Result<()> {
+    async fn schedule(&self, number: usize) -> Result<ItemId> {
         let item = self.driver.message(self.process, "Increment", "1", number)?;
         self.driver.schedule(&item).await?;
-        let (process, message) = (self.process.to_string(), item.id().to_string());
+        Ok(item.id())
+    }
+
+    /// Schedules a message and waits for its result.
+    async fn message(&self, number: usize) -> Result<()> {
+        let (process, message) = (self.process.to_string(), self.schedule(number).await?.to_string());
         unit::result(&self.driver.client, &self.url, &process, &message).await.map(drop)
     }
 
     async fn dry_run(&self) -> Result<()> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let body = json!({
-            "Id": format!("{number:043}"), "Owner": self.driver.wallet.address(), "Target": self.process, "Data": "",
+            "Id": format!("{number:043}"), "Owner": self.driver.wallet.address(), "Target": self.asked, "Data": "",
             "Tags": [{"name": "Action", "value": "Get"}],
         });
-        let url = format!("{}/dry-run?process-id={}", self.url, self.process);
+        let url = format!("{}/dry-run?process-id={}", self.url, self.asked);
         let answer = self.driver.client.post(url).json(&body).send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "a dry run was answered {status}: {text}");

@@ -3,7 +3,8 @@
 //! Every stored entry joins the queue in the same write. One task walks the queue from its oldest entry, a few uploads at
 //! a time; what succeeds leaves it, everything that fails stays and is tried again on a later walk, after a pause that
 //! doubles up to [`MAX_PAUSE`]. A walk that gets nowhere ends early; the next one begins behind it, so that entries that
-//! cannot be uploaded never keep others from it.
+//! cannot be uploaded never keep others from it. No walk looks at the part of the queue that is known to be empty: a store that only
+//! marks what was removed would go through all of that again.
 //!
 //! What the bundler refuses outright (400, 403) is kept aside with the reason, not forgotten: the refusal may be the
 //! fault of a wrong configuration, so each start puts it back into the queue and offers it once more. A restart begins
@@ -77,6 +78,7 @@ enum Job {
 }
 
 /// How a walk through the queue ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Walk {
     /// The queue is empty, but for what is not on disk yet.
     Done,
@@ -113,18 +115,23 @@ impl Settler {
             () = stop.cancelled() => return,
             () = self.requeue() => {}
         }
-        let (mut pause, mut from) = (MIN_PAUSE, 0);
+        let mut pause = MIN_PAUSE;
+        // Before `oldest` the queue is empty.
+        let (mut oldest, mut from) = (0, 0);
         loop {
-            let walk = tokio::select! {
+            let (walk, remains) = tokio::select! {
                 () = stop.cancelled() => return,
-                walk = self.walk(from) => walk,
+                walked = self.walk(from) => walked,
             };
-            let began = from;
-            from = if let Walk::Stuck(next) = walk { next } else { 0 };
+            let all = from <= oldest;
+            if all {
+                oldest = remains;
+            }
+            from = if let Walk::Stuck(next) = walk { next } else { oldest };
             let wait = async {
                 match walk {
                     // What lies before the place where it began comes next.
-                    Walk::Done if began > 0 => {}
+                    Walk::Done if !all => {}
                     Walk::Done => {
                         pause = MIN_PAUSE;
                         self.scheduler.became_durable().await;
@@ -173,37 +180,41 @@ impl Settler {
         }
     }
 
-    /// Goes through the queue from this place on.
-    async fn walk(&self, mut from: u64) -> Walk {
+    /// Goes through the queue from this place on. Also where what it leaves in the queue begins.
+    async fn walk(&self, mut from: u64) -> (Walk, u64) {
         let mut walk = Walk::Done;
+        let mut remains = None;
         loop {
             let store = self.scheduler.store().clone();
             let window = match self.pool.run(move || store.unsettled(from, WINDOW)).await {
                 Ok(Ok(window)) => window,
                 Ok(Err(error)) => {
                     tracing::error!(%error, "the settle queue cannot be read");
-                    return Walk::Failed;
+                    return (Walk::Failed, remains.unwrap_or(from));
                 }
-                Err(PoolEnded) => return Walk::Failed,
+                Err(PoolEnded) => return (Walk::Failed, remains.unwrap_or(from)),
             };
-            let Some(last) = window.last() else { return walk };
+            let Some(last) = window.last() else { return (walk, remains.unwrap_or(from)) };
             from = last.sequence + 1;
             let size = window.len();
-            let outcomes: Vec<Outcome> = stream::iter(window)
-                .map(|entry| self.settle(entry))
+            let outcomes: Vec<(u64, Outcome)> = stream::iter(window)
+                .map(|entry| async move { (entry.sequence, self.settle(entry).await) })
                 .buffer_unordered(CONCURRENT_UPLOADS)
                 .collect()
                 .await;
-            let failed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed)).count();
+            let left = outcomes.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Settled));
+            remains = remains.or(left.map(|(sequence, _)| *sequence).min());
+            let failed = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed)).count();
             if failed > 0 {
                 walk = Walk::Failed;
             }
-            if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotYet)) {
-                return walk;
+            let begins = remains.unwrap_or(from);
+            if outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::NotYet)) {
+                return (walk, begins);
             }
             // Everything fails: the uploader is away, and the rest of the queue would hardly fare better.
             if failed == size {
-                return if size < WINDOW { walk } else { Walk::Stuck(from) };
+                return (if size < WINDOW { walk } else { Walk::Stuck(from) }, begins);
             }
         }
     }

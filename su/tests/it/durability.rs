@@ -18,6 +18,8 @@ struct Disk {
     held: Mutex<bool>,
     released: Condvar,
     fails: AtomicBool,
+    /// Where looks at the settle queue began.
+    looks: Mutex<Vec<u64>>,
 }
 
 impl Disk {
@@ -67,6 +69,7 @@ impl LogStore for Disk {
         self.inner.container(process, nonce)
     }
     fn unsettled(&self, from: u64, limit: usize) -> Result<Vec<Unsettled>, StoreError> {
+        self.looks.lock().unwrap().push(from);
         self.inner.unsettled(from, limit)
     }
     fn unsettleable(&self, limit: usize) -> Result<Vec<(Unsettled, String)>, StoreError> {
@@ -92,6 +95,7 @@ async fn setup() -> Setup {
         held: Mutex::new(false),
         released: Condvar::new(),
         fails: AtomicBool::new(false),
+        looks: Mutex::default(),
     });
     let options = Options::new(folder.path(), wallet.clone(), weave.url.clone());
     let su = Scheduler::start_over(disk.clone(), options).await;
@@ -188,5 +192,26 @@ async fn when_a_sync_fails_nothing_is_acknowledged_any_more_and_the_service_asks
     let other = other.tag("Type", "Message").sign(&user).unwrap();
     assert_eq!(su.post("", other.raw().clone()).await.status(), 503);
     assert_eq!(su.log(process).await, before, "readers keep seeing what is durable, and only that");
+    su.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_settled_is_not_looked_at_again() {
+    let Setup { su, disk, process, user, weave, _folder } = setup().await;
+    let gateway = weave.gateway();
+    for number in 1..=20 {
+        let item = message(&user, process, &[], &number.to_string());
+        su.schedule(&item).await;
+        eventually("it is settled", || async { gateway.node(item.id()).await.unwrap().is_some() }).await;
+    }
+    // The last look finds nothing behind the process and its messages.
+    let last = || disk.looks.lock().unwrap().last().copied();
+    eventually("a look behind them", || async { last() == Some(21) }).await;
+    let looked = disk.looks.lock().unwrap().len();
+    let item = message(&user, process, &[], "one more");
+    su.schedule(&item).await;
+    eventually("a look behind it", || async { last() == Some(22) }).await;
+    assert!(gateway.node(item.id()).await.unwrap().is_some());
+    assert!(disk.looks.lock().unwrap()[looked..].iter().all(|from| *from >= 21), "{:?}", disk.looks);
     su.running.stop().await.unwrap();
 }
