@@ -61,26 +61,11 @@ pub struct Api {
 }
 
 mod parking;
+mod surface;
+
+pub use surface::routes;
 
 type Answer = Result<HttpResponse, ApiError>;
-
-/// Adds the routes.
-pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/", web::get().to(root))
-        .route("/health", web::get().to(health))
-        .route("/metrics", web::get().to(metrics))
-        .route("/result/{message}", web::get().to(result))
-        .route("/results/{process}", web::get().to(results))
-        .route("/events/{process}", web::get().to(events))
-        .route("/cron/{process}", web::get().to(cron))
-        .route("/state/{process}", web::get().to(state))
-        .route("/root/{process}", web::get().to(state_root))
-        .route("/dry-run", web::post().to(dry_run))
-        .route("/parked", web::get().to(parking::list))
-        .route("/resume/{process}", web::post().to(parking::resume))
-        .default_service(web::to(unknown));
-}
 
 async fn unknown(request: HttpRequest) -> Answer {
     Err(ApiError::not_found(format!("no route {} {}", request.method(), request.path())))

@@ -51,8 +51,10 @@ mod simulation;
 mod stream;
 mod whole_file;
 
+pub use api::routes;
 pub use checkpoint::{Place as CheckpointStore, Policy as CheckpointPolicy};
 pub use error::ServiceError as Error;
+pub use metrics::Metrics;
 pub use open_files::raise_open_files;
-pub use options::{Arguments, LogSource, Options, OptionsError};
+pub use options::{Arguments, LogSource, Options, OptionsError, Program};
 pub use service::{Running, Service};

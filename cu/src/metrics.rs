@@ -34,6 +34,13 @@ impl Metrics {
     /// Counters, registered.
     pub fn new() -> Self {
         let metrics = Self::default();
+        // Series that begin with their first event hide it from whoever asks for increases.
+        for process_error in ["false", "true"] {
+            let primary = ["process", "scheduled", "assignment", "cron"].map(|message_type| ("primary", message_type));
+            for (stream_type, message_type) in primary.into_iter().chain([("dry-run", "dry-run")]) {
+                drop(metrics.evaluations.get_or_create(&Evaluated { stream_type, message_type, process_error }));
+            }
+        }
         metrics.registry.register(|registry| {
             registry.register("ao_cu_ao_process_total_evaluations", "Messages evaluated", metrics.evaluations.clone());
             registry.register(
@@ -90,6 +97,11 @@ impl Metrics {
     pub fn live(&self, processes: usize, bytes: u64) {
         self.live.set(i64::try_from(processes).unwrap_or(i64::MAX));
         self.live_bytes.set(bytes);
+    }
+
+    /// All series.
+    pub fn registry(&self) -> &holon_unit::metrics::Metrics {
+        &self.registry
     }
 
     /// The answer of `GET /metrics`.

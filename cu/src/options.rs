@@ -202,6 +202,18 @@ pub struct Arguments {
     pub page_size: u32,
 }
 
+/// The program `holon-cu`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "holon-cu", version, about = "Compute unit: evaluates processes and serves their results")]
+pub struct Program {
+    /// Options of the unit.
+    #[command(flatten)]
+    pub arguments: Arguments,
+    /// Options of the log.
+    #[command(flatten)]
+    pub log: holon_unit::program::LogOptions,
+}
+
 /// Where logs are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogSource {

@@ -68,8 +68,8 @@ impl Service {
         // Evaluation belongs to the actors; whoever has gone needs no answer, and no replay of the past.
         let http = HttpOptions { ends_with_client: true, ..HttpOptions::default() };
         let server = server::start(listener, &http, move |config| {
-            holon_explorer::routes(config, &explorer);
-            config.app_data(api.clone()).configure(api::routes);
+            config.app_data(api.clone());
+            api::routes().after(holon_explorer::routes(&explorer)).register(config);
         })?;
         Ok(Running { server, tasks, compute })
     }

@@ -2,11 +2,12 @@
 
 mod body;
 mod seeing;
+mod surface;
 
 use std::borrow::Cow;
 
 use actix_web::http::StatusCode;
-use actix_web::web::{self, Data, Path, Payload};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use holon_protocol::{ItemId, ProcessId};
 use holon_unit::ApiError;
@@ -15,6 +16,7 @@ use url::form_urlencoded;
 
 pub use body::{Bodies, MAX_ITEM_BYTES};
 pub use seeing::Access;
+pub use surface::routes;
 
 use crate::crank::descent::TraceId;
 use crate::crank::outgoing::{Assign, is_exclude_field};
@@ -47,23 +49,6 @@ pub struct Api {
     pub metrics: Metrics,
     /// Memory for bodies.
     pub bodies: Bodies,
-}
-
-/// Adds the routes.
-pub fn routes(config: &mut web::ServiceConfig, api: Api) {
-    let resource = |path: &str| web::resource(path).default_service(web::to(wrong_method));
-    config
-        .app_data(Data::new(api))
-        .service(resource("/").route(web::get().to(seeing::home)).route(web::post().to(post)))
-        .service(resource("/health").route(web::get().to(health)))
-        .service(resource("/metrics").route(web::get().to(metrics)))
-        .service(resource("/monitor/{process}").route(web::post().to(monitor)).route(web::delete().to(unmonitor)))
-        .service(resource("/push/{message}/{number}").route(web::post().to(push)))
-        .service(resource("/trace/{message}").route(web::get().to(seeing::trace)))
-        .service(resource("/dead-letters").route(web::get().to(seeing::dead_letters)))
-        .service(resource("/dead-letters/{letter}/retry").route(web::post().to(seeing::retry)))
-        .service(resource("/monitors").route(web::get().to(seeing::monitors)))
-        .default_service(web::to(nowhere));
 }
 
 /// The query's parameters as sent, in order.

@@ -51,7 +51,8 @@ mod push;
 mod service;
 pub mod trace;
 
-pub use api::MAX_ITEM_BYTES;
+pub use api::{MAX_ITEM_BYTES, routes};
 pub use error::Error;
-pub use options::{Arguments, Options, OptionsError};
+pub use metrics::Metrics;
+pub use options::{Arguments, Options, OptionsError, Program};
 pub use service::{Running, Service};

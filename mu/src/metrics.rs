@@ -9,6 +9,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use crate::crank::budget::Limit;
+use crate::crank::task::Task;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Stage {
     stage: &'static str,
@@ -63,6 +66,15 @@ impl Default for Metrics {
             cron_failures: Counter::default(),
             cron_lateness: Histogram::new(LATENESS_SECONDS),
         };
+        // Series that begin with their first event hide it from whoever asks for increases.
+        for stage in Task::STAGES {
+            for family in [&metrics.tasks_done, &metrics.task_retries, &metrics.error_stage] {
+                drop(family.get_or_create(&Stage { stage }));
+            }
+        }
+        for limit in Limit::ALL {
+            drop(metrics.over_budget.get_or_create(&Limited { limit: limit.name() }));
+        }
         metrics.registry.register(|registry| {
             let registry = registry.sub_registry_with_prefix("ao_mu");
             registry.register("queue_size", "Tasks in the outbox", metrics.queue_size.clone());

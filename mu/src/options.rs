@@ -217,6 +217,22 @@ pub struct Arguments {
     pub retry_for_ms: u64,
 }
 
+/// The program `holon-mu`.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "holon-mu",
+    version,
+    about = "Messenger unit: takes signed items, has them scheduled, and pushes what processes send"
+)]
+pub struct Program {
+    /// Options of the unit.
+    #[command(flatten)]
+    pub arguments: Arguments,
+    /// Options of the log.
+    #[command(flatten)]
+    pub log: holon_unit::program::LogOptions,
+}
+
 fn scheduler_url(text: &str) -> Result<(Address, Url), String> {
     let (address, url) = text.split_once('=').ok_or("ADDRESS=URL is needed")?;
     let address = address.parse().map_err(|error| format!("{error}"))?;

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::web::Data;
 use holon_arweave::{Gateway, GatewayOptions, Locator, Uploader, UrlPolicy};
 use holon_protocol::Timestamp;
 use holon_unit::operator::Operator;
@@ -146,8 +147,8 @@ impl Service {
         };
         let explorer = options.explorer();
         let server = server::start(listener, &HttpOptions::default(), move |config| {
-            holon_explorer::routes(config, &explorer);
-            api::routes(config, api.clone());
+            config.app_data(Data::new(api.clone()));
+            api::routes().after(holon_explorer::routes(&explorer)).register(config);
         })?;
         tasks.spawn("crank", driver.clone().run());
         tasks.spawn("cron", cron.run());

@@ -52,5 +52,5 @@ pub mod sequencer;
 pub mod service;
 pub mod settle;
 
-pub use options::{Arguments, Options};
+pub use options::{Arguments, Options, Program};
 pub use service::{Error, Running, Service};

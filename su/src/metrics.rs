@@ -36,6 +36,19 @@ pub enum Function {
     AcquireWriteLock,
 }
 
+impl Function {
+    /// All of them.
+    const ALL: [Self; 7] = [
+        Self::GetProcess,
+        Self::GetMessage,
+        Self::GetMessages,
+        Self::ReadMessageData,
+        Self::WriteItem,
+        Self::WriteAssignment,
+        Self::AcquireWriteLock,
+    ];
+}
+
 impl EncodeLabelValue for Function {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         let name = match self {
@@ -88,6 +101,10 @@ impl Metrics {
         let registry = holon_unit::metrics::Metrics::new();
         let durations: Family<Labels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS_MS));
+        // Series that begin with their first event hide it from whoever asks for increases.
+        for function_name in Function::ALL {
+            drop(durations.get_or_create(&Labels { function_name }));
+        }
         let save_failures = PlainCounter::default();
         let (refused, requeued, upload_failures) = (Counter::default(), Counter::default(), Counter::default());
         registry.register(|registry| {
@@ -127,6 +144,11 @@ impl Metrics {
     /// Counts an upload that failed and will be repeated.
     pub fn upload_failed(&self) {
         self.upload_failures.inc();
+    }
+
+    /// All series.
+    pub fn registry(&self) -> &holon_unit::metrics::Metrics {
+        &self.registry
     }
 
     /// `GET /metrics`.

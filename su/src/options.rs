@@ -99,6 +99,22 @@ pub struct Arguments {
     pub max_read_bytes: usize,
 }
 
+/// The program `holon-su`.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "holon-su",
+    version,
+    about = "Scheduler unit: gives every message its place in the log of its process, keeps and serves the log"
+)]
+pub struct Program {
+    /// Options of the unit.
+    #[command(flatten)]
+    pub arguments: Arguments,
+    /// Options of the log.
+    #[command(flatten)]
+    pub log: holon_unit::program::LogOptions,
+}
+
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {

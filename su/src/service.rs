@@ -143,9 +143,8 @@ impl Service {
         let http = HttpOptions { workers: cpus.max(2), ..HttpOptions::default() };
         let explorer = options.explorer();
         let server = server::start(listener, &http, move |config| {
-            holon_explorer::routes(config, &explorer);
             config.app_data(api.clone());
-            routes(config);
+            routes().after(holon_explorer::routes(&explorer)).register(config);
         })?;
         tracing::info!(%address, url = server.url(), "scheduler unit started");
         Ok(Running { server, tasks, threads, address })

@@ -5,6 +5,7 @@
 mod arweave_js;
 mod browser;
 mod command_line;
+mod described_routes;
 mod explorer;
 mod killed_units;
 mod official_client;

@@ -20,7 +20,7 @@ use crate::trace::{DEFAULT_NODES, MAX_NODES, MAX_PAGE, PageQuery};
 /// Most dead letters or monitors of an answer.
 pub const MAX_LISTED: usize = 1_000;
 /// As many when the request does not say.
-const DEFAULT_LISTED: usize = 100;
+pub(super) const DEFAULT_LISTED: usize = 100;
 
 /// Who may see what became of messages.
 #[derive(Debug, Clone)]

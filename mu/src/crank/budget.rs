@@ -61,6 +61,9 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::PerPush, Self::Depth, Self::Waiting];
+
     /// Name for metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -195,6 +195,10 @@ pub enum Lane {
 }
 
 impl Task {
+    /// Names of the stages.
+    pub const STAGES: [&'static str; 6] =
+        ["confirm", "pull-result", "build-message", "build-process", "send", "write-assign"];
+
     /// The lane of the task once it has this id.
     pub fn lane(&self, id: TaskId) -> Lane {
         match &self.work {
@@ -244,13 +248,14 @@ impl Task {
 
     /// Name of the stage, for logs and metrics.
     pub fn stage(&self) -> &'static str {
+        let [confirm, pull, message, process, send, assign] = Self::STAGES;
         match &self.work {
-            Work::Confirm(_) | Work::ConfirmAssignment { .. } => "confirm",
-            Work::Pull { .. } => "pull-result",
-            Work::Message { .. } | Work::Notice { .. } => "build-message",
-            Work::Spawn { .. } => "build-process",
-            Work::Send(_) => "send",
-            Work::Assign { .. } => "write-assign",
+            Work::Confirm(_) | Work::ConfirmAssignment { .. } => confirm,
+            Work::Pull { .. } => pull,
+            Work::Message { .. } | Work::Notice { .. } => message,
+            Work::Spawn { .. } => process,
+            Work::Send(_) => send,
+            Work::Assign { .. } => assign,
         }
     }
 }

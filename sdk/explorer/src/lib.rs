@@ -12,8 +12,9 @@ mod assets;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION, REFERRER_POLICY,
 };
-use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::web::{self, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use holon_unit::routes::{Content, Routes, get, get_or_head, schema};
 use serde::Serialize;
 
 pub use assets::{Asset, asset, assets};
@@ -109,27 +110,57 @@ fn public(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// Adds `/explorer/…`. Call it before routes that take any first segment.
-pub fn routes(config: &mut ServiceConfig, network: &Network) {
-    config
-        // Relative, so that it also leads there behind a proxy that adds a prefix.
-        .route(
+/// `/explorer/…`. These routes go before routes that take any first segment.
+pub fn routes(network: &Network) -> Routes {
+    let network = network.clone();
+    let known = move || {
+        let network = network.clone();
+        async move { HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(network) }
+    };
+    let url = || schema::or_null(schema::text());
+    let address = || schema::or_null(schema::id());
+    let described = schema::object([
+        ("name", url()),
+        ("self", schema::or_null(schema::one_of(["gateway", "mu", "su", "cu"]))),
+        ("gateway_url", url()),
+        ("graphql_url", url()),
+        ("mu_url", url()),
+        ("su_url", url()),
+        ("cu_url", url()),
+        ("scheduler", address()),
+        ("authority", address()),
+        ("compute", address()),
+    ]);
+    Routes::new("Explorer", "A page in which a network can be looked at.", env!("CARGO_PKG_VERSION"))
+        .at(
             "/explorer",
-            web::get()
-                .to(|| async { HttpResponse::PermanentRedirect().insert_header((LOCATION, "explorer/")).finish() }),
+            // Relative, so that it also leads there behind a proxy that adds a prefix.
+            [get(
+                || async { HttpResponse::PermanentRedirect().insert_header((LOCATION, "explorer/")).finish() },
+                "To the explorer",
+            )
+            .extension()
+            .gives(308, "To `explorer/`.", Content::Empty)],
         )
-        .service(
-            web::scope("/explorer")
-                .app_data(Data::new(network.clone()))
-                .route("/network.json", web::get().to(known))
-                .route("/{path:.*}", web::get().to(page))
-                .route("/{path:.*}", web::head().to(page))
-                .default_service(web::to(HttpResponse::MethodNotAllowed)),
-        );
-}
-
-async fn known(network: Data<Network>) -> HttpResponse {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(&**network)
+        .other_methods(|| web::to(HttpResponse::MethodNotAllowed))
+        .at(
+            "/explorer/network.json",
+            [get(known, "What this service knows of its network").extension().gives(
+                200,
+                "The units; null for what it does not know.",
+                Content::Json(described),
+            )],
+        )
+        .at(
+            "/explorer/{path:.*}",
+            [get_or_head(page, "The explorer")
+                .about("A page to look at the network and to speak to it.")
+                .extension()
+                .part("path", schema::text(), "A file of the page; empty for the page itself.")
+                .gives(200, "The file.", Content::Other("text/html"))
+                .gives(304, "The client has it (`If-None-Match`).", Content::Empty)
+                .gives(404, "There is no such file.", Content::Empty)],
+        )
 }
 
 async fn page(path: Path<String>, request: HttpRequest) -> HttpResponse {

@@ -23,7 +23,7 @@ fn network() -> Network {
 
 macro_rules! get {
     ($path:expr $(, $header:expr)*) => {{
-        let app = App::new().configure(|config| routes(config, &network())).route("/{any}", web::get().to(HttpResponse::Ok));
+        let app = App::new().configure(|config| routes(&network()).register(config)).route("/{any}", web::get().to(HttpResponse::Ok));
         let app = init_service(app).await;
         call_service(&app, TestRequest::get().uri($path)$(.insert_header($header))*.to_request()).await
     }};
@@ -58,7 +58,7 @@ async fn what_a_browser_has_is_not_sent_again() {
 #[actix_web::test]
 async fn its_headers_can_be_asked_for_alone_and_nothing_can_be_sent_to_it() {
     for (method, status) in [(Method::HEAD, StatusCode::OK), (Method::POST, StatusCode::METHOD_NOT_ALLOWED)] {
-        let app = init_service(App::new().configure(|config| routes(config, &network()))).await;
+        let app = init_service(App::new().configure(|config| routes(&network()).register(config))).await;
         let request = TestRequest::default().method(method).uri("/explorer/app.js").to_request();
         assert_eq!(call_service(&app, request).await.status(), status);
     }

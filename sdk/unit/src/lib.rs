@@ -14,6 +14,8 @@ pub mod events;
 pub mod log_file;
 pub mod metrics;
 pub mod operator;
+pub mod program;
+pub mod routes;
 pub mod server;
 pub mod tasks;
 pub mod telemetry;

@@ -24,11 +24,20 @@ impl Metrics {
         register(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The text for `GET /metrics`.
-    pub fn response(&self) -> HttpResponse {
+    /// All of them as OpenMetrics text.
+    ///
+    /// # Errors
+    /// When one of them cannot be written.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        match encode(&mut text, &self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            Ok(()) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
+        encode(&mut text, &self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(text)
+    }
+
+    /// The answer of `GET /metrics`.
+    pub fn response(&self) -> HttpResponse {
+        match self.text() {
+            Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
             Err(_) => HttpResponse::InternalServerError().finish(),
         }
     }

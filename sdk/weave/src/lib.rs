@@ -32,4 +32,5 @@ mod weave;
 
 pub use error::Error;
 pub use options::{Arguments, DEFAULT_BLOCK_INTERVAL, DEFAULT_INITIAL_HEIGHT, DEFAULT_PORT, Options};
-pub use service::{Running, Service};
+pub use routes::routes;
+pub use service::{Running, Service, metrics};

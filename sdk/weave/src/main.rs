@@ -1,7 +1,7 @@
 //! `holon-weave`: a local Arweave.
 
 use anyhow::Context;
-use holon_unit::{config, server, telemetry};
+use holon_unit::{config, program, server, telemetry};
 use holon_weave::{Arguments, Options, Service};
 
 fn main() -> anyhow::Result<()> {
@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
         let running = Service::start(options, listener).await?;
         tracing::info!(url = running.url(), "local Arweave is ready");
         tokio::select! {
-            signal = tokio::signal::ctrl_c() => signal.context("cannot wait for Ctrl-C")?,
+            asked = program::asked_to_stop() => asked.context("signals cannot be received")?,
             () = running.failed() => {}
         }
         running.stop().await?;

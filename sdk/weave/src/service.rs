@@ -10,7 +10,7 @@ use holon_unit::tasks::Tasks;
 
 use crate::body::Budget;
 use crate::store::{Rules, Store};
-use crate::weave::Weave;
+use crate::weave::{Counts, Weave};
 use crate::{Error, Options, graphql, routes};
 
 /// Longest wait for background tasks at the end, in seconds.
@@ -48,8 +48,7 @@ impl Service {
         if rules.ticks {
             tasks.spawn("blocks", make_blocks(weave.clone(), tasks.clone(), options.block_interval));
         }
-        let metrics = Metrics::new();
-        register(&metrics, &weave);
+        let metrics = registered(weave.counts().clone());
         let state = routes::State {
             weave: weave.clone(),
             schema: graphql::schema(weave.clone()),
@@ -62,8 +61,8 @@ impl Service {
             holon_explorer::Network { name: Some("local Arweave".into()), ..holon_explorer::Network::default() };
         let explorer = options.explorer.or(named).served_by(holon_explorer::Unit::Gateway);
         let server = server::start(listener, &HttpOptions::default(), move |config| {
-            holon_explorer::routes(config, &explorer);
-            config.app_data(state.clone()).configure(routes::configure);
+            config.app_data(state.clone());
+            routes::configure(config, &explorer);
         })?;
         Ok(Running { server, tasks, weave })
     }
@@ -107,8 +106,13 @@ async fn make_blocks(weave: Weave, tasks: Tasks, interval: Duration) {
     }
 }
 
-fn register(metrics: &Metrics, weave: &Weave) {
-    let counts = weave.counts().clone();
+/// What a service counts, all at zero.
+pub fn metrics() -> Metrics {
+    registered(Counts::default())
+}
+
+fn registered(counts: Counts) -> Metrics {
+    let metrics = Metrics::new();
     metrics.register(|registry| {
         registry.register("weave_items", "Data items accepted since the start", counts.items);
         registry.register(
@@ -118,4 +122,5 @@ fn register(metrics: &Metrics, weave: &Weave) {
         );
         registry.register("weave_chunks", "Chunks accepted since the start", counts.chunks);
     });
+    metrics
 }

@@ -1,20 +1,44 @@
 //! Node: blocks (spec 03 §4.4).
 
 use actix_web::HttpResponse;
-use actix_web::web::{Path, ServiceConfig};
+use actix_web::web::Path;
 use holon_protocol::base64url;
+use holon_unit::routes::{Content, Routes, get_or_head as get, schema};
 use serde_json::{Value, json};
 
-use super::{Shared, get};
+use super::Shared;
 use crate::answer::Refusal;
 use crate::store::blocks::Block;
 
-pub fn configure(config: &mut ServiceConfig) {
-    config
-        .route("/block/current", get().to(current))
-        .route("/current_block", get().to(current))
-        .route("/block/height/{height}", get().to(at_height))
-        .route("/block/hash/{hash}", get().to(with_hash));
+pub fn add(routes: Routes) -> Routes {
+    let block = || {
+        Content::Json(schema::object([
+            ("height", schema::number()),
+            ("indep_hash", schema::text()),
+            ("previous_block", schema::text()),
+            ("timestamp", schema::number()),
+            ("txs", schema::list(schema::id())),
+        ]))
+    };
+    routes
+        .at("/block/current", [get(current, "The newest block").gives(200, "The block.", block())])
+        .at("/current_block", [get(current, "The newest block").gives(200, "The block.", block())])
+        .at(
+            "/block/height/{height}",
+            [get(at_height, "A block by height")
+                .part("height", schema::number(), "Its height.")
+                .gives(200, "The block.", block())
+                .fails(400, "That is no number.")
+                .fails(404, "There is none.")],
+        )
+        .at(
+            "/block/hash/{hash}",
+            [get(with_hash, "A block by id")
+                .part("hash", schema::text(), "48 bytes as base64url.")
+                .gives(200, "The block.", block())
+                .fails(400, "That is no hash.")
+                .fails(404, "There is none.")],
+        )
 }
 
 async fn current(state: Shared) -> HttpResponse {

@@ -1,16 +1,34 @@
 //! Node: chunks of transactions (spec 03 §4.3, §5.5).
 
-use actix_web::web::{self, Path, ServiceConfig};
+use actix_web::web::{self, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use holon_protocol::base64url;
+use holon_unit::routes::{Content, Routes, get_or_head as get, post, schema};
 use serde_json::json;
 
-use super::{Shared, get};
+use super::{Shared, items};
 use crate::answer::Refusal;
 use crate::body::MAX_JSON_BYTES;
 
-pub fn configure(config: &mut ServiceConfig) {
-    config.route("/chunk", web::post().to(submit)).route("/chunk/{offset}", get().to(chunk));
+pub fn add(routes: Routes) -> Routes {
+    let chunk =
+        || schema::object([("chunk", schema::text()), ("data_path", schema::text()), ("tx_path?", schema::text())]);
+    routes
+        .at(
+            "/chunk",
+            [items::receives(post(submit, "Takes a chunk of a transaction's data"))
+                .body("The chunk with its proof.", [Content::Json(schema::anything())])
+                .gives(200, "It is here.", Content::Json(schema::object([])))
+                .gives(400, "It is not acceptable; a code says why.", Content::error())],
+        )
+        .at(
+            "/chunk/{offset}",
+            [get(self::chunk, "A chunk of the weave")
+                .part("offset", schema::number(), "An offset in it.")
+                .gives(200, "The chunk.", Content::Json(chunk()))
+                .fails(400, "That is no number.")
+                .fails(404, "There is nothing there.")],
+        )
 }
 
 async fn submit(state: Shared, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {

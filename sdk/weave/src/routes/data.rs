@@ -7,15 +7,16 @@ use actix_web::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, RANGE,
 };
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::{self, Path, ServiceConfig};
+use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use futures_util::stream;
 use holon_protocol::{ItemId, Tags};
+use holon_unit::routes::{Content, Operation, Routes, get_or_head as get, schema};
 
 use super::manifest::{self, Manifest};
 use super::range::{Part, part};
-use super::{Shared, get, tag_headers, unknown};
+use super::{Shared, tag_headers};
 use crate::Error;
 use crate::answer::Refusal;
 use crate::store::record::{Place, Record};
@@ -35,11 +36,37 @@ pub enum Form {
     Plain,
 }
 
-pub fn configure(config: &mut ServiceConfig) {
-    config
-        .route("/raw/{id}", get().to(raw))
-        .service(web::resource("/{id}").route(get().to(by_id)).default_service(web::to(unknown)))
-        .service(web::resource("/{id}/{path:.*}").route(get().to(by_path)).default_service(web::to(unknown)));
+pub fn add(routes: Routes) -> Routes {
+    let data = |operation: Operation| {
+        operation
+            .gives(200, "The data.", Content::bytes())
+            .gives(206, "The part that `Range` names.", Content::bytes())
+            .gives(304, "The client has it (`If-None-Match`).", Content::Empty)
+            .gives(416, "There is no such part.", Content::Empty)
+            .fails(400, "That is no id, or the range is malformed.")
+            .fails(404, "There is no such data.")
+    };
+    routes
+        .at(
+            "/raw/{id}",
+            [data(get(raw, "Data as it was uploaded").part("id", schema::id(), "An item or transaction."))],
+        )
+        .at(
+            "/{id}",
+            [data(
+                get(by_id, "Data, through its manifest if it has one")
+                    .part("id", schema::id(), "An item or transaction.")
+                    .gives(301, "To the same with a slash at its end.", Content::Empty),
+            )],
+        )
+        .at(
+            "/{id}/{path:.*}",
+            [data(get(by_path, "Data that a manifest names").part("id", schema::id(), "The manifest.").part(
+                "path",
+                schema::text(),
+                "A path in it.",
+            ))],
+        )
 }
 
 async fn raw(state: Shared, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Refusal> {

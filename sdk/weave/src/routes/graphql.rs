@@ -1,12 +1,13 @@
 //! `/graphql`, and `POST /` for clients configured with an endpoint's root.
 
 use actix_web::http::StatusCode;
-use actix_web::web::{self, Query, ServiceConfig};
+use actix_web::web::{self, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use holon_unit::routes::{self, Content, Routes, get_or_head as get, schema};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Shared, get, network};
+use super::{Shared, network};
 use crate::answer::Refusal;
 use crate::query_text;
 
@@ -16,10 +17,31 @@ pub const MAX_QUERY_BYTES: usize = 1024 * 1024;
 /// Most queries executed at once; more wait.
 pub const MAX_QUERIES: usize = 8;
 
-pub fn configure(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/").route(get().to(network::info)).route(web::post().to(post)))
-        .service(web::resource("/graphql").route(get().to(ask)).route(web::post().to(post)));
+pub fn add(routes: Routes) -> Routes {
+    let asked = || Content::Json(schema::object([("query", schema::text()), ("variables?", schema::anything())]));
+    let answered = || {
+        Content::Json(schema::object([("data?", schema::anything()), ("errors?", schema::list(schema::anything()))]))
+    };
+    let post = |summary| {
+        routes::post(post, summary)
+            .body("A query with its variables.", [asked()])
+            .gives(200, "What was asked for.", answered())
+            .gives(400, "The query cannot be answered.", answered())
+            .fails(408, "The body came too slowly.")
+            .fails(413, "The query is too large.")
+            .fails(503, "Too many uploads at once, or the service is stopping.")
+    };
+    let ask = get(ask, "Asks in a URL")
+        .needs("query", schema::text(), "The query.")
+        .query("variables", schema::text(), "Its variables as JSON.")
+        .query("operationName", schema::text(), "Which of its operations.")
+        .gives(200, "What was asked for.", answered())
+        .gives(400, "The query cannot be answered.", answered());
+    let network =
+        get(network::info, "The network, as `/info`").gives(200, "The network.", Content::Json(schema::anything()));
+    routes
+        .at("/", [network, post("GraphQL, for clients that are configured with the root of an endpoint")])
+        .at("/graphql", [ask, post("GraphQL: transactions, items and blocks by their tags")])
 }
 
 async fn post(state: Shared, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {

@@ -12,6 +12,7 @@ mod tag_headers;
 mod transactions;
 mod wallets;
 
+use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -21,9 +22,9 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, Route, guard};
 use holon_protocol::ItemId;
 use holon_unit::metrics::Metrics;
+use holon_unit::routes::{Content, Routes};
 use tokio::sync::Semaphore;
 
 use crate::answer::Refusal;
@@ -50,26 +51,24 @@ pub struct State {
 /// Shared state as handlers take it.
 pub type Shared = web::Data<State>;
 
-/// Registers all routes.
-pub fn configure(config: &mut ServiceConfig) {
-    config.service(
-        web::scope("")
-            .wrap(from_fn(open_to_browsers))
-            .configure(network::configure)
-            .configure(graphql::configure)
-            .configure(wallets::configure)
-            .configure(transactions::configure)
-            .configure(items::configure)
-            .configure(chunks::configure)
-            .configure(blocks::configure)
-            .configure(data::configure)
-            .default_service(web::to(unknown)),
-    );
+/// All routes. The application must hold [`Shared`].
+pub fn routes() -> Routes {
+    let routes = Routes::new(
+        "Local Arweave",
+        "Gateway, node and bundler of a network for development: blocks without work, storage without a price.",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .errors(Content::text())
+    .unknown(|| web::to(unknown));
+    [network::add, graphql::add, wallets::add, transactions::add, items::add, chunks::add, blocks::add, data::add]
+        .into_iter()
+        .fold(routes, |routes, add| add(routes))
 }
 
-/// A route for GET, and for HEAD with the same headers.
-fn get() -> Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+/// Registers the explorer and all routes.
+pub fn configure(config: &mut ServiceConfig, explorer: &holon_explorer::Network) {
+    let routes = routes().after(holon_explorer::routes(explorer));
+    config.service(web::scope("").wrap(from_fn(open_to_browsers)).configure(|config| routes.register(config)));
 }
 
 async fn unknown() -> Result<HttpResponse, Refusal> {

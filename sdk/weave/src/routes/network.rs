@@ -1,11 +1,12 @@
 //! The network as a whole: `/info`, time, anchors, mining, health.
 
 use actix_web::http::header::ContentType;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use actix_web::{HttpResponse, http::StatusCode};
+use holon_unit::routes::{Content, Routes, get_or_head as get, schema};
 use serde_json::{Value, json};
 
-use super::{Shared, get};
+use super::Shared;
 use crate::answer::Refusal;
 use crate::store::blocks::{Block, now};
 
@@ -14,18 +15,53 @@ pub const MAX_MINED_BLOCKS: u64 = 10_000;
 /// Name of this network.
 pub const NETWORK: &str = "ao.local.1";
 
-pub fn configure(config: &mut ServiceConfig) {
-    config
-        .route("/info", get().to(info))
-        .route("/peers", get().to(peers))
-        .route("/height", get().to(height))
-        .route("/time", get().to(time))
-        .route("/tx_anchor", get().to(anchor))
-        .route("/mine", get().to(mine))
-        .route("/mine/{count}", get().to(mine_many))
-        .route("/reset", get().to(reset))
-        .route("/health", get().to(health))
-        .route("/metrics", get().to(metrics));
+pub fn add(routes: Routes) -> Routes {
+    let network = || {
+        Content::Json(schema::object([
+            ("network", schema::text()),
+            ("height", schema::number()),
+            ("current", schema::text()),
+            ("blocks", schema::number()),
+        ]))
+    };
+    routes
+        .at("/info", [get(info, "The network").gives(200, "Its name and newest block.", network())])
+        .at(
+            "/peers",
+            [get(peers, "Other nodes").gives(200, "There are none.", Content::Json(schema::list(schema::text())))],
+        )
+        .at("/height", [get(height, "Height of the newest block").gives(200, "A number.", Content::text())])
+        .at("/time", [get(time, "The clock").gives(200, "Seconds.", Content::text())])
+        .at(
+            "/tx_anchor",
+            [get(anchor, "An anchor for a transaction").gives(200, "The newest block's id.", Content::text())],
+        )
+        .at("/mine", [get(mine, "Makes a block").extension().gives(200, "The network.", network())])
+        .at(
+            "/mine/{count}",
+            [get(mine_many, "Makes blocks")
+                .extension()
+                .part("count", schema::number_in(0, MAX_MINED_BLOCKS, 1), "How many.")
+                .gives(200, "The network.", network())
+                .fails(400, "That is no number, or too large a one.")],
+        )
+        .at(
+            "/reset",
+            [get(reset, "Forgets everything").about("For tests: all that was uploaded is gone.").extension().gives(
+                200,
+                "It has.",
+                Content::text(),
+            )],
+        )
+        .at(
+            "/health",
+            [get(health, "Whether it serves").gives(
+                200,
+                "It does.",
+                Content::Json(schema::object([("status", schema::text())])),
+            )],
+        )
+        .at("/metrics", [get(metrics, "Metrics").extension().gives(200, "OpenMetrics.", Content::metrics())])
 }
 
 pub async fn info(state: Shared) -> HttpResponse {

@@ -2,14 +2,15 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::web::{self, Path, ServiceConfig};
+use actix_web::web::{self, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use holon_arweave::Transaction;
 use holon_protocol::base64url;
+use holon_unit::routes::{Content, Operation, Routes, get_or_head as get, post, schema};
 use serde_json::{Value, json};
 
 use super::network::text;
-use super::{Shared, data, get, id, items};
+use super::{Shared, data, id, items};
 use crate::answer::Refusal;
 use crate::body::{MAX_ITEM_BYTES, MAX_JSON_BYTES};
 use crate::store::accept::Accepted;
@@ -18,16 +19,87 @@ use crate::store::record::Record;
 /// Largest data answered as base64url text, in bytes.
 const MAX_TEXT_DATA_BYTES: u64 = 12 * 1024 * 1024;
 
-pub fn configure(config: &mut ServiceConfig) {
-    config
-        .route("/tx", web::post().to(submit))
-        .route("/tx/pending", get().to(pending))
-        .route("/tx/{id}/status", get().to(status))
-        .route("/tx/{id}/offset", get().to(offset))
-        .route("/tx/{id}/data", get().to(encoded_data))
-        .route("/tx/{id}/data.{extension}", get().to(plain_data))
-        .route("/tx/{id}/{field}", get().to(field))
-        .route("/unconfirmed_tx/{id}", get().to(unconfirmed));
+pub fn add(routes: Routes) -> Routes {
+    let of_one = |operation: Operation| {
+        operation
+            .part("id", schema::id(), "The transaction.")
+            .fails(400, "That is no id.")
+            .fails(404, "There is no such transaction.")
+    };
+    let status = schema::object([
+        ("block_height", schema::number()),
+        ("block_indep_hash", schema::text()),
+        ("number_of_confirmations", schema::number()),
+    ]);
+    let place = schema::object([("offset", schema::digits()), ("size", schema::digits())]);
+    routes
+        .at(
+            "/tx",
+            [items::receives(post(submit, "Takes a transaction, or a data item"))
+                .body("A transaction as JSON, or a signed data item.", [Content::Json(transaction_schema()), Content::bytes()])
+                .gives(200, "It is here; an item gets a receipt.", Content::text())
+                .gives(208, "It was here already.", Content::text())],
+        )
+        .at(
+            "/tx/pending",
+            [get(pending, "Transactions that are in no block").gives(
+                200,
+                "Their ids.",
+                Content::Json(schema::list(schema::id())),
+            )],
+        )
+        .at(
+            "/tx/{id}/status",
+            [of_one(get(self::status, "Where it is").about("For items too."))
+                .gives(200, "Its block.", Content::Json(status))
+                .gives(202, "It is in no block yet.", Content::text())],
+        )
+        .at(
+            "/tx/{id}/offset",
+            [of_one(get(offset, "Where its data lies")).gives(200, "Its end in the weave.", Content::Json(place))],
+        )
+        .at("/tx/{id}/data", [of_one(get(encoded_data, "Its data as base64url")).gives(200, "The text.", Content::text())])
+        .at(
+            "/tx/{id}/data.{extension}",
+            [of_one(get(plain_data, "Its data"))
+                .part("extension", schema::text(), "Any.")
+                .gives(200, "The data.", Content::bytes())
+                .gives(206, "The part that `Range` names.", Content::bytes())
+                .gives(304, "The client has it (`If-None-Match`).", Content::Empty)
+                .gives(416, "There is no such part.", Content::Empty)],
+        )
+        .at(
+            "/tx/{id}/{field}",
+            [of_one(get(field, "One of its fields"))
+                .part("field", schema::text(), "`id`, `last_tx`, `owner`, `target`, `quantity`, `reward`, `signature`, `data_size`, `data_root` or `tags`.")
+                .gives(200, "The field.", Content::text())
+                .gives(202, "It is in no block yet.", Content::text())],
+        )
+        .at(
+            "/unconfirmed_tx/{id}",
+            [of_one(get(unconfirmed, "A transaction that is in no block")).gives(
+                200,
+                "The transaction.",
+                Content::Json(transaction_schema()),
+            )],
+        )
+}
+
+/// A transaction as JSON.
+pub fn transaction_schema() -> Value {
+    schema::object([
+        ("format", schema::number()),
+        ("id", schema::id()),
+        ("last_tx", schema::text()),
+        ("owner", schema::text()),
+        ("tags", schema::tags()),
+        ("target", schema::text()),
+        ("quantity", schema::digits()),
+        ("reward", schema::digits()),
+        ("data_size", schema::digits()),
+        ("data_root", schema::text()),
+        ("signature", schema::text()),
+    ])
 }
 
 /// A transaction as JSON, or a data item as bytes.

@@ -1,30 +1,88 @@
 //! Wallets, prices and bundler accounts. Storing is free here, so balances are only what somebody set.
 
-use actix_web::web::{self, Path, Query, ServiceConfig};
+use actix_web::web::{self, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use holon_protocol::Address;
+use holon_unit::routes::{Content, Operation, Routes, get_or_head as get, patch, post, schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Shared;
 use super::network::text;
-use super::{Shared, get};
 use crate::answer::Refusal;
 
 /// Largest body that sets a balance, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
 
-pub fn configure(config: &mut ServiceConfig) {
-    config
-        .route("/wallet", web::post().to(create))
-        .service(
-            web::resource("/wallet/{address}/balance").route(get().to(balance)).route(web::patch().to(set_balance)),
+pub fn add(routes: Routes) -> Routes {
+    let account = || schema::object([("address", schema::id()), ("balance", schema::digits())]);
+    let balanced = || Content::Json(schema::object([("address?", schema::id()), ("balance", schema::anything())]));
+    let address =
+        |operation: Operation| operation.part("address", schema::id(), "A wallet.").fails(400, "That is no address.");
+    let changes = |operation: Operation| {
+        operation
+            .extension()
+            .body("A balance in winston, as number or text.", [balanced()])
+            .gives(200, "The balance now.", Content::Json(account()))
+            .fails(408, "The body came too slowly.")
+            .fails(413, "The body is too large.")
+            .fails(503, "Too many uploads at once.")
+    };
+    routes
+        .at("/wallet", [changes(post(create, "Sets a balance")).fails(400, "No address or no balance.")])
+        .at(
+            "/wallet/{address}/balance",
+            [
+                address(get(balance, "A balance").gives(200, "Winston.", Content::text())),
+                address(changes(patch(set_balance, "Sets a balance"))),
+            ],
         )
-        .route("/wallet/{address}/last_tx", get().to(last_transaction))
-        .route("/mint/{address}/{winston}", get().to(mint))
-        .route("/price/{bytes}", get().to(price))
-        .route("/price/{first}/{second}", get().to(price_for))
-        .route("/account/balance", get().to(account_of_query))
-        .route("/account/balance/{address}", get().to(account));
+        .at(
+            "/wallet/{address}/last_tx",
+            [address(get(last_transaction, "The newest transaction of a wallet").gives(
+                200,
+                "Its id, or nothing.",
+                Content::text(),
+            ))],
+        )
+        .at(
+            "/mint/{address}/{winston}",
+            [address(get(mint, "Adds to a balance")).extension().part("winston", schema::digits(), "How much.").gives(
+                200,
+                "The balance now.",
+                Content::text(),
+            )],
+        )
+        .at(
+            "/price/{bytes}",
+            [get(price, "What storing costs")
+                .part("bytes", schema::number(), "How many bytes.")
+                .gives(200, "Nothing.", Content::text())
+                .fails(400, "That is no number.")],
+        )
+        .at(
+            "/price/{first}/{second}",
+            [get(price_for, "What storing costs")
+                .part("first", schema::text(), "Bytes, or a token.")
+                .part("second", schema::text(), "A wallet, or bytes.")
+                .gives(200, "Nothing.", Content::text())
+                .fails(400, "That is no number.")],
+        )
+        .at(
+            "/account/balance",
+            [get(account_of_query, "A bundler account")
+                .needs("address", schema::id(), "A wallet.")
+                .gives(200, "Winston, as a JSON number.", Content::Json(schema::number()))
+                .fails(400, "That is no address.")],
+        )
+        .at(
+            "/account/balance/{address}",
+            [get(self::account, "A bundler account")
+                .part("address", schema::text(), "A wallet, or a token.")
+                .query("address", schema::id(), "The wallet, if a token stands in the path.")
+                .gives(200, "Winston, as a JSON number.", Content::Json(schema::number()))
+                .fails(400, "That is no address.")],
+        )
 }
 
 async fn balance(state: Shared, address: Path<String>) -> Result<HttpResponse, Refusal> {
