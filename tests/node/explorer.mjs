@@ -165,6 +165,37 @@ test("a message shows its tags, data and result, and the tree of what came of it
   await page.until("in the same tree, as the current one", () => document.querySelector(".tree .current")?.getAttribute("aria-label").startsWith("Count") && document.querySelectorAll(".tree .node").length >= 4);
 });
 
+test("the tree is what the messenger tells, and is found from results where it does not", async () => {
+  const labels = () => [...document.querySelectorAll(".tree .node")].map((node) => node.getAttribute("aria-label").replace(/ in [\d,]+ ms$/, "")).sort();
+  const note = () => document.querySelector(".tree-place + p")?.innerText;
+  const done = () => /all done/.test(document.querySelector(".tree-place + p")?.innerText);
+  await view(`/message/${EVAL}?process=${ALICE}`);
+  await page.until("the tree is complete", done);
+  assert.ok(page.requests.includes(`${MU_URL}/trace/${EVAL}?limit=200`));
+  assert.doesNotMatch(await page.run(note), /does not tell/);
+  assert.ok(await page.run(() => /^Get to counter: evaluated in [\d,]+ ms$/.test(document.querySelector('.tree [aria-label^="Get"]').getAttribute("aria-label"))));
+  const told = await page.run(labels);
+
+  // A messenger that keeps traces to its operator.
+  const open = { "access-control-allow-origin": "*", "access-control-allow-headers": "*" };
+  const secretive = createServer((_, answer) => answer.writeHead(401, open).end('{"error":"a token is needed"}'));
+  await new Promise((listening) => secretive.listen(0, "127.0.0.1", listening));
+  const origin = `http://127.0.0.1:${secretive.address().port}`;
+  try {
+    await view(`/message/${EVAL}?process=${ALICE}`, `?mu=${encodeURIComponent(origin)}`);
+    await page.until("the tree is complete", done);
+    assert.match(await page.run(note), /does not tell/);
+    // Notices of spawns are the messenger's own: no result has them.
+    const found = await page.run(labels);
+    assert.deepEqual(found.filter((label) => !label.startsWith("Spawned")), told.filter((label) => !label.startsWith("Spawned")));
+  } finally {
+    await view("/");
+    secretive.closeAllConnections();
+    secretive.close();
+    page.requests = page.requests.filter((url) => !url.startsWith(origin));
+  }
+});
+
 test("a process shows its children, its checkpoints, its spawn and its state at a slot", async () => {
   await view(`/process/${ALICE}/children`);
   await page.reads("carol");

@@ -1,10 +1,12 @@
-// The tree of pushes: which messages came out of which, found from results and from what the messenger has uploaded.
+// The tree of pushes: which messages came out of which. The messenger that carried them knows (`traced.js`); where it does not tell,
+// the tree is found from results and from what the messenger has uploaded.
 //
 // A result lists what its message sent. Each of those becomes an item signed by the messenger, with the sender in
 // `From-Process` and the first message of all in `Pushed-For`; sender, target and anchor (for spawns: sender and tags) say
 // which entry of which result it is.
 
 import { tagOf } from "./show.js";
+import { traced } from "./traced.js";
 import * as compute from "./units/compute.js";
 import * as gateway from "./units/gateway.js";
 
@@ -18,9 +20,14 @@ export const MAX_DEPTH = 24;
  * `{ id, kind, process, target, action, tags, result, error, parent, children, depth, state }`.
  *
  * `kind` is `message`, `spawn` or `wallet`; `state` is `done`, `failed`, `waiting` (no result yet) or `unsent` (in a result,
- * but no item is known). Calls `grown(tree)` whenever it knows more.
+ * but no item is known, or made and not scheduled). `told` says that the messenger told it. Calls `grown(tree)` whenever it knows more.
  */
 export async function collect(root, { signal, grown }) {
+  const told = await traced(root, MAX_NODES, { signal });
+  if (told) {
+    grown?.(told);
+    return told;
+  }
   const items = await descendants(root.id, signal);
   const free = new Set(items);
   const first = node({ id: root.id, kind: "message", process: root.process, target: root.process, tags: root.tags, depth: 0 });

@@ -1,7 +1,7 @@
 // A tree as a picture: levels from left to right, siblings below each other, parents in the middle of their children.
 
 import { s } from "./dom.js";
-import { cut, messagePage, processPage, short, tagOf } from "./show.js";
+import { count, cut, messagePage, processPage, short, tagOf } from "./show.js";
 import { nameOf } from "./units/gateway.js";
 
 const WIDTH = 186;
@@ -52,10 +52,11 @@ function edge({ x, y, parent, state, loose }) {
 }
 
 function box(node, current) {
-  const { x, y, id, kind, process, target, state, action, tags, error } = node;
+  const { x, y, id, kind, process, target, state, action, tags, error, took } = node;
   const name = kind === "wallet" ? `wallet ${short(target)}` : kind === "spawn" ? `new process ${tagOf(tags, "Name") ?? ""}`.trim() : nameOf(process) || short(process ?? "");
   const what = kind === "spawn" ? "Spawn" : (action ?? "no action");
-  const words = `${what} to ${name}: ${kind === "wallet" ? "kept for the wallet" : STATES[state]}`;
+  const arrived = kind === "wallet" && state === "done" ? "kept for the wallet" : STATES[state];
+  const words = `${what} to ${name}: ${arrived}${took === undefined ? "" : ` in ${count(took)} ms`}`;
   const link = !id ? null : kind === "spawn" ? processPage(id) : kind === "wallet" ? messagePage(id) : messagePage(id, process);
   const parts = [
     s("title", {}, error ? `${words} (${error})` : words),

@@ -157,7 +157,7 @@ function tree(found, signal) {
       ? `The first ${count(MAX_NODES)} messages.`
       : lonely
         ? "Nothing came out of it."
-        : `${count(grown.nodes.length)} message${grown.nodes.length === 1 ? "" : "s"}${grown.open > 0 ? `, ${count(grown.open)} not done yet` : ", all done"}`;
+        : `${count(grown.nodes.length)} message${grown.nodes.length === 1 ? "" : "s"}${grown.open > 0 ? `, ${count(grown.open)} not done yet` : ", all done"}${grown.told ? "" : " · found from results, because the messenger does not tell"}`;
   };
   const look = async () => {
     const root = await rootOf(found, signal);
