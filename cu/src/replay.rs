@@ -218,7 +218,7 @@ pub struct Report {
     pub slot: Nonce,
     /// Time of that entry.
     pub timestamp: Timestamp,
-    /// Root of the state (see `docs/state-root.md`).
+    /// Root of the state (see `docs/src/state-root.md`).
     pub state_root: StateRoot,
     /// Bytes of memory.
     pub memory_bytes: u64,

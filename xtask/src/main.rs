@@ -7,13 +7,16 @@ mod wasm;
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 const HELP: &str = "\
 cargo xtask test            run every test
 cargo xtask wasm            build the processes in wasm-processes and put the modules next to their sources
 cargo xtask wasm --check    build them and show that they behave like the modules that lie there
+cargo xtask docs            write the chapters of the book that come from code
+cargo xtask docs --check    only say whether they are as the code says
 cargo xtask bench eval      measure the compute unit against its guest and against the published ao-loader
 cargo xtask bench capacity  measure spawning, serving and holding up to 10 000 processes
 cargo xtask bench dry-run   measure dry runs beside a stream of messages
@@ -27,6 +30,7 @@ fn main() -> Result<()> {
         ["test", rest @ ..] => test::all(rest),
         ["wasm"] => wasm::build(),
         ["wasm", "--check"] => wasm::check(),
+        ["docs", rest @ ..] => docs(rest),
         ["bench", name, rest @ ..] => bench::run(name, rest),
         ["help" | "--help" | "-h"] | [] => {
             println!("{HELP}");
@@ -34,6 +38,17 @@ fn main() -> Result<()> {
         }
         other => bail!("there is no job \"{}\"\n{HELP}", other.join(" ")),
     }
+}
+
+/// Chapters that come from code. A program of its own, because it is built with every unit.
+fn docs(arguments: &[&str]) -> Result<()> {
+    let status = Command::new(cargo())
+        .args(["run", "--quiet", "--package", "holon-book", "--"])
+        .args(arguments)
+        .current_dir(root())
+        .status()?;
+    ensure!(status.success(), "cargo xtask docs failed");
+    Ok(())
 }
 
 /// The cargo that runs this.

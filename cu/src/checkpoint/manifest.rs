@@ -1,4 +1,4 @@
-//! The manifest: what a checkpoint is, and where its parts are stored (`docs/checkpoints.md`).
+//! The manifest: what a checkpoint is, and where its parts are stored (`docs/src/checkpoints.md`).
 
 use holon_protocol::chain::HashChain;
 use holon_protocol::{AssignmentId, BlockHeight, ModuleId, Nonce, ProcessId, Timestamp};

@@ -1,5 +1,5 @@
 //! Checkpoints: what a process is between two messages, stored, so that nobody has to replay its log from the start
-//! (`docs/checkpoints.md`).
+//! (`docs/src/checkpoints.md`).
 //!
 //! ```text
 //!  runner ──snapshot──► save ──► packs, identities, then the manifest      in the background; the stream goes on

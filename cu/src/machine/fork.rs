@@ -73,7 +73,7 @@ impl Fork {
         self.image.read(index as usize * PAGE_BYTES, into)
     }
 
-    /// The state root (`docs/state-root.md`) of this state, given which log entries led to it.
+    /// The state root (`docs/src/state-root.md`) of this state, given which log entries led to it.
     pub fn state_root(&self, history: &[u8; 32]) -> io::Result<StateRoot> {
         let compiled = &self.seat.module.inner;
         let initial = self.seat.module.initial().map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! The Merkle tree over the pages of a linear memory (`docs/state-root.md`).
+//! The Merkle tree over the pages of a linear memory (`docs/src/state-root.md`).
 //!
 //! ```text
 //!              root                     A leaf is the BLAKE3 hash of a page. Leaves are padded with zero pages to a power of
@@ -312,7 +312,7 @@ mod tests {
         page
     }
 
-    /// As `docs/state-root.md` says it, level by level over all pages.
+    /// As `docs/src/state-root.md` says it, level by level over all pages.
     fn naive_root(pages: &[u8]) -> [u8; 32] {
         let key: [u8; 32] = blake3::hash(b"holon page tree v1").into();
         let mut level: Vec<[u8; 32]> = pages.iter().map(|value| blake3::hash(&page(*value)).into()).collect();

@@ -1,4 +1,4 @@
-//! The state root: one hash for all that a process is between two messages (`docs/state-root.md`).
+//! The state root: one hash for all that a process is between two messages (`docs/src/state-root.md`).
 
 use std::{fmt, str::FromStr};
 

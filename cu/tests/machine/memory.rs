@@ -127,7 +127,7 @@ fn agrees(letter: char, outcome: &Outcome) -> bool {
     }
 }
 
-/// The page tree's root as `docs/state-root.md` defines it, over all of memory.
+/// The page tree's root as `docs/src/state-root.md` defines it, over all of memory.
 fn naive_root(memory: &[u8]) -> [u8; 32] {
     let key: [u8; 32] = blake3::hash(b"holon page tree v1").into();
     let mut level: Vec<[u8; 32]> = memory.chunks(PAGE_BYTES).map(|page| blake3::hash(page).into()).collect();

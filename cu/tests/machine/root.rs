@@ -1,10 +1,10 @@
-//! The state root against the example in `docs/state-root.md`, whose values another implementation computed.
+//! The state root against the example in `docs/src/state-root.md`, whose values another implementation computed.
 
 use holon_cu::machine::{Format, Outcome, PageHash, StateRoot};
 
 use super::{ENGINE, call, machine, native, on_evaluation_thread};
 
-const PAGE: &str = include_str!("../../../docs/state-root.md");
+const PAGE: &str = include_str!("../../../docs/src/state-root.md");
 
 /// What the page's example has in the row that begins like this, after the row `after`.
 fn value(after: &str, row: &str) -> &'static str {
