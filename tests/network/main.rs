@@ -6,6 +6,7 @@ mod arweave_js;
 mod browser;
 mod command_line;
 mod described_routes;
+mod ended_units;
 mod explorer;
 mod killed_units;
 mod official_client;

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -15,6 +15,8 @@ use crate::{command::program, wait::until};
 
 /// A unit opens its stores and listens.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// A unit finishes requests and writes checkpoints.
+const END_DEADLINE: Duration = Duration::from_secs(60);
 /// Lines of a unit's log that a failure shows.
 const LOG_TAIL_LINES: usize = 30;
 
@@ -98,6 +100,22 @@ impl Units {
             child.wait()?;
         }
         Ok(())
+    }
+
+    /// Asks a unit to end as service managers and containers do (SIGTERM), and tells how it ended.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end in time.
+    pub fn terminate(&mut self, kind: Kind) -> Result<ExitStatus> {
+        let mut child = self.children[kind as usize].take().with_context(|| format!("{} does not run", kind.name()))?;
+        let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", child.id())).status()?;
+        let ended = until(kind.name(), END_DEADLINE, || Ok(child.try_wait()?));
+        if ended.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        let ended = ended.with_context(|| format!("kill gave {asked}; its log ended with\n{}", self.log_tail(kind)))?;
+        Ok(ended)
     }
 
     /// Starts a unit that was ended, on its port and its data.
