@@ -29,7 +29,7 @@ use crate::advance::Sources;
 use crate::checkpoint::Reach;
 use crate::cron::NextCron;
 use crate::error::Error;
-use crate::log::{Goal, Link, verify};
+use crate::log::{Goal, Link};
 use crate::machine::Fork;
 use crate::options::Options;
 use crate::process::Process;
@@ -152,7 +152,7 @@ impl Actors {
             Ok(()) => receiver.await.unwrap_or(Err(Error::Stopping)),
             Err(error) => Err(error),
         };
-        let next = lock(&actor.next_cron).after(verify::now());
+        let next = lock(&actor.next_cron).after(self.0.sources.clock.now());
         drop(actor);
         self.0.forget(process);
         evaluated.map(|()| next)

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use holon_arweave::Node;
 use holon_protocol::{Address, BlockHeight, MessageId, Nonce, ProcessId, Timestamp, wire};
+use holon_unit::clock::Clock;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,8 @@ pub struct Sources {
     pub published: Option<Published>,
     /// Processes that were live lately: those whose memory is only evicted come back without being loaded again.
     pub recent: Mutex<Recent<ProcessId, Arc<Process>>>,
+    /// What time it is.
+    pub clock: Clock,
     /// When it is cancelled, evaluation ends after the turn.
     pub stopping: CancellationToken,
 }
@@ -272,12 +275,13 @@ impl Sources {
                 Goal::Latest => log.now().await?.map(Tail::from),
             };
             // Whatever a scheduler says, cron messages fire up to our time only.
-            right = right.map(|right| Tail { end: right.end.min(verify::latest()), ..right });
+            right = right.map(|right| Tail { end: right.end.min(verify::latest(&self.clock)), ..right });
         }
         let mut link = runner.stream.link().copied();
         let fetch = |after: Option<Link>| {
             let page = log.page(after, goal);
-            Fetch(tokio::spawn(async move { check(id, chained, after, page.await?, goal).await }))
+            let clock = self.clock.clone();
+            Fetch(tokio::spawn(async move { check(id, chained, &clock, after, page.await?, goal).await }))
         };
         let mut pending = None;
         let mut first = match known {
@@ -286,7 +290,7 @@ impl Sources {
         };
         loop {
             let page = match (first.take(), pending.take()) {
-                (Some(page), _) => check(id, chained, link, page, goal).await?,
+                (Some(page), _) => check(id, chained, &self.clock, link, page, goal).await?,
                 (None, fetching) => received(fetching.unwrap_or_else(|| fetch(link))).await?,
             };
             let more = page.more;
@@ -297,7 +301,7 @@ impl Sources {
             // Up to a time before the next entry, the blocks count that this entry names.
             if !more && right.is_some() && matches!(goal, Goal::Time(_)) {
                 let next = Goal::Slot(link.map_or(Nonce(0), |link| Nonce(link.nonce.0 + 1)));
-                let page = check(id, chained, link, log.page(link, next).await?, next).await?;
+                let page = check(id, chained, &self.clock, link, log.page(link, next).await?, next).await?;
                 if let Some((timestamp, height)) = page.checked.first().map(Checked::stands) {
                     right = right.map(|right| Tail { end: right.end.min(timestamp), height, named: true });
                 }
@@ -508,12 +512,13 @@ struct CheckedPage {
 async fn check(
     process: ProcessId,
     chained: bool,
+    clock: &Clock,
     mut link: Option<Link>,
     page: Page,
     goal: Goal,
 ) -> Result<CheckedPage, Error> {
     let many = page.entries.len() > CHECK_INLINE;
-    let latest = verify::latest();
+    let latest = verify::latest(clock);
     let work = move || {
         let mut checked = Vec::with_capacity(page.entries.len());
         for Logged { entry, on_chain } in page.entries {

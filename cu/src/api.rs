@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
@@ -72,8 +72,7 @@ async fn unknown(request: HttpRequest) -> Answer {
 }
 
 async fn root(api: web::Data<Api>) -> HttpResponse {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    HttpResponse::Ok().json(json!({ "address": api.address, "timestamp": now.as_millis() as u64 }))
+    HttpResponse::Ok().json(json!({ "address": api.address, "timestamp": api.options.clock.now() }))
 }
 
 async fn health() -> HttpResponse {

@@ -49,8 +49,9 @@ pub struct Assembly {
 
 /// Opens the stores, starts the evaluation threads and the clients. Call it inside a multi-threaded tokio runtime.
 pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) -> Result<Assembly, ServiceError> {
-    for folder in [options.data_dir.clone(), options.data_dir.join("compiled")] {
-        create(&folder)?;
+    let compiled = options.compiled_dir.clone().unwrap_or_else(|| options.data_dir.join("compiled"));
+    for folder in [&options.data_dir, &compiled] {
+        create(folder)?;
     }
     let mut gateway = GatewayOptions::new(options.gateway_url.clone());
     gateway.graphql = options.graphql_url.clone();
@@ -58,7 +59,7 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
     gateway.backoff = options.backoff;
     let gateway = Gateway::new(gateway).map_err(|error| ServiceError::Gateway(error.to_string()))?;
     let engine = EngineOptions {
-        cache_dir: Some(options.data_dir.join("compiled")),
+        cache_dir: Some(compiled),
         wall_clock: options.message_wall_clock.min(MAX_WALL_CLOCK),
         memory_ceiling_bytes: options.memory_ceiling_bytes,
         ..EngineOptions::default()
@@ -98,7 +99,8 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
     let drive = Arc::new(drive);
     let folder = options.data_dir.join(LOG_FOLDER);
     let items = AssignedItems::new(gateway.clone(), options.assigned_max_bytes);
-    let arweave = ArweaveLogs::new(items.clone(), Some(folder), options.retries, options.backoff);
+    let arweave =
+        ArweaveLogs::new(items.clone(), Some(folder), options.clock.clone(), options.retries, options.backoff);
     let logs: Arc<dyn Logs> = match options.log {
         LogSource::Scheduler => Arc::new(served(options, items)?),
         LogSource::Arweave => Arc::new(arweave.clone()),
@@ -122,6 +124,7 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
         }),
         published: (options.checkpoint_policy != Policy::None).then_some(published),
         recent: Mutex::new(Recent::new(RECENT_PROCESSES)),
+        clock: options.clock.clone(),
         stopping: tasks.stopping(),
     });
     Ok(Assembly { sources, arweave })

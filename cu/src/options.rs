@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holon_protocol::{Address, ProcessId, Signer};
+use holon_unit::clock::Clock;
 use url::Url;
 
 use crate::checkpoint::{Place, Policy};
@@ -236,6 +237,8 @@ fn scheduler_url(text: &str) -> Result<(Address, Url), String> {
 pub struct Options {
     /// Where results and caches live.
     pub data_dir: PathBuf,
+    /// Folder of compiled modules; `compiled` in the data folder when `None`. Units of one user may share one.
+    pub compiled_dir: Option<PathBuf>,
     /// Address to listen on; the listener given to the service counts.
     pub listen: SocketAddr,
     /// The unit's wallet.
@@ -330,6 +333,8 @@ pub struct Options {
     pub retries: u32,
     /// Pause before the first retry; it doubles.
     pub backoff: Duration,
+    /// What time it is: the computer's time, unless a test of a whole network sets it.
+    pub clock: Clock,
     /// What the explorer, the page under `/explorer/`, knows beside what these options name.
     pub explorer: holon_explorer::Network,
 }
@@ -339,6 +344,7 @@ impl Options {
     pub fn new(data_dir: PathBuf, wallet: Signer, gateway_url: Url) -> Self {
         Self {
             data_dir,
+            compiled_dir: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 6363)),
             wallet,
             gateway_url,
@@ -386,6 +392,7 @@ impl Options {
             page_size: 1000,
             retries: 5,
             backoff: Duration::from_millis(500),
+            clock: Clock::system(),
             explorer: holon_explorer::Network::default(),
         }
     }

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use holon_arweave::{Gateway, GatewayOptions, Query, Verified};
 use holon_protocol::{Address, DataItem, ItemId, Nonce, ProcessId, Signer, Timestamp};
+use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -262,7 +263,7 @@ pub async fn read_log(
     let gateway = options.gateway()?;
     let folder = options.data_dir.join(LOG_FOLDER);
     let items = AssignedItems::new(gateway, options.assigned_max_bytes);
-    let logs = ArweaveLogs::new(items, Some(folder), options.retries, options.backoff);
+    let logs = ArweaveLogs::new(items, Some(folder), Clock::system(), options.retries, options.backoff);
     let mut visit = |link: Link, slot: Slot| {
         let subject = match slot.body {
             Body::Item(item) => Subject::Sent(item),

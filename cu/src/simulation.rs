@@ -548,6 +548,7 @@ fn sources(folder: &Path, engine: &Engine, logs: Arc<Directory>) -> Sources {
         keeping: None,
         published: None,
         recent: Mutex::new(Recent::new(RECENT_PROCESSES)),
+        clock: holon_unit::clock::Clock::system(),
         stopping: CancellationToken::new(),
     }
 }

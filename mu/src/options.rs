@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holon_protocol::{Address, BlockHeight, Signer};
+use holon_unit::clock::Clock;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -64,6 +65,8 @@ pub struct Options {
     pub max_result_bytes: usize,
     /// Limits of the crank.
     pub limits: Limits,
+    /// What time it is: the computer's time, unless a test of a whole network sets it.
+    pub clock: Clock,
     /// What the explorer, the page under `/explorer/`, knows beside what these options name.
     pub explorer: holon_explorer::Network,
 }
@@ -99,6 +102,7 @@ impl Options {
             scheduler_timeout: Duration::from_secs(60),
             max_result_bytes: MAX_RESULT_BYTES,
             limits: Limits::default(),
+            clock: Clock::system(),
             explorer: holon_explorer::Network::default(),
         }
     }
@@ -304,6 +308,7 @@ impl TryFrom<Arguments> for Options {
                 },
                 ..Limits::default()
             },
+            clock: Clock::system(),
             explorer: holon_explorer::Network::default(),
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::web::Data;
 use holon_arweave::{Gateway, GatewayOptions, Locator, Uploader, UrlPolicy};
 use holon_protocol::Timestamp;
+use holon_unit::clock::Clock;
 use holon_unit::operator::Operator;
 use holon_unit::server::{self, HttpOptions, Server};
 use holon_unit::tasks::Tasks;
@@ -47,6 +48,7 @@ pub struct Running {
     server: Server,
     tasks: Tasks,
     driver: Driver,
+    cron: Cron,
     outbox: Arc<dyn Outbox>,
 }
 
@@ -100,6 +102,7 @@ impl Service {
             limits: options.limits,
             traced: !options.trace_for.is_zero(),
             births: births.clone(),
+            clock: options.clock.clone(),
             tasks: tasks.clone(),
             metrics: metrics.clone(),
         })
@@ -111,6 +114,7 @@ impl Service {
             schedulers: schedulers.clone(),
             compute: compute.clone(),
             births,
+            clock: options.clock.clone(),
             tasks: tasks.clone(),
             metrics: metrics.clone(),
             owner_only: options.monitor_owner_only,
@@ -151,19 +155,19 @@ impl Service {
             api::routes().after(holon_explorer::routes(&explorer)).register(config);
         })?;
         tasks.spawn("crank", driver.clone().run());
-        tasks.spawn("cron", cron.run());
-        tasks.spawn("traces", forget(Arc::clone(&outbox), options.trace_for, tasks.stopping()));
+        tasks.spawn("cron", cron.clone().run());
+        tasks.spawn("traces", forget(Arc::clone(&outbox), options.clock, options.trace_for, tasks.stopping()));
         tracing::info!(url = server.url(), wallet = %options.wallet.address(), "messenger unit is up");
-        Ok(Running { server, tasks, driver, outbox })
+        Ok(Running { server, tasks, driver, cron, outbox })
     }
 }
 
 /// Forgets old traces until the service stops.
-async fn forget(outbox: Arc<dyn Outbox>, kept: Duration, stopping: CancellationToken) {
+async fn forget(outbox: Arc<dyn Outbox>, clock: Clock, kept: Duration, stopping: CancellationToken) {
     let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
     let forget = async {
         loop {
-            let before = Timestamp(driver::now().0.saturating_sub(kept));
+            let before = Timestamp(clock.now().0.saturating_sub(kept));
             match outbox.forget_traces(before, FORGET_BATCH).await {
                 Ok(FORGET_BATCH) => continue,
                 Ok(_) => {}
@@ -186,6 +190,12 @@ impl Running {
         self.driver.queued()
     }
 
+    /// Asks every monitored process for its cron results, whether it is due or not, and returns when they are queued; whether
+    /// some have more, for which there was no room. For networks whose time is set by hand.
+    pub async fn ask_crons(&self) -> bool {
+        self.cron.ask_all().await
+    }
+
     /// The newest `limit` things that were given up, with their reasons.
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
         Ok(self.outbox.dead_letters(None, limit).await?)
@@ -198,12 +208,12 @@ impl Running {
 
     /// Takes no more requests, lets running ones finish, and ends. What is left stays in the outbox.
     pub async fn stop(self) -> Result<(), Error> {
-        let Self { server, tasks, driver, outbox } = self;
+        let Self { server, tasks, driver, cron, outbox } = self;
         server.stop().await?;
         if !tasks.stop(STOP_TIMEOUT).await {
             tracing::warn!("background tasks did not end in time; the outbox knows what they were doing");
         }
-        drop(driver);
+        drop((driver, cron));
         // Everything committed so far is on disk when this returns.
         outbox.commit(crate::outbox::Changes::default(), crate::outbox::Durability::Synced).await?;
         Ok(())

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::scheduler::Scheduler;
 
-/// How often the height is asked.
+/// How often the height is asked unless told otherwise.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 /// Attempts at start before the scheduler refuses to start.
 pub const START_ATTEMPTS: u32 = 5;
@@ -30,10 +30,10 @@ pub async fn first(gateway: &Gateway) -> Result<BlockHeight, holon_arweave::Erro
 }
 
 /// Keeps the scheduler's height fresh until `stop`. When the gateway does not answer, the last one stays.
-pub async fn follow(gateway: Gateway, scheduler: Scheduler, stop: CancellationToken) {
+pub async fn follow(gateway: Gateway, scheduler: Scheduler, interval: Duration, stop: CancellationToken) {
     let follow = async move {
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(interval).await;
             match gateway.info().await {
                 Ok(info) => scheduler.set_height(info.height),
                 Err(error) => tracing::warn!(%error, "the L1 height could not be refreshed"),

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holon_protocol::Signer;
+use holon_unit::clock::Clock;
 use url::Url;
 
 use crate::api::BodyTimes;
 use crate::check::SizeLimit;
+use crate::height;
 
 /// Where the scheduler listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9000";
@@ -184,6 +186,10 @@ pub struct Options {
     pub max_body_memory_bytes: usize,
     /// How long a request body may take.
     pub body_times: BodyTimes,
+    /// How often the gateway is asked for the L1 height.
+    pub height_interval: Duration,
+    /// What time it is: the computer's time, unless a test of a whole network sets it.
+    pub clock: Clock,
     /// What the explorer, the page under `/explorer/`, knows beside what these options name.
     pub explorer: holon_explorer::Network,
 }
@@ -213,6 +219,8 @@ impl Options {
             max_read_bytes: DEFAULT_MAX_READ_BYTES,
             max_body_memory_bytes: DEFAULT_MAX_BODY_MEMORY_BYTES,
             body_times: BodyTimes::default(),
+            height_interval: height::INTERVAL,
+            clock: Clock::system(),
             explorer: holon_explorer::Network::default(),
         }
     }

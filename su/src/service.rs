@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use holon_arweave::{Gateway, GatewayOptions, UploadError, Uploader};
-use holon_protocol::Address;
+use holon_protocol::{Address, BlockHeight};
 use holon_unit::events::Places;
 use holon_unit::server::{self, HttpOptions, Server, ServerError};
 use holon_unit::tasks::Tasks;
@@ -74,12 +74,12 @@ impl From<reqwest::Error> for Error {
 pub struct Service;
 
 /// A running scheduler. Dropping it stops nothing.
-#[derive(Debug)]
 pub struct Running {
     server: Server,
     tasks: Tasks,
     threads: Vec<thread::JoinHandle<()>>,
     address: Address,
+    scheduler: Scheduler,
 }
 
 impl Service {
@@ -110,13 +110,19 @@ impl Service {
         let (pool, mut threads) = Pool::start("su-turns", cpus.max(2), tasks.stopping())?;
         let (readers, reading) = Pool::start("su-reads", cpus.max(2), tasks.stopping())?;
         threads.extend(reading);
-        let (scheduler, writer) =
-            Scheduler::start(store, options.wallet.clone(), pool.clone(), metrics.clone(), tasks.stopping())?;
+        let (scheduler, writer) = Scheduler::start(
+            store,
+            options.wallet.clone(),
+            options.clock.clone(),
+            pool.clone(),
+            metrics.clone(),
+            tasks.stopping(),
+        )?;
         threads.push(writer);
         scheduler.set_height(first_height);
 
         let access = start_access(&options, &tasks)?;
-        tasks.spawn("height", height::follow(tip, scheduler.clone(), tasks.stopping()));
+        tasks.spawn("height", height::follow(tip, scheduler.clone(), options.height_interval, tasks.stopping()));
         let settler =
             Settler::new(scheduler.clone(), readers.clone(), uploader, options.cache_url.clone(), metrics.clone())?;
         tasks.spawn("settle", settler.run(tasks.stopping()));
@@ -124,7 +130,7 @@ impl Service {
         let address = options.wallet.address();
         let api = Api {
             reader: Reader::new(scheduler.clone(), metrics.clone(), options.max_read_bytes),
-            scheduler,
+            scheduler: scheduler.clone(),
             published: published(&options, base, readers.clone())?,
             pool,
             readers,
@@ -147,7 +153,7 @@ impl Service {
             routes().after(holon_explorer::routes(&explorer)).register(config);
         })?;
         tracing::info!(%address, url = server.url(), "scheduler unit started");
-        Ok(Running { server, tasks, threads, address })
+        Ok(Running { server, tasks, threads, address, scheduler })
     }
 }
 
@@ -176,6 +182,12 @@ fn start_access(options: &Options, tasks: &Tasks) -> Result<Access, Error> {
     Ok(access)
 }
 
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("server", &self.server).field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 impl Running {
     /// `http://<address>`, without a trailing slash.
     pub fn url(&self) -> String {
@@ -187,6 +199,11 @@ impl Running {
         self.address
     }
 
+    /// Tells the scheduler an L1 height without waiting until it asks: for networks whose blocks are made by hand.
+    pub fn set_height(&self, height: BlockHeight) {
+        self.scheduler.set_height(height);
+    }
+
     /// Cancelled when the service cannot go on (its store failed): the program should then call [`Self::stop`].
     pub fn stopping(&self) -> CancellationToken {
         self.tasks.stopping()
@@ -196,6 +213,7 @@ impl Running {
     pub async fn stop(self) -> Result<(), Error> {
         let served = self.server.stop().await;
         let in_time = self.tasks.stop(STOP_TIMEOUT).await;
+        drop(self.scheduler);
         // Threads end once nobody holds the pool or the scheduler; then the log is closed too.
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));

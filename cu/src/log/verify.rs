@@ -5,11 +5,12 @@
 //! be checked here, so signatures cannot be verified; the chain makes two different logs of one process impossible to
 //! confuse.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use holon_protocol::assignment::Assignment;
 use holon_protocol::chain::HashChain;
 use holon_protocol::{Address, AssignmentId, ItemId, Nonce, ProcessId, Timestamp, base64url, wire};
+use holon_unit::clock::Clock;
 use sha2::{Digest, Sha256};
 
 /// Height from which every log has a hash chain (spec 05 §4.5).
@@ -19,18 +20,8 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The latest time a scheduler may claim now. Cron messages up to a later one would keep a unit busy for as long as the
 /// scheduler likes.
-pub fn latest() -> Timestamp {
-    after_now(CLOCK_TOLERANCE)
-}
-
-/// The time on this computer.
-pub fn now() -> Timestamp {
-    after_now(Duration::ZERO)
-}
-
-fn after_now(more: Duration) -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + more;
-    Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+pub fn latest(clock: &Clock) -> Timestamp {
+    Timestamp(clock.now().0.saturating_add(CLOCK_TOLERANCE.as_millis() as u64))
 }
 
 /// The log is not what a log must be. The whole evaluation fails.

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use holon_protocol::{ItemId, Timestamp};
+use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Notify, oneshot};
 
@@ -55,6 +56,8 @@ struct Inner {
     /// Whether what happens to items is written down.
     traced: bool,
     births: Births,
+    /// For what others see; when to try again is decided by the computer's time.
+    clock: Clock,
     dispatcher: Mutex<Dispatcher>,
     /// What each push has had. Locked after the dispatcher, if both are.
     accounts: Mutex<Accounts>,
@@ -70,8 +73,8 @@ struct Inner {
     metrics: Metrics,
 }
 
-/// Now, in milliseconds.
-pub fn now() -> Timestamp {
+/// Now, in milliseconds of the computer's time.
+fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
@@ -94,6 +97,8 @@ pub struct Parts {
     pub traced: bool,
     /// Where processes that wake by themselves are announced.
     pub births: Births,
+    /// What time it is, for what others see.
+    pub clock: Clock,
     /// Owner of background tasks.
     pub tasks: Tasks,
     /// Counters.
@@ -103,7 +108,7 @@ pub struct Parts {
 impl Driver {
     /// A crank over its outbox, with the tasks that are left in it.
     pub async fn load(parts: Parts) -> Result<Self, OutboxError> {
-        let Parts { outbox, world, policy, limits, traced, births, tasks, metrics } = parts;
+        let Parts { outbox, world, policy, limits, traced, births, clock, tasks, metrics } = parts;
         let mut dispatcher = Dispatcher::new(limits, None);
         let mut confirming = HashMap::new();
         let mut accounts = Accounts::default();
@@ -135,6 +140,7 @@ impl Driver {
             limits,
             traced,
             births,
+            clock,
             dispatcher: Mutex::new(dispatcher),
             accounts: Mutex::new(accounts),
             settled: Mutex::new(settled),
@@ -210,7 +216,7 @@ impl Driver {
         if !self.0.traced {
             return Vec::new();
         }
-        let at = now();
+        let at = self.0.clock.now();
         told.into_iter().map(|(item, what)| (item, Event { at, what })).collect()
     }
 

@@ -20,12 +20,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holon_protocol::{Address, ProcessId, Timestamp};
+use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::births::{Births, MAX_MONITORS};
-use crate::crank::driver::{Driver, now};
+use crate::crank::driver::Driver;
 use crate::crank::task::ProcessRecord;
 use crate::error::Refusal;
 use crate::ingest::verified;
@@ -43,6 +44,8 @@ pub const MAX_POLLS: usize = 64;
 pub const MAX_SLOW_POLLS: usize = 64;
 /// Longest a client that monitors a process waits for the compute unit to say where the process is.
 pub const MONITOR_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two looks whether everybody who was asked has answered.
+const ASK_PAUSE: Duration = Duration::from_millis(1);
 /// Longest wait of the loop when nobody is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,7 @@ struct Inner {
     schedulers: Schedulers,
     compute: Compute,
     births: Births,
+    clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
     owner_only: bool,
@@ -85,6 +89,8 @@ pub struct Parts {
     pub compute: Compute,
     /// Where processes that wake by themselves are announced.
     pub births: Births,
+    /// What time it is.
+    pub clock: Clock,
     /// Owner of background tasks.
     pub tasks: Tasks,
     /// Counters.
@@ -102,12 +108,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Cron {
     /// The monitors stored in the outbox.
     pub async fn load(parts: Parts) -> Result<Self, OutboxError> {
-        let Parts { outbox, driver, directory, schedulers, compute, births, tasks, metrics, owner_only, interval } =
-            parts;
+        let Parts {
+            outbox,
+            driver,
+            directory,
+            schedulers,
+            compute,
+            births,
+            clock,
+            tasks,
+            metrics,
+            owner_only,
+            interval,
+        } = parts;
         let mut table = Timetable::new(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
         for (process, monitor) in outbox.monitors().await? {
             if !monitor.off {
-                table.add(process, now());
+                table.add(process, clock.now());
             }
         }
         births.monitored(table.len());
@@ -119,6 +136,7 @@ impl Cron {
             schedulers,
             compute,
             births,
+            clock,
             tasks,
             metrics,
             owner_only,
@@ -146,7 +164,7 @@ impl Cron {
                 self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
             }
         }
-        lock(&self.0.table).add(path, now());
+        lock(&self.0.table).add(path, self.0.clock.now());
         self.count();
         self.0.wake.notify_one();
         Ok(())
@@ -192,7 +210,7 @@ impl Cron {
         let births = vec![(process, Monitor::default())];
         self.0.outbox.commit(Changes { births, ..Changes::default() }, Durability::Buffered).await?;
         if self.is_monitored(process).await? {
-            lock(&self.0.table).add(process, now());
+            lock(&self.0.table).add(process, self.0.clock.now());
             self.count();
         }
         Ok(())
@@ -238,28 +256,22 @@ impl Cron {
     pub async fn run(self) {
         let stopping = self.0.tasks.stopping();
         loop {
-            for process in self.0.births.take() {
-                lock(&self.0.table).add(process, now());
-                self.count();
-            }
+            self.take_births();
             for process in self.0.births.take_met() {
                 if let Err(error) = self.adopt(process).await {
                     tracing::warn!(%process, %error, "a process that wakes by itself could not be taken up");
                     self.0.births.meet(process);
                 }
             }
-            let wait = match lock(&self.0.table).next() {
-                Some(Timestamp(at)) => Duration::from_millis(at.saturating_sub(now().0)).min(IDLE),
-                None => IDLE,
-            };
+            let next = lock(&self.0.table).next().unwrap_or(Timestamp(u64::MAX));
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = self.0.births.announced() => {}
                 () = self.0.wake.notified() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = self.0.clock.until(next, IDLE) => {}
             }
             loop {
-                let Some(asked) = lock(&self.0.table).take(now()) else { break };
+                let Some(asked) = lock(&self.0.table).take(self.0.clock.now()) else { break };
                 let (this, stopping) = (self.clone(), stopping.clone());
                 self.0.tasks.spawn("cron poll", async move {
                     tokio::select! {
@@ -268,6 +280,33 @@ impl Cron {
                     }
                 });
             }
+        }
+    }
+
+    /// Asks every process now, whether it is due or not, and returns when all have answered; whether one of them has more to
+    /// tell at once. For clocks that stand still: a time that goes on makes others due meanwhile.
+    pub async fn ask_all(&self) -> bool {
+        self.take_births();
+        // What is being asked already may be answered as of an earlier time.
+        self.answered(|table| table.is_asking()).await;
+        let now = self.0.clock.now();
+        lock(&self.0.table).all_due(now);
+        self.answered(|table| table.is_asking() || table.next().is_some_and(|next| next <= now)).await;
+        lock(&self.0.table).has_more(now)
+    }
+
+    /// Waits until this holds no more.
+    async fn answered(&self, busy: impl Fn(&Timetable) -> bool) {
+        while !self.0.tasks.is_stopping() && busy(&lock(&self.0.table)) {
+            self.0.wake.notify_one();
+            tokio::time::sleep(ASK_PAUSE).await;
+        }
+    }
+
+    fn take_births(&self) {
+        for process in self.0.births.take() {
+            lock(&self.0.table).add(process, self.0.clock.now());
+            self.count();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holon_protocol::{ItemId, ProcessId};
+use holon_protocol::{ItemId, ProcessId, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::timetable::{Asked, Due};
 use super::{Cron, lock};
 use crate::crank::descent::Descent;
-use crate::crank::driver::{CronResult, now};
+use crate::crank::driver::CronResult;
 use crate::crank::outgoing;
 use crate::crank::step::push;
 use crate::error::Refusal;
@@ -49,7 +49,7 @@ impl Cron {
         let ended = CancellationToken::new();
         lock(&self.0.polling).insert(process, (asked, ended.clone()));
         let polled = self.polled(process, &ended).await;
-        let now = now();
+        let now = self.0.clock.now();
         match polled {
             Ok(None) => lock(&self.0.table).gone(asked),
             Ok(Some(next)) => {
@@ -115,7 +115,7 @@ impl Cron {
         let (mut due, begun) = (Due::Unknown, monitor.clone());
         for _ in 0..MAX_PAGES_PER_POLL {
             if self.0.driver.cron_room(process) == 0 {
-                return full(monitor != begun);
+                return full(monitor != begun, self.0.clock.now());
             }
             let page = ended.run_until_cancelled(self.page(process, monitor.cursor.as_deref())).await;
             let Some((page, limit)) = page.transpose()? else { return Ok(None) };
@@ -125,14 +125,16 @@ impl Cron {
             let results = page.edges.iter().map(|edge| read(process, edge)).collect::<Result<Vec<_>, _>>()?;
             match self.queue(process, &monitor, results).await? {
                 None => return Ok(None),
-                Some(taken) if taken < page.edges.len() => return full(taken > 0 || monitor != begun),
+                Some(taken) if taken < page.edges.len() => {
+                    return full(taken > 0 || monitor != begun, self.0.clock.now());
+                }
                 Some(_) => monitor = next,
             }
             if page.edges.len() < limit {
                 return Ok(Some(due));
             }
             // There is more, wherever the next one is due.
-            due = Due::At(now());
+            due = Due::At(self.0.clock.now());
         }
         Ok(Some(due))
     }
@@ -177,8 +179,8 @@ impl Cron {
 }
 
 /// There is no room for more. It counts as a failure only if there was none at all.
-fn full(moved: bool) -> Result<Option<Due>, PollError> {
-    if moved { Ok(Some(Due::At(now()))) } else { Err(PollError::Full) }
+fn full(moved: bool, now: Timestamp) -> Result<Option<Due>, PollError> {
+    if moved { Ok(Some(Due::At(now))) } else { Err(PollError::Full) }
 }
 
 /// What one cron result asks for.

@@ -100,6 +100,26 @@ impl Timetable {
         Some(Asked { process, due, turn: row.turn })
     }
 
+    /// Everybody who is not being asked is due.
+    pub fn all_due(&mut self, now: Timestamp) {
+        self.due.clear();
+        for (process, row) in self.rows.iter_mut().filter(|(_, row)| row.due.is_some()) {
+            row.due = Some(now);
+            self.due.insert((now, *process));
+        }
+    }
+
+    /// Whether anybody is being asked.
+    pub fn is_asking(&self) -> bool {
+        self.rows.len() > self.due.len()
+    }
+
+    /// Whether somebody who answered at `now` has more to tell at once.
+    pub fn has_more(&self, now: Timestamp) -> bool {
+        let at_once = Some(Timestamp(now.0 + MIN_WAIT_MS));
+        self.rows.values().any(|row| row.failures == 0 && row.polled == Some(now) && row.due == at_once)
+    }
+
     /// The row of a process that is being asked, unless it is another one by now.
     fn taken(&mut self, asked: Asked) -> Option<&mut Row> {
         self.rows.get_mut(&asked.process).filter(|row| row.turn == asked.turn && row.due.is_none())
@@ -233,6 +253,27 @@ mod tests {
         while take(&mut table, now).is_some() {}
         table.answered(asked(&table, 0), Due::Unknown, Timestamp(now));
         assert_eq!(table.failing(), 0);
+    }
+
+    #[test]
+    fn everybody_is_asked_out_of_turn_once_who_has_more_to_tell_again() {
+        let mut table = table(3);
+        let asked: Vec<_> = (0..3).map(|_| table.take(Timestamp(1_000)).unwrap()).collect();
+        assert!(table.is_asking());
+        table.answered(asked[0], Due::Never, Timestamp(1_000));
+        table.answered(asked[1], Due::At(Timestamp(90_000)), Timestamp(1_000));
+        table.all_due(Timestamp(5_000));
+        assert_eq!((table.next(), table.is_asking()), (Some(Timestamp(5_000)), true), "one is being asked still");
+        table.answered(asked[2], Due::Unknown, Timestamp(5_000));
+        let again = [table.take(Timestamp(5_000)).unwrap(), table.take(Timestamp(5_000)).unwrap()];
+        assert_eq!(table.take(Timestamp(5_000)), None, "once each");
+        table.answered(again[0], Due::At(Timestamp(90_000)), Timestamp(5_000));
+        table.failed(again[1], "no".into(), Timestamp(5_000));
+        assert!(!table.has_more(Timestamp(5_000)) && !table.is_asking());
+        table.all_due(Timestamp(6_000));
+        let first = table.take(Timestamp(6_000)).unwrap();
+        table.answered(first, Due::At(Timestamp(6_000)), Timestamp(6_000));
+        assert!(table.has_more(Timestamp(6_000)));
     }
 
     #[test]

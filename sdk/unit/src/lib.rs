@@ -7,6 +7,7 @@
 //! Concurrency: [`server::start`] runs actix workers on threads of their own; [`tasks::Tasks`] owns everything else a
 //! service runs in the background. A task that panics or fails stops the service in order, so nothing dies silently.
 
+pub mod clock;
 pub mod config;
 pub mod durable;
 pub mod error;

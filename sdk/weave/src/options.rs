@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use holon_unit::clock::Clock;
 use holon_unit::telemetry::LogFormat;
 
 /// Time between blocks.
@@ -26,6 +27,8 @@ pub struct Options {
     pub initial_height: u64,
     /// Give everything a block at once. Otherwise blocks are made only when asked for (`/mine`).
     pub auto_mine: bool,
+    /// What time it is: the computer's time, unless a test of a whole network sets it.
+    pub clock: Clock,
     /// What the explorer, the page under `/explorer/`, knows beside what these options name.
     pub explorer: holon_explorer::Network,
 }
@@ -39,6 +42,7 @@ impl Options {
             block_interval: DEFAULT_BLOCK_INTERVAL,
             initial_height: DEFAULT_INITIAL_HEIGHT,
             auto_mine: true,
+            clock: Clock::system(),
             explorer: holon_explorer::Network::default(),
         }
     }
@@ -79,6 +83,7 @@ impl From<Arguments> for Options {
             block_interval: arguments.block_interval,
             initial_height: arguments.initial_height,
             auto_mine: !arguments.manual,
+            clock: Clock::system(),
             explorer: holon_explorer::Network::default(),
         }
     }

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::web;
+use holon_protocol::BlockHeight;
 use holon_unit::metrics::Metrics;
 use holon_unit::server::{self, HttpOptions, Server};
 use holon_unit::tasks::Tasks;
@@ -37,15 +38,16 @@ impl Service {
             auto_mine: options.auto_mine,
             ticks: options.auto_mine && !options.block_interval.is_zero(),
             initial_height: options.initial_height,
+            clock: options.clock,
         };
-        let folder = options.data_dir.clone();
+        let (folder, ticks) = (options.data_dir.clone(), rules.ticks);
         let store = tokio::task::spawn_blocking(move || Store::open(&folder, rules)).await??;
         let weave = Weave::new(store)?;
         weave.run(Weave::open_complete_bundles).await??;
         weave.durable().await?;
 
         let tasks = Tasks::new();
-        if rules.ticks {
+        if ticks {
             tasks.spawn("blocks", make_blocks(weave.clone(), tasks.clone(), options.block_interval));
         }
         let metrics = registered(weave.counts().clone());
@@ -72,6 +74,27 @@ impl Running {
     /// Base URL, without a trailing slash.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Makes `count` blocks as `/mine` does; returns the height of the newest one.
+    pub async fn mine(&self, count: u64) -> Result<BlockHeight, Error> {
+        Ok(BlockHeight(self.weave.mine(count).await?.height))
+    }
+
+    /// Makes blocks until the newest one is of the present second: the open one is closed, and one more made if that one is
+    /// older. Returns the height of the newest one.
+    pub async fn mine_now(&self) -> Result<BlockHeight, Error> {
+        let now = self.weave.store().clock().seconds();
+        let mut tip = self.weave.store().tip();
+        while tip.timestamp < now {
+            tip = self.weave.mine(1).await?;
+        }
+        Ok(BlockHeight(tip.height))
+    }
+
+    /// The height of the newest block.
+    pub fn height(&self) -> BlockHeight {
+        BlockHeight(self.weave.store().tip().height)
     }
 
     /// Resolves when a background task has failed and the service should be stopped.

@@ -11,18 +11,17 @@ use super::answer::Failure;
 use super::query::ReadQuery;
 use crate::log::StoreError;
 use crate::reader::{Found, ReadError, Reader};
-use crate::scheduler::now;
 
 /// `GET /`
 pub(super) async fn address(api: Data<Api>) -> HttpResponse {
     let address = api.scheduler.wallet().address().to_string();
-    HttpResponse::Ok().json(serde_json::json!({ "timestamp": now().to_string(), "address": address }))
+    HttpResponse::Ok().json(serde_json::json!({ "timestamp": api.scheduler.now().to_string(), "address": address }))
 }
 
 /// `GET /timestamp`
 pub(super) async fn timestamp(api: Data<Api>) -> HttpResponse {
     let height = api.scheduler.height().padded();
-    HttpResponse::Ok().json(serde_json::json!({ "timestamp": now().to_string(), "block_height": height }))
+    HttpResponse::Ok().json(serde_json::json!({ "timestamp": api.scheduler.now().to_string(), "block_height": height }))
 }
 
 /// `GET /metrics`

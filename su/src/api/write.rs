@@ -13,7 +13,7 @@ use super::{Api, POST_TIMEOUT};
 use crate::check::{Checked, check};
 use crate::log::StoreError;
 use crate::pool::PoolEnded;
-use crate::scheduler::{Request, now};
+use crate::scheduler::Request;
 use crate::sequencer::{Answer, Refusal, Subject};
 
 /// `POST /`
@@ -33,7 +33,7 @@ pub(super) async fn post(api: Data<Api>, request: HttpRequest, payload: Payload)
             schedule_item(&api, body, memory, complete).await?
         }
     };
-    Ok(HttpResponse::Ok().json(json!({ "timestamp": now().0, "id": id })))
+    Ok(HttpResponse::Ok().json(json!({ "timestamp": api.scheduler.now().0, "id": id })))
 }
 
 /// A message or process. `complete` is false when half of an assignment's parameters were given.

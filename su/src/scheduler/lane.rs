@@ -10,7 +10,7 @@ use holon_protocol::{DataItem, MessageId, Nonce, ProcessId};
 use tokio::sync::oneshot;
 
 use super::writer::Entry;
-use super::{Request, Shared, lock, now};
+use super::{Request, Shared, lock};
 use crate::assignment::sign;
 use crate::log::{EntryKind, Record, StoreError};
 use crate::metrics::Function;
@@ -190,7 +190,7 @@ impl Lane {
                     self.begin_turn(shared, *ticket);
                     let known = self.look_up(shared, subject)?;
                     let height = holon_protocol::BlockHeight(shared.height.load(Ordering::Relaxed));
-                    (Input::LookedUp { known, now: now(), height }, None)
+                    (Input::LookedUp { known, now: shared.clock.now(), height }, None)
                 }
                 Action::Sign(_, assignment) => match sign(assignment, &shared.wallet) {
                     Ok(item) => {

@@ -19,10 +19,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use bytes::Bytes;
 use holon_protocol::{AssignmentId, BlockHeight, MessageId, Nonce, ProcessId, Signer, Timestamp};
+use holon_unit::clock::Clock;
 use holon_unit::events::Feed;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,7 @@ pub struct Scheduler(Arc<Shared>);
 pub(crate) struct Shared {
     store: Arc<dyn LogStore>,
     wallet: Signer,
+    clock: Clock,
     pool: Pool,
     writer: Writer,
     height: AtomicU64,
@@ -95,6 +97,7 @@ impl Scheduler {
     pub fn start(
         store: Arc<dyn LogStore>,
         wallet: Signer,
+        clock: Clock,
         pool: Pool,
         metrics: Metrics,
         stop: CancellationToken,
@@ -103,6 +106,7 @@ impl Scheduler {
         let shared = Arc::new(Shared {
             store,
             wallet,
+            clock,
             pool,
             writer,
             height: AtomicU64::new(0),
@@ -149,6 +153,11 @@ impl Scheduler {
     /// Makes a change of the settle queue or a container durable.
     pub async fn write(&self, write: Write) -> Result<(), WriterEnded> {
         self.0.writer.write(write).await
+    }
+
+    /// The time that an assignment made now carries, unless one before it carries a later one.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
     }
 
     /// Sets the L1 height that coming assignments carry.
@@ -223,10 +232,4 @@ impl Shared {
 /// A lock whose holders never leave it half changed, so a panic elsewhere does not matter.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The wall clock.
-pub fn now() -> Timestamp {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }

@@ -36,6 +36,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holon_protocol::{Address, BlockHeight, DataItem, Nonce, ProcessId, wire};
+use holon_unit::clock::Clock;
 
 use self::read::Reader;
 pub use self::read::{Body, Slot};
@@ -71,6 +72,7 @@ pub struct ArweaveLogs(Arc<Inner>);
 struct Inner {
     items: AssignedItems,
     blocks: Blocks,
+    clock: Clock,
     /// Where verified entries are kept.
     folder: Option<PathBuf>,
     retries: u32,
@@ -123,10 +125,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ArweaveLogs {
     /// Logs that the gateway of `items` knows. Verified entries are kept in `folder`. What is expected to exist is looked for
     /// again up to `retries` times, first after `backoff`, which doubles.
-    pub fn new(items: AssignedItems, folder: Option<PathBuf>, retries: u32, backoff: Duration) -> Self {
+    pub fn new(items: AssignedItems, folder: Option<PathBuf>, clock: Clock, retries: u32, backoff: Duration) -> Self {
         let (blocks, known, counts) = (Blocks::default(), Mutex::default(), Counts::default());
         let (needed, ahead) = (Budget::new(NEEDED_BYTES), Budget::new(ALL_AHEAD_BYTES));
-        Self(Arc::new(Inner { items, blocks, folder, retries, backoff, known, needed, ahead, counts }))
+        Self(Arc::new(Inner { items, blocks, clock, folder, retries, backoff, known, needed, ahead, counts }))
     }
 
     /// What has been done so far.

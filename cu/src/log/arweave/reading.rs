@@ -150,7 +150,7 @@ impl Reading {
         let mut window = self.window(first, last, head).await?;
         let mut link = after;
         let mut entries = Vec::new();
-        let latest = verify::latest();
+        let latest = verify::latest(&self.logs.0.clock);
         for nonce in find::window(number).skip_while(|&nonce| nonce < first) {
             if link.is_some_and(|link| goal.reached(&link)) {
                 *lock(&self.open) = Some((number, window));

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use holon_protocol::{ItemId, ProcessId};
 
-use super::{Driver, MAX_QUEUED_TASKS, lock, now};
+use super::{Driver, MAX_QUEUED_TASKS, lock};
 use crate::crank::budget::{Limit, Spent};
 use crate::crank::descent::Descent;
 use crate::crank::outgoing::Skipped;
@@ -138,7 +138,7 @@ impl Driver {
         self.0.metrics.dead(task.stage());
         changes.traces.extend(self.told(trace::of_death(task, &reason)));
         let letter = Letter::Task(Box::new(task.clone()));
-        changes.dead.push(DeadLetter { id: LetterId::default(), at: now(), reason, letter });
+        changes.dead.push(DeadLetter { id: LetterId::default(), at: self.0.clock.now(), reason, letter });
     }
 
     /// Counts what a result asks for.
@@ -158,7 +158,7 @@ impl Driver {
         durability: Durability,
     ) -> Result<(), OutboxError> {
         let Follow { tasks, skipped, processes } = follow;
-        let at = now();
+        let at = self.0.clock.now();
         let uncounted = skipped.len().saturating_sub(MAX_UNUSABLE_PER_RESULT);
         let rest = (uncounted > 0).then(|| Skipped {
             entry: "others".into(),

@@ -65,10 +65,9 @@ async fn upload(state: Shared, request: HttpRequest, payload: web::Payload) -> R
 pub async fn submit(state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, Refusal> {
     let item = state.weave.submit_item(body.bytes.clone()).await?;
     let host = request.connection_info().host().to_owned();
-    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok(HttpResponse::Ok().json(json!({
         "id": item.id(),
-        "timestamp": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        "timestamp": state.weave.store().clock().now(),
         "owner": item.owner_address(),
         "version": "0.2.0",
         "deadlineHeight": state.weave.store().tip().height + DEADLINE_BLOCKS,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::answer::Refusal;
-use crate::store::blocks::{Block, now};
+use crate::store::blocks::Block;
 
 /// Most blocks made by one request.
 pub const MAX_MINED_BLOCKS: u64 = 10_000;
@@ -90,8 +90,8 @@ async fn height(state: Shared) -> HttpResponse {
     text(state.weave.store().tip().height.to_string())
 }
 
-async fn time() -> HttpResponse {
-    text(now().to_string())
+async fn time(state: Shared) -> HttpResponse {
+    text(state.weave.store().clock().seconds().to_string())
 }
 
 async fn anchor(state: Shared) -> HttpResponse {

@@ -1,7 +1,5 @@
 //! Blocks: made by us, without mining.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use fjall::{Keyspace, OwnedWriteBatch};
 use holon_protocol::{ItemId, base64url};
 use serde::{Deserialize, Serialize};
@@ -30,12 +28,12 @@ pub struct Block {
 }
 
 impl Block {
-    /// The block after `previous`.
-    pub fn after(previous: &Self, transactions: Vec<ItemId>, block_size: u64) -> Self {
+    /// The block after `previous`, made at `now`.
+    pub fn after(previous: &Self, transactions: Vec<ItemId>, block_size: u64, now: u64) -> Self {
         Self::new(
             previous.height + 1,
             previous.id.clone(),
-            now().max(previous.timestamp),
+            now.max(previous.timestamp),
             transactions,
             block_size,
             previous.weave_size + block_size,
@@ -77,8 +75,9 @@ pub fn found(
     blocks: &Keyspace,
     meta: &Keyspace,
     initial_height: u64,
+    now: u64,
 ) -> Result<Block, Error> {
-    let genesis = Block::new(0, base64url::encode([0; 48]), now(), Vec::new(), 0, 0);
+    let genesis = Block::new(0, base64url::encode([0; 48]), now, Vec::new(), 0, 0);
     genesis.insert(batch, blocks)?;
     let mut tip = genesis;
     if initial_height > 0 {
@@ -130,9 +129,4 @@ fn height_key(height: u64) -> Vec<u8> {
 
 fn id_key(id: &str) -> Vec<u8> {
     [b"i", id.as_bytes()].concat()
-}
-
-/// Unix seconds.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|elapsed| elapsed.as_secs()).unwrap_or_default()
 }

@@ -43,7 +43,7 @@ impl Store {
             index::insert(batch, &self.index, record);
             batch.insert(&self.records, &record.id.as_bytes()[..], record.encode()?);
         }
-        let block = Block::after(&after.tip, transactions, weave_size - weave_start);
+        let block = Block::after(&after.tip, transactions, weave_size - weave_start, self.rules.clock.seconds());
         block.insert(batch, &self.blocks)?;
         after.tip = block;
         Ok(())
@@ -65,7 +65,7 @@ impl Store {
         if let Some(open) = &after.open {
             return Ok(open.height);
         }
-        let block = Block::after(&after.tip, Vec::new(), 0);
+        let block = Block::after(&after.tip, Vec::new(), 0, self.rules.clock.seconds());
         block.insert(batch, &self.blocks)?;
         let height = block.height;
         if self.rules.ticks {
@@ -88,7 +88,8 @@ impl Store {
         }
         let mut weave_size = after.tip.weave_size;
         self.place_in_weave(batch, record, &mut weave_size);
-        let block = Block::after(&after.tip, vec![record.id], weave_size - after.tip.weave_size);
+        let block =
+            Block::after(&after.tip, vec![record.id], weave_size - after.tip.weave_size, self.rules.clock.seconds());
         block.insert(batch, &self.blocks)?;
         let height = block.height;
         record.place.height = Some(height);

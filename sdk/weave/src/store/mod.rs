@@ -29,6 +29,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions};
 use holon_protocol::ItemId;
+use holon_unit::clock::Clock;
 
 use crate::Error;
 use blocks::Block;
@@ -49,7 +50,7 @@ pub struct Store {
 }
 
 /// How blocks are made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// Items get a block at once.
     pub auto_mine: bool,
@@ -57,6 +58,8 @@ pub struct Rules {
     pub ticks: bool,
     /// Height of the first block after genesis.
     pub initial_height: u64,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// What the writer knows; the same as on disk.
@@ -85,7 +88,7 @@ impl Store {
         let (blocks, meta) = (plain("blocks")?, plain("meta")?);
         if meta.get(keys::TIP)?.is_none() {
             let mut batch = database.batch();
-            blocks::found(&mut batch, &blocks, &meta, rules.initial_height)?;
+            blocks::found(&mut batch, &blocks, &meta, rules.initial_height, rules.clock.seconds())?;
             batch.commit()?;
             database.persist(fjall::PersistMode::SyncAll)?;
         }
@@ -93,6 +96,11 @@ impl Store {
         let tip = RwLock::new(writer.tip.clone());
         let writer = Mutex::new(writer);
         Ok(Self { database, records, index, pieces, paths, blocks, meta, writer, tip, rules })
+    }
+
+    /// What time it is.
+    pub fn clock(&self) -> &Clock {
+        &self.rules.clock
     }
 
     /// The database, for the group commit.
