@@ -1,7 +1,8 @@
 //! `holon-cu`: a compute unit as a program of its own.
 
 use holon_cu::{Options, Program, Service};
-use holon_unit::{config, program, server};
+use holon_unit::program::StopSignals;
+use holon_unit::{config, server};
 
 fn main() -> anyhow::Result<()> {
     let program: Program = match config::parse(std::env::args_os()) {
@@ -13,10 +14,11 @@ fn main() -> anyhow::Result<()> {
     holon_cu::raise_open_files();
     let options = Options::try_from(program.arguments)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let mut stop = StopSignals::listen()?;
         let listener = server::bind(options.listen)?;
         let running = Service::start(options, listener).await?;
         tracing::info!(url = running.url(), "compute unit is ready");
-        program::asked_to_stop().await?;
+        stop.received().await;
         tracing::info!("stopping");
         running.stop().await?;
         Ok(())

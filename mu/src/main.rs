@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 use holon_mu::{Options, Program, Service};
-use holon_unit::{config, program, server};
+use holon_unit::program::StopSignals;
+use holon_unit::{config, server};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -12,14 +13,12 @@ async fn main() -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     program.log.init();
+    let mut stop = StopSignals::listen().context("signals cannot be received")?;
     let options = Options::try_from(program.arguments)?;
     let listener = server::bind(options.listen)?;
     let running = Service::start(options, listener).await.context("the messenger unit cannot start")?;
     let failed = tokio::select! {
-        asked = program::asked_to_stop() => {
-            asked.context("signals cannot be received")?;
-            false
-        }
+        () = stop.received() => false,
         () = running.failed() => true,
     };
     running.stop().await.context("the messenger unit did not stop in order")?;

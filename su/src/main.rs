@@ -3,7 +3,7 @@
 use anyhow::Context;
 use holon_su::{Options, Program, Service};
 use holon_unit::config::{self, ConfigError};
-use holon_unit::program::asked_to_stop;
+use holon_unit::program::StopSignals;
 use holon_unit::server;
 
 #[tokio::main]
@@ -14,12 +14,13 @@ async fn main() -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     program.log.init();
+    let mut stop = StopSignals::listen().context("signals cannot be received")?;
     let options = Options::try_from(program.arguments)?;
     let listener = server::bind(options.listen)?;
     let running = Service::start(options, listener).await.context("the scheduler unit cannot start")?;
     println!("{}", running.url());
     let failed = tokio::select! {
-        asked = asked_to_stop() => { asked.context("signals cannot be received")?; false }
+        () = stop.received() => false,
         () = running.stopping().cancelled_owned() => true,
     };
     running.stop().await?;

@@ -20,20 +20,40 @@ impl LogOptions {
     }
 }
 
-/// Resolves on Ctrl-C, and on SIGTERM where there is one: what service managers and containers send.
-///
-/// # Errors
-/// When signals cannot be received.
-pub async fn asked_to_stop() -> std::io::Result<()> {
+/// Ctrl-C and SIGTERM, which service managers and containers send. Listen before anything else is begun: until then either ends
+/// the program at once.
+#[derive(Debug)]
+pub struct StopSignals {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Listens from now on. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            interrupt: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?,
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    /// Resolves when one of them comes, or came since [`StopSignals::listen`].
+    pub async fn received(&mut self) {
+        #[cfg(unix)]
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
         }
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }

@@ -1,7 +1,8 @@
 //! `holon-weave`: a local Arweave.
 
 use anyhow::Context;
-use holon_unit::{config, program, server, telemetry};
+use holon_unit::program::StopSignals;
+use holon_unit::{config, server, telemetry};
 use holon_weave::{Arguments, Options, Service};
 
 fn main() -> anyhow::Result<()> {
@@ -13,11 +14,12 @@ fn main() -> anyhow::Result<()> {
     let options = Options::from(arguments);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let mut stop = StopSignals::listen().context("signals cannot be received")?;
         let listener = server::bind(options.listen)?;
         let running = Service::start(options, listener).await?;
         tracing::info!(url = running.url(), "local Arweave is ready");
         tokio::select! {
-            asked = program::asked_to_stop() => asked.context("signals cannot be received")?,
+            () = stop.received() => {}
             () = running.failed() => {}
         }
         running.stop().await?;
