@@ -16,6 +16,8 @@ use super::{
     native,
 };
 
+/// Largest limit that the engine can count to.
+const MAX_COMPUTE: u64 = i64::MAX as u64 - 1;
 /// Instructions a module may spend on its own set-up.
 const SET_UP_FUEL: u64 = 20_000_000_000;
 /// What a message ends with whose calls go too deep. The words are those of the engine.
@@ -230,7 +232,9 @@ impl Live {
             global.set(&mut self.store, *value).map_err(engine_failure)?;
         }
         self.store.data_mut().begin(entry.clone());
-        let fuel = if self.meter == Meter::Fuel { compute.min(i64::MAX as u64) } else { i64::MAX as u64 };
+        // The engine looks at its fuel only where functions and rounds of loops begin: whoever has used up one more than is allowed
+        // has gone above the limit, wherever it ended.
+        let fuel = if self.meter == Meter::Fuel { compute.min(MAX_COMPUTE) + 1 } else { i64::MAX as u64 };
         if self.metered {
             self.store.set_fuel(fuel).map_err(engine_failure)?;
         }
@@ -249,12 +253,15 @@ impl Live {
             Guest::WasiWide(handle) => handle.call(&mut self.store, entry),
             Guest::Native(handle) => handle.call(&mut self.store, entry),
         };
+        let remaining = if self.metered { self.store.get_fuel().map_err(engine_failure)? } else { fuel };
         let gas_used = match (self.meter, &self.guest) {
-            (Meter::Fuel, Guest::Native(_)) => fuel - self.store.get_fuel().map_err(engine_failure)?,
+            (Meter::Fuel, Guest::Native(_)) => (fuel - remaining).min(fuel - 1),
             (Meter::Fuel, _) => 0,
             (Meter::Gas, _) => gas::used(&mut self.store),
         };
         let ended = match ended {
+            Err(error) if error.is::<HostFailure>() => Err(error),
+            _ if self.meter == Meter::Fuel && remaining == 0 => Err(Trap::OutOfFuel.into()),
             // The counter added to a module can only trap.
             Err(_) if self.meter == Meter::Gas && gas_used > compute => Err(Trap::OutOfFuel.into()),
             Err(_) if self.is_out_of_room() => Ok(Err(Value::String(EXHAUSTED.to_owned()))),

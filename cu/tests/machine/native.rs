@@ -105,6 +105,32 @@ fn gas_is_the_same_every_time_and_its_limit_ends_a_loop_at_the_same_place() {
 }
 
 #[test]
+fn a_limit_is_exact_though_the_engine_looks_at_it_only_now_and_then() {
+    on_evaluation_thread(|| {
+        // One straight piece of code, which ends without any place where the engine would look.
+        let steps = "(global.set 0 (i32.add (global.get 0) (i32.const 1)))".repeat(20_000);
+        let text = format!(
+            r#"(module (memory (export "memory") 1) (global (mut i32) (i32.const 0))
+                 (data (i32.const 0) "{{\"ok\":true,\"response\":{{\"Output\":0}}}}")
+                 (func (export "holon_alloc") (param i32) (result i32) (i32.const 1024))
+                 (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) {steps} (i64.const 35)))"#
+        );
+        let module = native(&text);
+        let run = |compute| {
+            let limits = Limits { compute, ..LIMITS };
+            let evaluation = Machine::new(&module, limits, Arc::new(NoDrive)).unwrap().apply(&call("a", "{}")).unwrap();
+            (evaluation.outcome, evaluation.gas_used)
+        };
+        let (free, needed) = run(LIMITS.compute);
+        assert!(matches!(free, Outcome::Ok(_)) && needed > 80_000, "{free:?} for {needed}");
+        assert_eq!(run(needed), (free, needed));
+        for limit in [needed - 1, needed / 2, 1, 0] {
+            assert_eq!(run(limit), (Outcome::Thrown(json!("out of gas!")), limit));
+        }
+    });
+}
+
+#[test]
 fn the_memory_limit_bounds_growth_and_start() {
     on_evaluation_thread(|| {
         let module = native(COUNTER);
