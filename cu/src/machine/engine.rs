@@ -11,7 +11,7 @@ use wasmtime::{Config, InstancePre, Linker, OptLevel, Strategy};
 use super::{
     CompileError, EngineOptions, Error, Format, MachineError, PageTree,
     cache::Cache,
-    emscripten,
+    depth, emscripten,
     format::HostKind,
     gas::{self, Meter},
     host::Host,
@@ -22,8 +22,12 @@ use super::{
 };
 
 /// Native stack of the guest's code, in bytes. Functions count what they take (`depth`) and stop before this is used up, so that
-/// where they stop does not depend on the compiler.
-const WASM_STACK_BYTES: usize = 24 << 20;
+/// where they stop does not depend on the compiler. A sixteenth is left for where the host enters.
+const WASM_STACK_BYTES: usize = {
+    let counted = depth::NATIVE_PER_BYTE * (depth::ROOM_BYTES as u64 + depth::MAX_STRAIGHT_BYTES);
+    (counted + counted / 16) as usize
+};
+const _: () = assert!(WASM_STACK_BYTES + (4 << 20) <= super::EVALUATION_STACK_BYTES);
 /// Address space of one memory, in bytes: the heap limit of the 64-bit official formats (spec 06 §4.4). Reserved, not used: it lets
 /// compiled code check bounds against a constant and keep the memory's address in a register.
 const RESERVATION_BYTES: u64 = 16 << 30;
@@ -128,6 +132,7 @@ impl Engine {
                 let narrowed = if profile.wide && !metered { narrow::narrow(&inspected.wasm)? } else { None };
                 let module = wasmtime::Module::from_binary(engine, narrowed.as_deref().unwrap_or(&inspected.wasm))
                     .map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
+                depth::check_frames(&module, &inspected.frames)?;
                 if let Some((cache, key)) = &key {
                     freeze(cache, key, &module, inspected.lifetime);
                 }
@@ -175,6 +180,13 @@ impl Module {
     /// Bytes of linear memory after set-up.
     pub fn initial_memory_bytes(&self) -> Result<u64, MachineError> {
         Ok(self.initial()?.image.len() as u64)
+    }
+
+    /// Most bytes of linear memory that the module itself allows, if it says so.
+    pub(super) fn maximum_memory_bytes(&self) -> Option<u64> {
+        let memory = self.inner.instance.module().get_export("memory")?;
+        let memory = memory.memory()?;
+        Some(memory.maximum()?.saturating_mul(memory.page_size()))
     }
 
     /// Hashes of the pages that every process of this module starts from, which checkpoints need not store.

@@ -23,7 +23,8 @@ pub enum Error {
     Clock(io::Error),
 }
 
-/// A module that this unit will not run. Always the module's fault: the same bytes fail everywhere.
+/// A module that this unit will not run. Always the module's fault: the same bytes fail everywhere, or where it is about native stack, wherever
+/// the compiler makes the same of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// More bytes than are compiled.
@@ -111,8 +112,8 @@ pub enum HostFailure {
         /// The ceiling.
         limit: u64,
     },
-    /// Calls inside each other used the native stack up before they used up the room that they count, which code of no known compiler
-    /// does.
+    /// Calls inside each other used the native stack up before they used up the room that they count. Where frames can be read, no module
+    /// that is run does this.
     #[error("the module's code takes more native stack than there is for it")]
     NativeStack,
     /// The operating system refused memory or a mapping.

@@ -24,7 +24,7 @@ pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
 /// More mutable globals than this are not reset one by one.
 const MAX_RESET_GLOBALS: usize = 64;
 /// Changes whenever this file, `metering`, `depth`, `minified` or `narrow` changes what it produces, so that no old compiled module is used.
-pub(super) const REWRITE_VERSION: u32 = 6;
+pub(super) const REWRITE_VERSION: u32 = 7;
 
 /// How long an instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(super) struct Inspected<'a> {
     pub lifetime: Lifetime,
     /// See [`Cost`].
     pub cost: u64,
+    /// What is reckoned for its functions.
+    pub frames: depth::Frames,
 }
 
 /// Checks `wasm` against limits and format, and prepares it.
@@ -51,8 +53,8 @@ pub(super) fn inspect(wasm: &[u8], format: Format) -> Result<Inspected<'_>, Comp
     }
     if format == Format::Emscripten1 {
         let named = minified::give_names(wasm, format)?;
-        let Inspected { wasm, lifetime, cost } = inspect_named(&named, format)?;
-        return Ok(Inspected { wasm: Cow::Owned(wasm.into_owned()), lifetime, cost });
+        let Inspected { wasm, lifetime, cost, frames } = inspect_named(&named, format)?;
+        return Ok(Inspected { wasm: Cow::Owned(wasm.into_owned()), lifetime, cost, frames });
     }
     inspect_named(wasm, format)
 }
@@ -110,10 +112,11 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
         changed = Cow::Owned(metering::instrument(&changed, format)?);
     }
     // Last, so that neither what is reset nor what is billed knows of it.
-    if let Some(plan) = depth::Plan::of(wasm)? {
-        changed = Cow::Owned(plan.apply(&changed)?);
+    let plan = depth::Plan::of(wasm)?;
+    if let Some(counting) = plan.apply(&changed)? {
+        changed = Cow::Owned(counting);
     }
-    Ok(Inspected { wasm: changed, lifetime, cost: module.cost.total() })
+    Ok(Inspected { wasm: changed, lifetime, cost: module.cost.total(), frames: plan.frames })
 }
 
 enum Refusal {

@@ -83,7 +83,7 @@ pub const MAX_RESULT_BYTES: usize = 64 << 20;
 /// Longest time an operator may let one message run. Bounded, so that [`UNREACHABLE_FUEL`] is.
 pub const MAX_WALL_CLOCK: Duration = Duration::from_secs(300);
 /// Stack that a thread needs to evaluate on, in bytes: the guest's own limit, and room for the host around it.
-pub const EVALUATION_STACK_BYTES: usize = 32 << 20;
+pub const EVALUATION_STACK_BYTES: usize = 48 << 20;
 
 /// Settings of an engine.
 #[derive(Debug, Clone)]

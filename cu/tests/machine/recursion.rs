@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use holon_cu::machine::{Evaluation, Format, Limits, Machine, NoDrive, Outcome, UNREACHABLE_FUEL};
+use holon_cu::machine::{CompileError, Evaluation, Format, Limits, Machine, NoDrive, Outcome, UNREACHABLE_FUEL};
 
 use super::{ENGINE, call, native, on_evaluation_thread};
 
@@ -101,6 +101,47 @@ fn variables_make_the_depth_smaller_even_if_the_compiler_needs_none_of_them() {
         .replace("(func $deep (param i32 i32)", "(func $deep (param i32 i32) (local i64 i64 i64 i64)");
     let fewer = longest(&text, UNREACHABLE_FUEL, 4000);
     assert!(fewer < plain * 9 / 10, "{fewer} of {plain}");
+}
+
+#[test]
+fn values_that_wait_on_the_operand_stack_make_the_depth_smaller() {
+    // Four hundred results of 16 bytes each are kept until the call inside has returned.
+    let (vectors, adds) = ("(call $vector)".repeat(400), "(v128.xor)".repeat(400));
+    let items = "(func $vector (result v128) (v128.load (i32.const 4096)))
+        (func $again (param i32) (result v128) (call $deep (local.get 0) (i32.const 0)) (v128.const i32x4 0 0 0 0))";
+    let body =
+        format!("(i32.const 4096){vectors}(call $again (i32.sub (local.get 0) (i32.const 1))){adds}(v128.store)");
+    let text = official(100, items, &body);
+    let depth = longest(&text, UNREACHABLE_FUEL, 4000);
+    let takes = ROOM / (depth * 100) as u64;
+    assert!((400 * 16..400 * 16 * 5 / 4).contains(&takes), "{depth} hundred calls, of {takes} bytes each");
+    // However far beyond that it would go.
+    assert!(is_exhausted(&apply(&text, UNREACHABLE_FUEL, 30_000)));
+}
+
+/// Values which the compiler moves out of a loop, because nothing in it changes them: each takes six bytes of code and sixteen of stack.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_module_whose_code_takes_more_native_stack_than_it_counts_is_not_run() {
+    let once =
+        |constant: i32, splat: &str| format!("(v128.xor ({splat} (i32.add (local.get 0) (i32.const {constant}))))");
+    let sum = |count: i32| {
+        let one = |of: i32| once(of / 2, if of % 2 == 0 { "i32x4.splat" } else { "i16x8.splat" });
+        (0..count).map(one).collect::<String>()
+    };
+    let module = |count: i32| {
+        let body = format!(
+            "(loop $more (call $deep (local.get 1) (i32.const 0)) (v128.load (i32.const 4096)) {} (local.set $kept)
+               (v128.store (i32.const 4096) (local.get $kept)) (br_if $more (i32.load (i32.const 4096))))",
+            sum(count)
+        );
+        let text = official(1, "", &body)
+            .replace("(func $deep (param i32 i32)", "(func $deep (param i32 i32) (local $kept v128)");
+        ENGINE.compile(&wat::parse_str(text).unwrap(), Format::Emscripten4)
+    };
+    assert!(module(4).is_ok());
+    let refused = module(2000).err();
+    assert!(matches!(refused, Some(CompileError::TooCostly { .. })), "{refused:?}");
 }
 
 #[test]

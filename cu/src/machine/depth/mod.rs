@@ -6,22 +6,27 @@
 //! it returns. Room runs out before the native stack does. What can be called without coming to one that counts takes so
 //! much and no more, which is looked at before a module is compiled.
 //!
-//! What a call takes is reckoned from the module alone: its variables, the length of its code, and what the host puts
-//! between two calls where it is asked to call back. Of 3 575 functions of published modules, none takes more than four fifths of what is
-//! reckoned, and most take a fifth.
+//! What a call takes is reckoned from the module alone: its variables, the values on its operand stack, the length of its code, and what
+//! the host puts between two calls where it is asked to call back. What compiled functions take in truth is compared with it (`frames`):
+//! the native stack has place for [`NATIVE_PER_BYTE`] times as much, and a module of which a function takes more is not run.
 
+mod frames;
 mod graph;
+mod operands;
 
 use std::collections::HashMap;
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, Encode, InstructionSink};
 use wasmparser::{
-    BinaryReaderError, CompositeInnerType, ConstExpr, ElementItems, ExternalKind, FuncType, FunctionBody, Operator,
-    Parser, Payload, TableInit, TypeRef, ValType, WasmFeatures,
+    BinaryReaderError, CompositeInnerType, ConstExpr, ElementItems, ExternalKind, FuncToValidate, FuncType,
+    FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload, TableInit, TypeRef, ValType, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures,
 };
 
+pub(super) use self::frames::{NATIVE_PER_BYTE, check as check_frames};
 use self::graph::Graph;
+use self::operands::Operands;
 use super::{
     CompileError,
     sections::{self, Sections},
@@ -45,10 +50,22 @@ const CODE_PER_BYTE: u64 = 4;
 /// What the host takes between a call of an import and the call that it makes in turn.
 const HOST: u64 = 4096;
 
-/// What is to be done to a module: what each of its own functions takes, if it counts.
+/// What is to be done to a module.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// For each of its own functions, if it counts, what it takes together with those below it.
     counted: Vec<Option<u32>>,
+    /// What each takes by itself.
+    pub frames: Frames,
+}
+
+/// What is reckoned for the functions of a module.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frames {
+    /// How many functions are imported.
+    imported: usize,
+    /// Bytes of each function defined in the module.
+    bytes: Vec<u64>,
 }
 
 /// Whether the host calls the module back before it returns from an import.
@@ -101,8 +118,8 @@ struct Calls {
 }
 
 impl Plan {
-    /// Looks at a module, whose imports have their names. None where no function may come to call itself.
-    pub fn of(wasm: &[u8]) -> Result<Option<Self>, CompileError> {
+    /// Looks at a module, whose imports have their names.
+    pub fn of(wasm: &[u8]) -> Result<Self, CompileError> {
         let survey = Survey::of(wasm).map_err(|error| CompileError::Invalid(error.to_string()))?;
         let (graph, takes) = survey.graph();
         let own = survey.imported..survey.imported + survey.bodies.len();
@@ -118,12 +135,16 @@ impl Plan {
             .iter()
             .map(|takes| takes.map(|takes| u32::try_from(takes).unwrap_or(u32::MAX)))
             .collect();
-        Ok(counted.iter().any(Option::is_some).then_some(Self { counted }))
+        let bytes = survey.bodies.iter().map(|(bytes, _)| *bytes).collect();
+        Ok(Self { counted, frames: Frames { imported: survey.imported, bytes } })
     }
 
-    /// The module, which may have been changed otherwise, with functions that count.
-    pub fn apply(&self, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
-        self.rewrite(wasm).map_err(|error| CompileError::Invalid(error.to_string()))
+    /// The module, which may have been changed otherwise, with functions that count. None where no function may come to call itself.
+    pub fn apply(&self, wasm: &[u8]) -> Result<Option<Vec<u8>>, CompileError> {
+        if self.counted.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        self.rewrite(wasm).map(Some).map_err(|error| CompileError::Invalid(error.to_string()))
     }
 
     fn rewrite(&self, wasm: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
@@ -289,8 +310,15 @@ fn parser() -> Parser {
 impl Survey {
     fn of(wasm: &[u8]) -> Result<Self, BinaryReaderError> {
         let mut found = Self::default();
+        // What is allowed is for the engine to say.
+        let mut validator = Validator::new_with_features(WasmFeatures::all());
         for payload in parser().parse_all(wasm) {
-            match payload? {
+            let payload = payload?;
+            if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
+                found.see(function, &body)?;
+                continue;
+            }
+            match payload {
                 Payload::TypeSection(section) => {
                     for group in section {
                         for ty in group?.into_types() {
@@ -355,7 +383,6 @@ impl Survey {
                         }
                     }
                 }
-                Payload::CodeSectionEntry(body) => found.see(&body)?,
                 _ => {}
             }
         }
@@ -386,29 +413,45 @@ impl Survey {
         Ok(())
     }
 
-    fn see(&mut self, body: &FunctionBody<'_>) -> Result<(), BinaryReaderError> {
+    fn see(
+        &mut self,
+        function: FuncToValidate<ValidatorResources>,
+        body: &FunctionBody<'_>,
+    ) -> Result<(), BinaryReaderError> {
         let this = (self.imported + self.bodies.len()) as u32;
         let mut calls = Calls::default();
-        // What is handed over to the widest of the functions that it calls.
-        let mut widest = 0;
         let mut escaped = Vec::new();
-        for operator in body.get_operators_reader()? {
-            match operator? {
+        let mut validator = function.into_validator(FuncValidatorAllocations::default());
+        validator.read_locals(&mut body.get_binary_reader())?;
+        let mut operands = Operands::new(validator);
+        // At a call what is handed over, and comes back, has a place of its own beside the values that are kept meanwhile.
+        let mut most = 0;
+        for operator in body.get_operators_reader()?.into_iter_with_offsets() {
+            let (operator, offset) = operator?;
+            let mut hands_over = |signature: Option<&Signature>| {
+                most = most.max(operands.height() + signature.map_or(0, |signature| signature.bytes));
+            };
+            match operator {
                 Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                    widest = widest.max(self.signature_of(function_index).map_or(0, |signature| signature.bytes));
+                    hands_over(self.signature_of(function_index));
                     calls.named.push(function_index);
                 }
                 Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
                     if let Some(Some(signature)) = self.types.get(type_index as usize) {
-                        widest = widest.max(signature.bytes);
+                        hands_over(Some(signature));
                         calls.indirect.push(signature.class);
                     }
                 }
-                Operator::CallRef { .. } | Operator::ReturnCallRef { .. } => calls.anybody = true,
+                Operator::CallRef { type_index } | Operator::ReturnCallRef { type_index } => {
+                    hands_over(self.types.get(type_index as usize).and_then(Option::as_ref));
+                    calls.anybody = true;
+                }
                 Operator::RefFunc { function_index } => escaped.push(function_index),
                 _ => {}
             }
+            operands.pass(&operator, offset)?;
         }
+        most = most.max(operands.most());
         for list in [&mut calls.named, &mut calls.indirect] {
             list.sort_unstable();
             list.dedup();
@@ -420,7 +463,7 @@ impl Survey {
         }
         let code = body.range().len() as u64 / CODE_PER_BYTE;
         self.escaped.append(&mut escaped);
-        self.bodies.push((PER_CALL + variables + widest + code, calls));
+        self.bodies.push((PER_CALL + variables + most + code, calls));
         Ok(())
     }
 
