@@ -103,7 +103,8 @@ impl Seat {
             )));
         }
         let growth = self.growth();
-        let limit = growth.limit_bytes.unwrap_or(u64::MAX).min(growth.ceiling_bytes);
+        let limits = [growth.limit_bytes, self.module.maximum_memory_bytes()];
+        let limit = limits.into_iter().flatten().fold(growth.ceiling_bytes, u64::min);
         if bytes > limit {
             return Err(MachineError::Memory { bytes, limit });
         }

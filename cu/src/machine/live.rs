@@ -163,6 +163,10 @@ impl Machine {
             // The result stands whether or not this works: the next call commits first, or says that it cannot.
             if let Err(error) = self.commit() {
                 tracing::warn!(%error, "cannot commit memory after a message");
+                // What a drive gave once it may not give again, so this message cannot be replayed.
+                if used_drive && self.condition == Condition::Ready {
+                    self.condition = Condition::Uncommitted;
+                }
             }
         }
         Ok(evaluation)

@@ -2,9 +2,17 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use holon_protocol::Tags;
+
 use super::*;
 use crate::machine::memory::fault::{self, Ask};
-use crate::machine::{Engine, EngineOptions, Evaluation, Format, NoDrive, Outcome};
+use crate::machine::{DriveContext, DriveFile, Engine, EngineOptions, Evaluation, Format, NoDrive, Outcome, Waiting};
+
+static NO_TAGS: Tags = Tags(Vec::new());
+const CALL: Call<'static> =
+    Call { message: "{}", environment: "{}", block_height: 0, process_tags: &NO_TAGS, module_tags: &NO_TAGS };
 
 /// Counts messages in a byte of memory and answers with the digit.
 fn counting() -> Module {
@@ -27,15 +35,7 @@ fn machine(module: &Module) -> Machine {
 }
 
 fn apply(apply: impl FnOnce(&Call<'_>) -> Result<Evaluation, HostFailure>) -> Result<u64, HostFailure> {
-    let (process_tags, module_tags) = Default::default();
-    let call = Call {
-        message: "{}",
-        environment: "{}",
-        block_height: 0,
-        process_tags: &process_tags,
-        module_tags: &module_tags,
-    };
-    match apply(&call)?.outcome {
+    match apply(&CALL)?.outcome {
         Outcome::Ok(response) => Ok(response.output.unwrap().as_u64().unwrap()),
         other => panic!("{other:?}"),
     }
@@ -83,6 +83,64 @@ fn what_could_not_be_committed_is_committed_before_the_next_message() {
     assert!(machine.condition == Condition::Ready && machine.since.len() == 1);
     machine.condition = Condition::Uncommitted;
     assert_eq!(machine.fork().unwrap().copy_memory().unwrap()[132], b'2');
+}
+
+/// Gives every reader another byte.
+struct Fickle(AtomicU8);
+
+impl Drive for Fickle {
+    fn open(
+        &self,
+        _: &str,
+        _: &DriveContext<'_>,
+        _: &mut Waiting<'_>,
+    ) -> Result<Option<Arc<dyn DriveFile>>, HostFailure> {
+        Ok(Some(Arc::new(vec![self.0.fetch_add(1, Ordering::Relaxed)])))
+    }
+}
+
+#[test]
+fn a_message_that_used_the_drive_is_committed_before_another_one_and_never_replayed() {
+    // It answers with the digit that it reads; a message with a long environment fails.
+    let text = r#"(module
+        (import "env" "__asyncjs__weavedrive_open" (func $open (param i32 i32) (result i32)))
+        (import "env" "__asyncjs__weavedrive_read" (func $read (param i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 2048) "{\"ok\":true,\"response\":{\"Output\":0}}\00/block/5\00")
+        (func (export "emscripten_stack_init")) (func (export "__wasm_call_ctors"))
+        (func (export "emscripten_stack_get_end") (result i32) (i32.const 1024))
+        (func (export "emscripten_stack_get_current") (result i32) (i32.const 8192))
+        (func (export "_emscripten_stack_restore") (param i32))
+        (func (export "_emscripten_stack_alloc") (param i32) (result i32) (i32.const 4096))
+        (func (export "setThrew") (param i32 i32))
+        (func (export "handle") (param i32 i32) (result i32)
+          (if (i32.load8_u (i32.const 4098)) (then (unreachable)))
+          (drop (call $read (call $open (i32.const 2084) (i32.const 0)) (i32.const 2080) (i32.const 1)))
+          (i32.const 2048)))"#;
+    let engine = Engine::new(EngineOptions::default()).unwrap();
+    let module = engine.compile(&wat::parse_str(text).unwrap(), Format::Emscripten4).unwrap();
+    let limits = Limits { memory_bytes: 1 << 20, compute: 1 << 30 };
+    let mut machine = Machine::new(&module, limits, Arc::new(Fickle(b'1'.into()))).unwrap();
+    assert_eq!(count(&mut machine).unwrap(), 1);
+    for ask in [Ask::File, Ask::Write, Ask::Space, Ask::Map, Ask::Discard, Ask::Keep] {
+        let before = count(&mut machine).unwrap();
+        fault::refuse(ask, 0);
+        // The memory is shared, so that a commit that fails leaves it whole.
+        let image = Arc::clone(&machine.image);
+        let answer = count(&mut machine);
+        let refused = fault::grant();
+        drop(image);
+        if refused == 0 || answer.is_err() {
+            continue;
+        }
+        assert_eq!((answer.unwrap(), machine.since.len()), (before + 1, 1), "{ask:?}");
+        // A message that fails is rolled back, to after the one that has a result.
+        let failed = machine.apply(&Call { environment: "a longer text", ..CALL }).unwrap();
+        assert!(!matches!(failed.outcome, Outcome::Ok(_)), "{failed:?}");
+        assert_eq!(machine.copy_memory()[2080], b'0' + (before + 1) as u8, "{ask:?}");
+        return;
+    }
+    panic!("no commit failed");
 }
 
 #[test]
@@ -176,6 +234,25 @@ fn whatever_the_operating_system_refuses_a_machine_counts_on_or_is_lost() {
         }
     }
     assert!(lost > 0, "nothing was torn");
+}
+
+#[test]
+fn a_memory_larger_than_the_module_allows_is_not_restored() {
+    let pages = |bytes: u64| {
+        let text = r#"(module (memory (export "memory") 1 3)
+            (func (export "holon_alloc") (param i32) (result i32) i32.const 1024)
+            (func (export "holon_handle") (param i32 i32 i32 i32) (result i64) (i64.const 0)))"#;
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let module = engine.compile(&wat::parse_str(text).unwrap(), Format::Native).unwrap();
+        let limits = Limits { memory_bytes: 1 << 20, compute: 1 << 20 };
+        let restored = Machine::restore_pages(&module, limits, Arc::new(NoDrive), bytes, std::iter::empty());
+        (restored.map(|machine| machine.memory_bytes()), Machine::check_memory(&module, limits, bytes))
+    };
+    const MODULE_BYTES: u64 = 3 << 16;
+    assert!(matches!(pages(MODULE_BYTES), (Ok(MODULE_BYTES), Ok(()))));
+    let (restored, checked) = pages(MODULE_BYTES + (1 << 16));
+    assert!(matches!(restored, Err(MachineError::Memory { limit: MODULE_BYTES, .. })), "{restored:?}");
+    assert!(matches!(checked, Err(MachineError::Memory { limit: MODULE_BYTES, .. })), "{checked:?}");
 }
 
 #[test]
