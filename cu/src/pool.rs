@@ -11,8 +11,11 @@
 //! turn long, though, and so can a gateway that does not answer. Such a job keeps its thread, which another one replaces in
 //! front of the queue. Long jobs share a number of places among themselves: at every tick of the guest's clock
 //! ([`Pacer`]) the one that has run least goes first, so that an honest minute does not wait behind endless loops. Of more than
-//! [`MAX_LONG`], the one that has been there longest is ended, and so is the largest one when memory runs short. One that waits for
-//! data from outside becomes a long job at once, and holds no place while it waits.
+//! [`MAX_LONG`], the one that has run longest is ended, and so is the largest one when memory runs short.
+//!
+//! One that waits for data from outside is put aside with the long jobs at once, and holds no place while it waits. As long as it has not run
+//! long itself it is counted with those that wait: of more than [`MAX_WAITING`], the one that has waited longest is ended. So however
+//! many wait for a gateway, none that computes is ended for it.
 //!
 //! A job that panics takes nothing but itself with it.
 
@@ -37,10 +40,12 @@ const WATCH_EVERY: Duration = Duration::from_millis(25);
 const MEMORY_EVERY: Duration = Duration::from_millis(100);
 /// How much longer than a waiting one a long job must have run before it makes room.
 const SLICE: Duration = Duration::from_millis(500);
-/// Most long jobs; each has a thread and a memory.
+/// Most jobs that run long; each has a thread and a memory.
 pub const MAX_LONG: usize = 64;
-/// Most threads of long jobs: those that have been told to end may take a while, for instance in a gateway's answer.
-const MAX_LONG_THREADS: usize = 2 * MAX_LONG;
+/// Most jobs that are put aside because they wait for something outside, or did and have not run long; each has a thread and a memory.
+pub const MAX_WAITING: usize = 64;
+/// Most threads of jobs that are put aside: those that have been told to end may take a while, for instance in a gateway's answer.
+const MAX_ASIDE_THREADS: usize = 2 * (MAX_LONG + MAX_WAITING);
 /// What is added to the nice value of a thread with a long job: it gets about a third of what others get.
 const LONG_NICE: i32 = 5;
 /// How long an evaluation that was ended for want of memory may take to let go of its own before another one is ended.
@@ -133,10 +138,38 @@ impl Running {
         waits.unwrap_or_else(Instant::now).saturating_duration_since(self.since).saturating_sub(paused)
     }
 
+    /// Time that it has waited for things outside.
+    fn waited(&self) -> Duration {
+        self.outside + self.away.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// Time that it has run.
     fn ran(&self) -> Duration {
-        let away = self.away.map_or(Duration::ZERO, |since| since.elapsed());
-        self.held().saturating_sub(self.outside).saturating_sub(away)
+        self.held().saturating_sub(self.waited())
+    }
+
+    /// Why it is put aside: it has run long, or it waits for something outside.
+    fn aside(&self, long_after: Duration) -> Aside {
+        if self.away.is_none() && self.ran() >= long_after { Aside::Long } else { Aside::Waiting }
+    }
+}
+
+/// Why a job is put aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aside {
+    Long,
+    Waiting,
+}
+
+impl Aside {
+    const BOTH: [Self; 2] = [Self::Long, Self::Waiting];
+
+    /// Most jobs.
+    fn limit(self) -> usize {
+        match self {
+            Self::Long => MAX_LONG,
+            Self::Waiting => MAX_WAITING,
+        }
     }
 }
 
@@ -155,12 +188,33 @@ impl State {
         waiting.map(|(id, job, _)| (id, job.ran())).min_by_key(|(id, ran)| (*ran, *id))
     }
 
-    /// Ends the long job for which `weight` is greatest, and says which it was.
-    fn stop_one(&mut self, stopped: Stopped, weight: impl Fn(&Running, &Long) -> u64) -> Option<u64> {
+    /// Ends the largest long job, and says which it was.
+    fn stop_largest(&mut self) -> Option<u64> {
         let going = self.long().filter(|(_, _, long)| long.stopped.is_none());
-        let victim = going.max_by_key(|(id, job, long)| (weight(job, long), *id)).map(|(id, _, _)| id)?;
-        self.running.get_mut(&victim)?.long.as_mut()?.stopped = Some(stopped);
+        let victim = going.max_by_key(|(id, _, long)| (long.memory_bytes, *id)).map(|(id, _, _)| id)?;
+        self.running.get_mut(&victim)?.long.as_mut()?.stopped = Some(Stopped::Memory);
         Some(victim)
+    }
+
+    /// Ends jobs of which there are too many; says whether there were any.
+    fn stop_crowds(&mut self, long_after: Duration) -> bool {
+        let mut stopped = false;
+        for aside in Aside::BOTH {
+            let limit = aside.limit();
+            let of_kind = self.long().filter(|(_, job, long)| long.stopped.is_none() && job.aside(long_after) == aside);
+            let mut going: Vec<(Duration, u64)> = match aside {
+                Aside::Long => of_kind.map(|(id, job, _)| (job.ran(), id)).collect(),
+                Aside::Waiting => of_kind.map(|(id, job, _)| (job.waited(), id)).collect(),
+            };
+            going.sort_unstable();
+            for (_, id) in going.into_iter().skip(limit) {
+                if let Some(long) = self.running.get_mut(&id).and_then(|job| job.long.as_mut()) {
+                    long.stopped = Some(Stopped::Crowded { limit });
+                    stopped = true;
+                }
+            }
+        }
+        stopped
     }
 }
 
@@ -335,6 +389,9 @@ impl Shared {
             for id in state.running.iter().filter_map(old).collect::<Vec<_>>() {
                 self.set_aside(&mut state, id);
             }
+            if state.stop_crowds(self.long_after) {
+                self.turn.notify_all();
+            }
             // One at a time: what the last one held may be all that is wanted.
             ended = ended.filter(|(id, since)| state.running.contains_key(id) && since.elapsed() < FREED_WITHIN);
             if ended.is_none() && state.long().next().is_some() && memory_seen.elapsed() >= MEMORY_EVERY {
@@ -344,7 +401,7 @@ impl Shared {
                 state = self.lock();
                 if short {
                     tracing::warn!(pool = self.name, "memory runs short; ending the largest long evaluation");
-                    let victim = state.stop_one(Stopped::Memory, |_, long| long.memory_bytes);
+                    let victim = state.stop_largest();
                     ended = victim.map(|id| (id, Instant::now()));
                     self.turn.notify_all();
                 }
@@ -354,22 +411,19 @@ impl Shared {
 
     /// Makes a job a long one, and starts the thread that takes its place.
     fn set_aside(self: &Arc<Self>, state: &mut State, id: u64) {
-        let (threads, going) =
-            (state.long().count(), state.long().filter(|(_, _, long)| long.stopped.is_none()).count());
-        if threads >= MAX_LONG_THREADS {
+        if state.long().count() >= MAX_ASIDE_THREADS {
             return;
         }
         if let Err(error) = self.start() {
             tracing::warn!(%error, pool = self.name, "a long evaluation keeps a thread from the others");
             return;
         }
-        if going >= MAX_LONG {
-            state.stop_one(Stopped::Crowded { limit: MAX_LONG }, |job, _| job.held().as_millis() as u64);
-            self.turn.notify_all();
-        }
         let free = state.placed() < self.places;
         if let Some(job) = state.running.get_mut(&id) {
             job.long = Some(Long { placed: free && job.away.is_none(), ..Long::default() });
+        }
+        if state.stop_crowds(self.long_after) {
+            self.turn.notify_all();
         }
     }
 }
@@ -460,281 +514,4 @@ impl Pacer for Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::machine::{Stopped, leave, pace, stopped};
-
-    const DEADLINE: Duration = Duration::from_secs(30);
-
-    /// What a guest in an endless loop does, until it is told to end.
-    fn endless(ended: &AtomicBool) -> Result<(), Stopped> {
-        while !ended.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(2));
-            pace(&Progress { memory_bytes: 1 })?;
-        }
-        Ok(())
-    }
-
-    async fn until(condition: impl Fn() -> bool) {
-        let started = Instant::now();
-        while !condition() {
-            assert!(started.elapsed() < DEADLINE);
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_panicking_job_harms_no_other() {
-        let pool = Pool::new("test", 1, 10).unwrap();
-        assert_eq!(pool.run(|| panic!("on purpose")).await, Err::<(), _>(PoolError::Panicked));
-        assert_eq!(pool.run(|| 7).await, Ok(7));
-        pool.close();
-        assert_eq!(pool.run(|| 7).await, Err(PoolError::Closed));
-    }
-
-    #[tokio::test]
-    async fn endless_jobs_many_times_as_many_as_threads_hold_up_no_short_one() {
-        let pool = Arc::new(Pool::new("test", 2, 100).unwrap());
-        let ended = Arc::new(AtomicBool::new(false));
-        let mut long = Vec::new();
-        for number in 1..=10 {
-            let (pool, ended) = (pool.clone(), ended.clone());
-            let watched = pool.clone();
-            long.push(tokio::spawn(async move { pool.run(move || endless(&ended)).await }));
-            until(|| watched.long() == number).await;
-        }
-        let mut slowest = Duration::ZERO;
-        for number in 0..50 {
-            let asked = Instant::now();
-            assert_eq!(pool.run(move || number).await, Ok(number));
-            slowest = slowest.max(asked.elapsed());
-        }
-        assert!(slowest < Duration::from_secs(5), "{slowest:?}");
-        ended.store(true, Ordering::Relaxed);
-        for job in long {
-            assert_eq!(job.await.unwrap(), Ok(Ok(())));
-        }
-        until(|| pool.long() == 0).await;
-    }
-
-    #[tokio::test]
-    async fn long_jobs_take_turns_and_the_one_that_had_least_goes_first() {
-        let pool = Arc::new(Pool::new("test", 1, 100).unwrap());
-        let ended = Arc::new(AtomicBool::new(false));
-        let spin = |pool: &Arc<Pool>| {
-            let (pool, ended) = (pool.clone(), ended.clone());
-            tokio::spawn(async move { pool.run(move || endless(&ended)).await })
-        };
-        let first = spin(&pool);
-        until(|| pool.long() == 1).await;
-        // Longer than short, much shorter than endless: it needs the only place, and gets it.
-        let ticks = Arc::new(AtomicUsize::new(0));
-        let counted = ticks.clone();
-        let honest = pool.run(move || {
-            let mut paused = Duration::ZERO;
-            for _ in 0..100 {
-                std::thread::sleep(Duration::from_millis(5));
-                paused += pace(&Progress { memory_bytes: 1 })?;
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok::<_, Stopped>(paused)
-        });
-        let paused = tokio::time::timeout(DEADLINE, honest).await.unwrap().unwrap().unwrap();
-        assert_eq!(ticks.load(Ordering::Relaxed), 100);
-        assert!(paused < Duration::from_secs(10), "{paused:?}");
-        ended.store(true, Ordering::Relaxed);
-        assert_eq!(first.await.unwrap(), Ok(Ok(())));
-    }
-
-    #[tokio::test]
-    async fn of_too_many_long_jobs_the_one_that_ran_longest_is_ended() {
-        let pool = Arc::new(Pool::new("test", 2, 1000).unwrap());
-        let ended = Arc::new(AtomicBool::new(false));
-        let mut long = Vec::new();
-        for _ in 0..MAX_LONG + 3 {
-            let (pool, ended) = (pool.clone(), ended.clone());
-            long.push(tokio::spawn(async move { pool.run(move || endless(&ended)).await }));
-        }
-        let crowded = || long.iter().filter(|job| job.is_finished()).count();
-        until(|| crowded() >= 3 && pool.waiting() == 0).await;
-        ended.store(true, Ordering::Relaxed);
-        let mut stopped = 0;
-        for job in long {
-            match job.await.unwrap() {
-                Ok(Err(Stopped::Crowded { limit: MAX_LONG })) => stopped += 1,
-                other => assert_eq!(other, Ok(Ok(()))),
-            }
-        }
-        assert!((3..10).contains(&stopped), "{stopped}");
-    }
-
-    #[tokio::test]
-    async fn closing_ends_long_jobs_too() {
-        let pool = Arc::new(Pool::new("test", 1, 10).unwrap());
-        let running = pool.clone();
-        let job = tokio::spawn(async move { running.run(move || endless(&AtomicBool::new(false))).await });
-        until(|| pool.long() == 1).await;
-        pool.close();
-        let ended = tokio::time::timeout(DEADLINE, job).await.unwrap().unwrap();
-        assert_eq!(ended, Ok(Err(Stopped::Closing)));
-    }
-
-    #[test]
-    fn the_largest_is_ended_when_memory_runs_short_and_none_twice() {
-        let long =
-            |memory_bytes| Running { long: Some(Long { memory_bytes, ..Long::default() }), ..Running::starting() };
-        let running = [(1, long(10)), (2, long(30)), (3, long(20)), (4, Running::starting())];
-        let mut state =
-            State { jobs: VecDeque::new(), open: true, running: HashMap::from(running), next: 5, resting: false };
-        let mut ended = Vec::new();
-        for _ in 0..4 {
-            state.stop_one(Stopped::Memory, |_, long| long.memory_bytes);
-            ended.push(state.long().filter(|(_, _, long)| long.stopped.is_some()).map(|(id, _, _)| id).sum::<u64>());
-        }
-        assert_eq!(ended, [2, 5, 6, 6]);
-    }
-
-    #[tokio::test]
-    async fn while_memory_runs_short_jobs_are_ended_one_after_the_other() {
-        let short = Arc::new(AtomicBool::new(false));
-        let asked = short.clone();
-        let pool = Pool::with("test", 1, 10, Duration::ZERO, move || asked.load(Ordering::Relaxed)).unwrap();
-        let pool = Arc::new(pool);
-        let ending = Arc::new(AtomicUsize::new(0));
-        let mut jobs = Vec::new();
-        for _ in 0..3 {
-            let (running, short, ending) = (pool.clone(), short.clone(), ending.clone());
-            let job = move || {
-                let never = AtomicBool::new(false);
-                let stopped = endless(&never);
-                // It takes a while to let go of its memory; then there is enough.
-                ending.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(4 * MEMORY_EVERY);
-                short.store(false, Ordering::Relaxed);
-                stopped
-            };
-            jobs.push(tokio::spawn(async move { running.run(job).await }));
-        }
-        until(|| pool.long() == 3).await;
-        short.store(true, Ordering::Relaxed);
-        until(|| ending.load(Ordering::Relaxed) > 0 && !short.load(Ordering::Relaxed)).await;
-        assert_eq!(ending.load(Ordering::Relaxed), 1);
-        until(|| pool.long() == 2).await;
-        pool.close();
-        let mut ended = Vec::new();
-        for job in jobs {
-            ended.push(job.await.unwrap().unwrap().unwrap_err());
-        }
-        let for_memory = ended.iter().filter(|stopped| **stopped == Stopped::Memory).count();
-        assert_eq!((for_memory, ended.len()), (1, 3), "{ended:?}");
-    }
-
-    #[tokio::test]
-    async fn a_job_that_waits_for_something_outside_gives_its_place_to_others() {
-        let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
-        let progress = Progress { memory_bytes: 1 };
-        let (answer, answered) = mpsc::channel::<()>();
-        let running = pool.clone();
-        let waits = tokio::spawn(async move {
-            let job = move || {
-                leave(&progress);
-                answered.recv().unwrap();
-                let back = pace(&progress);
-                (back, stopped())
-            };
-            running.run(job).await
-        });
-        until(|| pool.long() == 1).await;
-        // One that is as long takes the only place of long jobs, and short ones have their thread.
-        let (begun, runs) = mpsc::channel();
-        let (end, ended) = mpsc::channel::<()>();
-        let running = pool.clone();
-        let other = tokio::spawn(async move {
-            let job = move || {
-                leave(&progress);
-                let paused = pace(&progress).unwrap();
-                begun.send(paused).unwrap();
-                ended.recv().unwrap();
-                pace(&progress)
-            };
-            running.run(job).await
-        });
-        let paused = tokio::task::spawn_blocking(move || runs.recv_timeout(DEADLINE)).await.unwrap().unwrap();
-        assert!(paused < DEADLINE / 2, "{paused:?}");
-        assert_eq!(pool.run(|| 7).await, Ok(7));
-        end.send(()).unwrap();
-        assert_eq!(other.await.unwrap().unwrap().map(|_| ()), Ok(()));
-        answer.send(()).unwrap();
-        let (back, ended) = waits.await.unwrap().unwrap();
-        assert_eq!((back.map(|_| ()), ended), (Ok(()), None));
-    }
-
-    #[tokio::test]
-    async fn a_job_that_waits_is_told_when_it_is_to_end() {
-        let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
-        let running = pool.clone();
-        let waits = tokio::spawn(async move {
-            let job = || {
-                leave(&Progress { memory_bytes: 1 });
-                while stopped().is_none() {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                pace(&Progress { memory_bytes: 1 })
-            };
-            running.run(job).await
-        });
-        until(|| pool.long() == 1).await;
-        pool.close();
-        let ended = tokio::time::timeout(DEADLINE, waits).await.unwrap().unwrap();
-        assert_eq!(ended, Ok(Err(Stopped::Closing)));
-    }
-
-    #[tokio::test]
-    async fn a_job_that_nobody_waits_for_is_not_run() {
-        let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
-        let (busy, release) = occupied(&pool).await;
-        let (ran, runs) = mpsc::channel::<()>();
-        // Polled once, so that it waits, and dropped before a thread is free.
-        {
-            let abandoned = pool.run(move || ran.send(()).unwrap());
-            tokio::pin!(abandoned);
-            assert!(futures_util::poll!(&mut abandoned).is_pending());
-        }
-        release.send(()).unwrap();
-        busy.await.unwrap();
-        assert_eq!(pool.run(|| 3).await, Ok(3));
-        assert!(runs.try_recv().is_err());
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_refuses() {
-        let pool = Arc::new(Pool::with("test", 1, 1, DEADLINE, || false).unwrap());
-        let (busy, release) = occupied(&pool).await;
-        let waiting = pool.run(|| 1);
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert_eq!(pool.run(|| 2).await, Err(PoolError::Full));
-        release.send(()).unwrap();
-        busy.await.unwrap();
-        assert_eq!(waiting.await, Ok(1));
-    }
-
-    /// Keeps the only thread of a pool busy until something is sent.
-    async fn occupied(pool: &Arc<Pool>) -> (tokio::task::JoinHandle<()>, mpsc::Sender<()>) {
-        let (started, begun) = mpsc::channel();
-        let (release, gate) = mpsc::channel::<()>();
-        let inner = pool.clone();
-        let busy = tokio::spawn(async move {
-            let job = move || {
-                started.send(()).unwrap();
-                gate.recv().unwrap();
-            };
-            inner.run(job).await.unwrap();
-        });
-        tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
-        (busy, release)
-    }
-}
+mod tests;
