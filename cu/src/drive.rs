@@ -1,8 +1,8 @@
 //! WeaveDrive over a gateway (spec 06 §9): which data a process may read, and reading it.
 //!
 //! Called on evaluation threads, which block until the gateway has answered, the message's time is over, or somebody ends its
-//! evaluation; others are evaluated meanwhile. Answers that cannot change are kept: data and headers of items, and admissions. A
-//! refusal is never kept, since an attestation may come later.
+//! evaluation; others are evaluated meanwhile. Answers that cannot change are kept: data and headers of items, blocks deep in the chain,
+//! and admissions. A refusal is never kept, since an attestation may come later, nor is a block that another one can still replace.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::json as text;
+use crate::log::blocks::CONFIRMATIONS;
 use crate::machine::{Drive, DriveContext, DriveFile, Halt, HostFailure, Waiting};
 
 /// Bytes fetched at once from a file.
@@ -59,6 +60,8 @@ struct Cache {
     /// Bytes that the files hold themselves.
     file_bytes: u64,
     admitted: HashMap<[u8; 32], ()>,
+    /// The greatest height that a gateway has told.
+    newest: u64,
     chunks: HashMap<(ItemId, u64), Arc<[u8]>>,
     chunk_order: VecDeque<(ItemId, u64)>,
     chunk_bytes: u64,
@@ -154,12 +157,36 @@ impl GatewayDrive {
     }
 
     fn block(&self, height: BlockHeight, waiting: &mut Waiting<'_>) -> Opened {
-        self.kept(format!("/block/{height}"), || {
-            let read =
-                |waiting: &mut Waiting<'_>| self.ask(waiting, |gateway| async move { gateway.block(height).await });
-            let block = self.patiently(waiting, read)?;
-            Ok((Arc::new(block.to_vec()), block.len() as u64))
-        })
+        let path = format!("/block/{height}");
+        if let Some(kept) = lock(&self.cache).files.get(&path) {
+            return Ok(Some(kept.file.clone()));
+        }
+        // Before the block: one that was deep before it was read is deep.
+        let stays = self.stays(height, waiting)?;
+        let read = |waiting: &mut Waiting<'_>| self.ask(waiting, |gateway| async move { gateway.block(height).await });
+        let block = self.patiently(waiting, read)?;
+        let (file, bytes): (Arc<dyn DriveFile>, u64) = (Arc::new(block.to_vec()), block.len() as u64);
+        if stays {
+            lock(&self.cache).keep(path, Kept { file: file.clone(), bytes });
+        }
+        Ok(Some(file))
+    }
+
+    /// Whether enough blocks lie above this height. A gateway that does not say how many there are is taken to have none.
+    fn stays(&self, height: BlockHeight, waiting: &mut Waiting<'_>) -> Result<bool, HostFailure> {
+        let deep = |newest: u64| height.0.saturating_add(CONFIRMATIONS) <= newest;
+        if deep(lock(&self.cache).newest) {
+            return Ok(true);
+        }
+        let look = |gateway: Gateway| async move { gateway.info().await.map(Some) };
+        let newest = match self.ask(waiting, look) {
+            Ok(found) => found.map_or(0, |(_, info)| info.height.0),
+            Err(HostFailure::Halt(_)) => 0,
+            Err(failure) => return Err(failure),
+        };
+        let mut cache = lock(&self.cache);
+        cache.newest = cache.newest.max(newest);
+        Ok(deep(cache.newest))
     }
 
     /// Tries again while there is no answer; in the end the evaluation is abandoned.
@@ -401,129 +428,4 @@ impl DriveFile for DataFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use holon_arweave::GatewayOptions;
-
-    use super::*;
-    use crate::machine::{Call, Engine, EngineOptions, Evaluation, Format, Limits, Machine, Outcome};
-    use crate::pool::Pool;
-
-    /// Opens a block and answers 7.
-    const GUEST: &str = r#"(module
-        (import "env" "__asyncjs__weavedrive_open" (func $open (param i32 i32) (result i32)))
-        (memory (export "memory") 1)
-        (data (i32.const 2048) "{\"ok\":true,\"response\":{\"Output\":7}}\00/block/5\00")
-        (func (export "emscripten_stack_init")) (func (export "__wasm_call_ctors"))
-        (func (export "emscripten_stack_get_end") (result i32) (i32.const 1024))
-        (func (export "emscripten_stack_get_current") (result i32) (i32.const 8192))
-        (func (export "_emscripten_stack_restore") (param i32))
-        (func (export "_emscripten_stack_alloc") (param i32) (result i32) (i32.const 4096))
-        (func (export "setThrew") (param i32 i32))
-        (func (export "handle") (param i32 i32) (result i32)
-          (if (i32.eqz (call $open (i32.const 2084) (i32.const 0))) (then (unreachable)))
-          (i32.const 2048)))"#;
-
-    /// A drive over a gateway that accepts connections and says nothing.
-    fn silent(stopping: CancellationToken) -> Arc<GatewayDrive> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        std::thread::spawn(move || listener.incoming().take(100).collect::<Vec<_>>());
-        let gateway = Gateway::new(GatewayOptions::new(url)).unwrap();
-        Arc::new(GatewayDrive::new(vec![gateway], Handle::current(), stopping, Duration::from_secs(10)))
-    }
-
-    /// A job that evaluates the guest with at most this time.
-    fn guest(
-        drive: &Arc<GatewayDrive>,
-        wall_clock: Duration,
-    ) -> impl FnOnce() -> Result<Evaluation, HostFailure> + Send + 'static {
-        let drive: Arc<dyn Drive> = drive.clone();
-        move || {
-            let engine = Engine::new(EngineOptions { wall_clock, ..EngineOptions::default() }).unwrap();
-            let module = engine.compile(&wat::parse_str(GUEST).unwrap(), Format::Emscripten4).unwrap();
-            let limits = Limits { memory_bytes: 1 << 20, compute: 1 << 30 };
-            let tags = Tags::default();
-            let call =
-                Call { message: "{}", environment: "{}", block_height: 9, process_tags: &tags, module_tags: &tags };
-            Machine::new(&module, limits, drive).unwrap().apply(&call)
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn guests_that_wait_for_a_gateway_hold_up_nobody_and_end_with_their_time() {
-        let drive = silent(CancellationToken::new());
-        let pool = Arc::new(Pool::new("test", 1, 100).unwrap());
-        let limit = Duration::from_secs(3);
-        let started = Instant::now();
-        let mut waiting = Vec::new();
-        for _ in 0..5 {
-            let (pool, job) = (pool.clone(), guest(&drive, limit));
-            waiting.push(tokio::spawn(async move { pool.run(job).await }));
-        }
-        while pool.long() < 5 {
-            assert!(started.elapsed() < limit, "they wait one after the other");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        // One that neither waits nor takes long has the only thread.
-        assert_eq!(pool.run(|| 3).await, Ok(3));
-        assert!(waiting.iter().all(|job| !job.is_finished()));
-        for job in waiting {
-            let ended = job.await.unwrap().unwrap();
-            assert!(matches!(ended, Err(HostFailure::WallClock { .. })), "{ended:?}");
-        }
-        assert!(started.elapsed() < 3 * limit, "{:?}", started.elapsed());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_guest_that_waits_for_a_gateway_ends_with_its_threads_and_with_the_service() {
-        let stopping = CancellationToken::new();
-        let drive = silent(stopping.clone());
-        let pool = Arc::new(Pool::new("test", 1, 100).unwrap());
-        let run = |job: Box<dyn FnOnce() -> Result<Evaluation, HostFailure> + Send>| {
-            let pool = pool.clone();
-            tokio::spawn(async move { pool.run(job).await })
-        };
-        let waits = run(Box::new(guest(&drive, Duration::from_secs(60))));
-        let started = Instant::now();
-        while pool.long() < 1 {
-            assert!(started.elapsed() < Duration::from_secs(30));
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        pool.close();
-        let ended = waits.await.unwrap().unwrap();
-        assert!(matches!(ended, Err(HostFailure::Stopped(_))), "{ended:?}");
-        stopping.cancel();
-        let ended = tokio::task::spawn_blocking(guest(&drive, Duration::from_secs(60))).await.unwrap();
-        assert!(matches!(&ended, Err(HostFailure::Halt(halt)) if halt.reason.contains("stopping")), "{ended:?}");
-        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_guest_opens_is_there_when_it_is_kept() {
-        let drive = silent(CancellationToken::new());
-        lock(&drive.cache).keep("/block/5".into(), Kept { file: Arc::new(b"block".to_vec()), bytes: 5 });
-        let pool = Pool::new("test", 1, 100).unwrap();
-        let evaluation = pool.run(guest(&drive, Duration::from_secs(60))).await.unwrap().unwrap();
-        assert!(matches!(evaluation.outcome, Outcome::Ok(_)), "{evaluation:?}");
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded_in_number_and_bytes() {
-        let mut cache = Cache::default();
-        let file = |bytes| Kept { file: Arc::new(Vec::new()), bytes };
-        for number in 0..10 {
-            cache.keep(format!("/tx/{number}"), file(FILE_CACHE_BYTES / 4));
-        }
-        assert_eq!((cache.files.len(), cache.order.len(), cache.file_bytes), (4, 4, FILE_CACHE_BYTES));
-        assert!(cache.files.contains_key("/tx/9") && !cache.files.contains_key("/tx/5"));
-        cache.keep("/tx/9".into(), file(1));
-        assert_eq!((cache.order.len(), cache.file_bytes), (4, FILE_CACHE_BYTES / 4 * 3 + 1));
-        for number in 0..CACHE_ENTRIES + 10 {
-            cache.keep(format!("/data/{number}"), file(0));
-        }
-        assert_eq!((cache.files.len(), cache.order.len(), cache.file_bytes), (CACHE_ENTRIES, CACHE_ENTRIES, 0));
-        // One that is larger than all that may be kept is not kept.
-        cache.keep("/tx/large".into(), file(FILE_CACHE_BYTES + 1));
-        assert_eq!((cache.files.len(), cache.file_bytes), (0, 0));
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@ const MAX_KEPT: usize = 1 << 20;
 /// Most blocks one evaluation may ask for: some eight years.
 const MAX_RANGE: u64 = 1 << 21;
 /// Blocks above one that make sure that it stays.
-const CONFIRMATIONS: u64 = 10;
+pub const CONFIRMATIONS: u64 = 10;
 /// Longest pause between two looks for a block.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
