@@ -23,6 +23,14 @@ pub enum FormatError {
         /// Bytes left over.
         left: usize,
     },
+    /// They are of another version than this one.
+    #[error("{what}: it is of version {found:?}, which is not known here")]
+    Version {
+        /// What was being read.
+        what: &'static str,
+        /// Its version.
+        found: String,
+    },
     /// A number is outside its range.
     #[error("{what} is {found}; {min} to {max} are possible")]
     Range {

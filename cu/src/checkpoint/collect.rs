@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
+use super::bytes::FormatError;
 use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use super::{Checkpoints, Error, pack_path, segment_path};
 
@@ -41,7 +42,8 @@ impl Checkpoints {
         }
     }
 
-    /// Throws away packs and segments of at least this age that nothing refers to.
+    /// Throws away packs and segments of at least this age that nothing refers to; nothing at all while there is a checkpoint of another
+    /// version.
     pub async fn collect(&self, grace: Duration) -> Result<Collected, Error> {
         let _alone = self.0.collecting.lock().await;
         let mut search = self.0.ledger.begin();
@@ -63,6 +65,8 @@ impl Checkpoints {
             };
             match Manifest::read(&bytes) {
                 Ok(manifest) => search.needed.extend(references(&manifest)),
+                // A unit of another version shares the store, or wrote it before; what its checkpoints need cannot be told.
+                Err(error @ FormatError::Version { .. }) => return Err(Error::Unknown { path, error }),
                 Err(error) => tracing::warn!(path, %error, "a checkpoint cannot be read; what it refers to may go"),
             }
         }

@@ -13,8 +13,10 @@ use crate::machine::{PAGE_BYTES, StateRoot};
 use crate::results::Key;
 use crate::stream::{Position, Resume};
 
-/// First bytes; the last two are the version.
-const MAGIC: [u8; 8] = *b"holonc01";
+/// First bytes of every manifest.
+const KIND: [u8; 6] = *b"holonc";
+/// The bytes after them: the version.
+const VERSION: [u8; 2] = *b"01";
 /// Most bytes of a manifest.
 pub const MAX_MANIFEST_BYTES: usize = 16 << 20;
 /// Most packs a manifest may refer to. A checkpoint that would need more is written anew.
@@ -96,7 +98,8 @@ impl Manifest {
     /// The stored form.
     pub fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024 + self.packs.len() * 40 + self.leaves.len() * 52);
-        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&KIND);
+        out.extend_from_slice(&VERSION);
         out.extend_from_slice(self.process.as_bytes());
         out.extend_from_slice(self.module.as_bytes());
         write_text(&mut out, &self.evaluator, MAX_EVALUATOR_BYTES);
@@ -130,8 +133,13 @@ impl Manifest {
         let wrong = |reason| FormatError::Wrong { what: "manifest", reason };
         let Some((body, hash)) = bytes.split_last_chunk::<HASH_BYTES>() else { return Err(wrong("it is too short")) };
         let mut reader = Reader::new("manifest", body);
-        if reader.array()? != MAGIC {
-            return Err(wrong("it does not begin with the bytes of this version"));
+        if reader.array()? != KIND {
+            return Err(wrong("it does not begin like one"));
+        }
+        let version: [u8; 2] = reader.array()?;
+        if version != VERSION {
+            let found = String::from_utf8_lossy(&version).into_owned();
+            return Err(FormatError::Version { what: "manifest", found });
         }
         if blake3::hash(body) != *hash {
             return Err(wrong("its hash is another"));
@@ -378,7 +386,8 @@ pub mod tests {
     #[test]
     fn a_list_longer_than_the_bytes_is_refused_before_room_is_made_for_it() {
         let mut bytes = Vec::new();
-        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&KIND);
+        bytes.extend_from_slice(&VERSION);
         bytes.resize(8 + 64 + 2 + 2 + 32 + 4 + 32 + 32 + 8, 0);
         bytes.extend_from_slice(&MAX_SEGMENTS.to_le_bytes());
         bytes.resize(bytes.len() + HASH_BYTES, 0);

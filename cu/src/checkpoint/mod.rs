@@ -71,6 +71,14 @@ pub enum Error {
     /// What is stored is not a checkpoint.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// A checkpoint of a version that is not known here may refer to anything.
+    #[error("{path}: {error}")]
+    Unknown {
+        /// Its manifest.
+        path: String,
+        /// Its version.
+        error: FormatError,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

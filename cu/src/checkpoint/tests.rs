@@ -306,6 +306,27 @@ async fn what_nobody_needs_is_collected_and_what_retained_checkpoints_need_stays
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_collected_while_there_is_a_checkpoint_of_another_version() {
+    let world = World::in_memory();
+    let mut runner = world.live(1, 20);
+    assert!(world.save(&mut runner).await);
+    drop(runner);
+    let [path] = world.paths("checkpoints").await.try_into().unwrap();
+    let ours = world.store.get(&path, u64::MAX).await.unwrap();
+    let mut theirs = ours.to_vec();
+    theirs[7] += 1;
+    world.store.put(&path, theirs).await.unwrap();
+    let packs = world.paths("packs").await;
+    let world = world.forgetful();
+    let refused = world.checkpoints.collect(Duration::ZERO).await;
+    assert!(matches!(&refused, Err(Error::Unknown { path: named, .. }) if *named == path), "{refused:?}");
+    assert_eq!(world.paths("packs").await, packs);
+    // One that is damaged holds up nothing.
+    world.store.put(&path, ours[..ours.len() - 1].to_vec()).await.unwrap();
+    assert!(world.checkpoints.collect(Duration::ZERO).await.unwrap().objects > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_live_process_keeps_what_its_next_checkpoint_will_refer_to() {
     let world = World::in_memory();
     let mut fresh = world.live(1, 20);
