@@ -281,7 +281,7 @@ pub fn map(entry: wire::Entry, assignment: Assignment, link: Link) -> Result<Che
 
 /// Whether an assignment excludes a field of what it assigns: `Data`, `Tags`, `Signature`, `Anchor`.
 pub fn excludes(assignment: &Assignment, field: &str) -> bool {
-    assignment.exclude.iter().flat_map(|list| list.split(',')).any(|name| name.trim().eq_ignore_ascii_case(field))
+    holon_protocol::assignment::excludes(&assignment.exclude, field)
 }
 
 /// Completes an assignment (spec 05 §5.2).

@@ -11,9 +11,9 @@ use holon_unit::clock::Clock;
 use url::Url;
 
 use crate::checkpoint::{Place, Policy};
-use crate::log::assigned::DEFAULT_ASSIGNED_BYTES;
 use crate::machine::MAX_WALL_CLOCK;
 use crate::memory_pressure;
+use holon_protocol::assignment::MAX_ASSIGNED_BYTES;
 
 /// Default bound of a process's `Memory-Limit`, in bytes.
 pub const DEFAULT_MEMORY_LIMIT_BYTES: u64 = 1 << 30;
@@ -192,7 +192,7 @@ pub struct Arguments {
     #[arg(long = "weavedrive-gateway", env = "CU_WEAVEDRIVE_GATEWAYS", value_delimiter = ',')]
     pub weavedrive_gateways: Vec<Url>,
     /// Largest data of an item that is assigned to a process, in bytes; a process stops in front of a larger one.
-    #[arg(long, env = "CU_ASSIGNED_MAX_BYTES", default_value_t = DEFAULT_ASSIGNED_BYTES)]
+    #[arg(long, env = "CU_ASSIGNED_MAX_BYTES", default_value_t = MAX_ASSIGNED_BYTES)]
     pub assigned_max_bytes: u64,
     /// Let every process read all of Arweave through WeaveDrive, without attestations. For development: what such a unit evaluates, others
     /// do not.
@@ -387,7 +387,7 @@ impl Options {
             weavedrive_patience: DEFAULT_WEAVEDRIVE_PATIENCE,
             log: LogSource::default(),
             weavedrive_gateways: Vec::new(),
-            assigned_max_bytes: DEFAULT_ASSIGNED_BYTES,
+            assigned_max_bytes: MAX_ASSIGNED_BYTES,
             weavedrive_test: false,
             page_size: 1000,
             retries: 5,

@@ -37,12 +37,13 @@ use crate::assembly::{LOG_FOLDER, assemble};
 use crate::checkpoint::{Place, Reach};
 use crate::error::{Error, ServiceError};
 use crate::log::arweave::{ArweaveLogs, Body, Slot};
-use crate::log::assigned::{AssignedItems, DEFAULT_ASSIGNED_BYTES};
+use crate::log::assigned::AssignedItems;
 use crate::log::{Goal, Link};
 use crate::machine::{Fork, PAGE_BYTES, StateRoot};
 use crate::metrics::Metrics;
 use crate::options::{LogSource, Options};
 use crate::runner::Runner;
+use holon_protocol::assignment::MAX_ASSIGNED_BYTES;
 
 /// How long background work may take to end.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -86,7 +87,7 @@ impl ReplayOptions {
             allow_private_urls: false,
             memory_max_bytes: crate::options::DEFAULT_MEMORY_LIMIT_BYTES,
             compute_max: crate::options::DEFAULT_COMPUTE_LIMIT,
-            assigned_max_bytes: DEFAULT_ASSIGNED_BYTES,
+            assigned_max_bytes: MAX_ASSIGNED_BYTES,
             retries: 5,
             backoff: Duration::from_millis(500),
         }

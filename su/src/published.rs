@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holon_arweave::{Gateway, Node};
+use holon_protocol::assignment::{MAX_ASSIGNED_BYTES, excludes};
 use holon_protocol::{DataItem, ItemId, Tags, base64url};
 use reqwest::redirect;
 use tokio::sync::Semaphore;
@@ -21,8 +22,8 @@ pub const DEFAULT_SETTLEMENT_DEPTH: u64 = 20;
 const LOOKS: u32 = 5;
 /// Pause after the first look, doubling: 1.5 s in all.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Largest data of an item that is assigned while content checks are on, in bytes: it is held while it is hashed.
-pub const MAX_ASSIGNED_BYTES: u64 = 64 << 20;
+/// Largest data of an item that is assigned without its data while content checks are on, in bytes: it is held while it is hashed.
+pub const MAX_HASHED_BYTES: u64 = 64 << 20;
 /// Items whose data is read at the same time; others wait for their turn.
 const CONCURRENT_READS: usize = 4;
 /// Longest that reading an item's data may take, waiting for a turn included.
@@ -69,11 +70,13 @@ pub enum PublishedError {
     /// The gateway refuses this item.
     #[error("the gateway refuses to serve this item")]
     RefusedByGateway(#[source] holon_arweave::Error),
-    /// The data is too large to be hashed.
-    #[error("the data of {id} is larger than {MAX_ASSIGNED_BYTES} bytes; it cannot be checked for repeated content")]
+    /// The data is too large: no compute unit would read it, or it cannot be hashed.
+    #[error("the data of {id} is larger than {limit} bytes; it cannot be assigned{}", without(*limit))]
     TooLarge {
         /// The item.
         id: ItemId,
+        /// [`MAX_ASSIGNED_BYTES`], or [`MAX_HASHED_BYTES`] where the assignment excludes it.
+        limit: u64,
     },
     /// The data did not arrive in time.
     #[error("the data of this item could not be read within {} s; try again later", READ_TIMEOUT.as_secs())]
@@ -81,6 +84,10 @@ pub enum PublishedError {
     /// No thread is left to hash the data.
     #[error(transparent)]
     Stopping(#[from] PoolEnded),
+}
+
+fn without(limit: u64) -> &'static str {
+    if limit == MAX_ASSIGNED_BYTES { " unless its data is excluded" } else { "" }
 }
 
 impl PublishedError {
@@ -119,6 +126,14 @@ fn is_answer(error: &holon_arweave::Error) -> bool {
     }
 }
 
+/// Checks the size that the gateway tells.
+fn within(node: &Node, limit: u64) -> Result<(), PublishedError> {
+    match node.data_bytes.is_some_and(|bytes| bytes > limit) {
+        true => Err(PublishedError::TooLarge { id: node.id, limit }),
+        false => Ok(()),
+    }
+}
+
 /// Access to what is published; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Published {
@@ -143,21 +158,24 @@ impl Published {
         Ok(Self { gateway, on_boot, router, pool, reads: Arc::new(Semaphore::new(CONCURRENT_READS)) })
     }
 
-    /// Checks that a data item is published.
-    pub async fn exists(&self, id: ItemId) -> Result<(), PublishedError> {
-        self.node(id).await.map(drop)
+    /// Checks that a data item is published, and not larger than what may be assigned with these fields excluded.
+    pub async fn exists(&self, id: ItemId, exclude: &[String]) -> Result<(), PublishedError> {
+        let node = self.node(id).await?;
+        if excludes(exclude, "Data") { Ok(()) } else { within(&node, MAX_ASSIGNED_BYTES) }
     }
 
-    /// The content of a published data item, for the dedupe check.
-    pub async fn content(&self, id: ItemId) -> Result<Content, PublishedError> {
+    /// The content of a published data item that is assigned with these fields excluded, for the dedupe check.
+    pub async fn content(&self, id: ItemId, exclude: &[String]) -> Result<Content, PublishedError> {
+        let limit = if excludes(exclude, "Data") { MAX_HASHED_BYTES } else { MAX_ASSIGNED_BYTES };
         let node = self.node(id).await?;
+        within(&node, limit)?;
         let field = |field, text: &str| base64url::decode(text).map_err(|_| PublishedError::Malformed { id, field });
         let (target, anchor) = (field("recipient", &node.recipient)?, field("anchor", &node.anchor)?);
         let hash = async {
             // The semaphore is never closed.
             let permit = self.reads.clone().acquire_owned().await.map_err(|_| PublishedError::Late)?;
-            let data = match self.gateway.raw_within(id, MAX_ASSIGNED_BYTES).await {
-                Err(holon_arweave::Error::TooLarge { .. }) => return Err(PublishedError::TooLarge { id }),
+            let data = match self.gateway.raw_within(id, limit).await {
+                Err(holon_arweave::Error::TooLarge { .. }) => return Err(PublishedError::TooLarge { id, limit }),
                 data => data?,
             };
             let hash = move || {
@@ -184,15 +202,20 @@ impl Published {
         self.gateway.node(id).await?.ok_or(PublishedError::NotFound)
     }
 
-    /// Checks that a base-layer transaction is as deep in the chain as the process's `Settlement-Depth` asks.
-    pub async fn settled(&self, id: ItemId, process_tags: &Tags) -> Result<(), PublishedError> {
+    /// Checks that a base-layer transaction is as deep in the chain as the process's `Settlement-Depth` asks, and not larger than what may be
+    /// assigned with these fields excluded.
+    pub async fn settled(&self, id: ItemId, process_tags: &Tags, exclude: &[String]) -> Result<(), PublishedError> {
         let needed = process_tags.get("Settlement-Depth").and_then(|value| value.parse().ok());
         let needed = needed.unwrap_or(DEFAULT_SETTLEMENT_DEPTH);
         let confirmations = self.gateway.status(id).await?.map_or(0, |status| status.confirmations);
         if confirmations < needed {
             return Err(PublishedError::Confirmations { id, confirmations, needed });
         }
-        Ok(())
+        if excludes(exclude, "Data") {
+            return Ok(());
+        }
+        // A node may know a transaction before the gateway's index does.
+        self.gateway.node(id).await?.map_or(Ok(()), |node| within(&node, MAX_ASSIGNED_BYTES))
     }
 
     /// Checks what a new process refers to: its `On-Boot` item, and the router if there is one.

@@ -18,8 +18,6 @@ use crate::error::Error;
 use crate::hydrate::OnChain;
 use crate::recent::Recent;
 
-/// Largest data of an assigned item if the operator does not say, in bytes: as much as a message may have (spec 02 §1).
-pub const DEFAULT_ASSIGNED_BYTES: u64 = 10 << 20;
 /// Largest data that is hashed because an assignment excludes it, in bytes.
 const MAX_EXCLUDED_BYTES: u64 = 1 << 30;
 /// Such data read at the same time.

@@ -102,7 +102,7 @@ impl Query {
 
 /// Every field of [`Node`].
 pub(crate) const NODE_FIELDS: &str = "id anchor signature recipient owner { address key } tags { name value } \
-                                      block { height timestamp }";
+                                      data { size } block { height timestamp }";
 
 /// The same and where an item is bundled, which not every server can tell.
 pub(crate) const PLACED_NODE_FIELDS: &str = "id anchor signature recipient owner { address key } tags { name value } \
@@ -147,7 +147,7 @@ pub struct Node {
     /// The item or transaction directly around it; `None` also when it was not asked for.
     #[serde(default, rename = "bundledIn", deserialize_with = "id_of")]
     pub bundled_in: Option<ItemId>,
-    /// Bytes of its data; `None` also when it was not asked for.
+    /// Bytes of its data, if the gateway says so.
     #[serde(default, rename = "data", deserialize_with = "size_of")]
     pub data_bytes: Option<u64>,
 }

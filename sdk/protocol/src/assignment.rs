@@ -6,6 +6,9 @@ use crate::{AssignmentId, BlockHeight, DataItem, MessageId, Nonce, ProcessId, Ta
 
 /// `Variant` of everything on the legacy network (spec 01 §10.2).
 const VARIANT: &str = "ao.TN.1";
+/// Largest data of an assigned item, in bytes: as much as a message may have (spec 02 §1). Schedulers assign nothing larger, unless its data is
+/// excluded, and units read nothing larger if nobody tells them to.
+pub const MAX_ASSIGNED_BYTES: u64 = 10 << 20;
 
 /// The position of an entry in a process's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,11 @@ pub struct Assignment {
 pub struct AssignmentError {
     /// The tag's name.
     pub tag: &'static str,
+}
+
+/// Whether exclusions, as they stand in assignments, leave out a field.
+pub fn excludes(exclude: &[String], field: &str) -> bool {
+    exclude.iter().flat_map(|list| list.split(',')).any(|name| name.trim().eq_ignore_ascii_case(field))
 }
 
 impl Assignment {

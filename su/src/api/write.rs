@@ -86,12 +86,12 @@ async fn assign_published(
     let reader = api.reader.clone();
     let process_item = api.readers.run(move || reader.process_item(process)).await??;
     let content = if query.base_layer {
-        api.published.settled(item, process_item.tags()).await?;
+        api.published.settled(item, process_item.tags(), &query.exclude).await?;
         None
     } else if api.rules.content_checks {
-        Some(api.published.content(item).await?)
+        Some(api.published.content(item, &query.exclude).await?)
     } else {
-        api.published.exists(item).await?;
+        api.published.exists(item, &query.exclude).await?;
         None
     };
     let subject = Subject::Assigned { id: item.into(), content, exclude: query.exclude.clone() };

@@ -142,13 +142,33 @@ async fn refusal(network: &Network) -> (u16, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_too_large_to_be_hashed_is_refused_before_it_is_read() {
-    let size = holon_su::published::MAX_ASSIGNED_BYTES + 1;
+    let size = holon_protocol::assignment::MAX_ASSIGNED_BYTES + 1;
     let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {size}\r\n\r\nthe start");
     let network = data_from(answer, |_| {}).await;
     let (status, error) = refusal(&network).await;
     assert_eq!(status, 400);
-    assert!(error.contains("larger than 67108864 bytes"), "{error}");
+    assert!(error.contains("larger than 10485760 bytes"), "{error}");
     network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_no_compute_unit_would_read_gets_no_position_unless_its_data_is_excluded() {
+    let large = "x".repeat(holon_protocol::assignment::MAX_ASSIGNED_BYTES as usize + 1);
+    for content_checks in [true, false] {
+        let network = Network::start_with(|options| options.content_checks = content_checks).await;
+        let process = network.spawn().await;
+        let item = published(&network, &large);
+        network.weave.publish(&item).await;
+        for excluded in ["", "&exclude=Tags"] {
+            let refused = network.su.assign(process, item.id(), excluded).await;
+            assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+            let error = refused.text().await.unwrap();
+            assert!(error.contains("larger than 10485760 bytes") && error.contains("unless its data"), "{error}");
+        }
+        taken(network.su.assign(process, item.id(), "&exclude=Tags,Data").await).await;
+        assert_unbroken(process, &network.su.log(process).await);
+        network.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
