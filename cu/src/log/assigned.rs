@@ -12,7 +12,7 @@ use holon_arweave::{Gateway, Header, Node, Verified};
 use holon_protocol::{ItemId, Nonce, ProcessId, base64url, wire};
 use tokio::sync::Semaphore;
 
-use super::budget::Budget;
+use super::budget::{Budget, Held};
 use super::{Fault, SlotError};
 use crate::error::Error;
 use crate::hydrate::OnChain;
@@ -61,6 +61,11 @@ impl AssignedItems {
     /// The gateway.
     pub fn gateway(&self) -> &Gateway {
         &self.0.gateway
+    }
+
+    /// Room for so many bytes on their way, once there is some.
+    pub async fn hold(&self, bytes: u64) -> Held {
+        self.0.in_flight.take(bytes).await
     }
 
     /// Most bytes of data that an assigned item may have.

@@ -681,6 +681,15 @@ async fn claims_in_the_schedulers_name_never_stand_in_the_way_of_its_assignments
     });
     let report = replay(&liar.url, process, None).await.unwrap();
     assert_eq!((report.slot, &report.state_root), (Nonce(5), &honest.state_root));
+    // More than are read for one slot, whichever end is read from: the link of the chain tells which one is meant.
+    let nodes: Vec<Value> = (0..5200).map(|number| forged(&template, "2", number)).collect();
+    let pages: Vec<Vec<Value>> = nodes.chunks(100).map(<[Value]>::to_vec).collect();
+    liar.floods(move |tags| match tags.to_string() {
+        tags if tags.contains("\"2\"") && !tags.contains("Hash-Chain") => pages.clone(),
+        _ => Vec::new(),
+    });
+    let report = replay(&liar.url, process, None).await.unwrap();
+    assert_eq!((report.slot, &report.state_root), (Nonce(5), &honest.state_root));
     // A gap is a gap although the newest assignments are nobody's.
     let far: Vec<Value> = (0..100).map(|number| forged(&template, &(1_000_000 + number).to_string(), number)).collect();
     liar.floods(move |tags| match tags.to_string().contains("Nonce") {
@@ -697,6 +706,34 @@ async fn claims_in_the_schedulers_name_never_stand_in_the_way_of_its_assignments
         ),
         "{error}"
     );
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn assignments_that_carry_more_than_a_window_holds_are_read_one_after_the_other() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let message = network.send(process, "Add").await;
+    settled(&network, process, 1).await;
+    let gateway = Gateway::new(GatewayOptions::new(network.gateway.clone())).unwrap();
+    let query = Query::default().tag("Process", process.to_string()).tag("Nonce", "1");
+    let node = gateway.nodes(&query).await.unwrap().nodes.remove(0);
+    let (mut says, mut last) = (Assignment::from_tags(&node.tags).unwrap(), node.id.into());
+    for nonce in 2..7 {
+        says = Assignment {
+            nonce: Nonce(nonce),
+            timestamp: holon_protocol::Timestamp(says.timestamp.0 + 1),
+            hash_chain: says.hash_chain.next(last),
+            message: Some(message),
+            ..says
+        };
+        // Far more than is read at once; its bytes are found in the bundle.
+        let item = says.item([nonce as u8; 32]).data(vec![b'x'; 8 << 20]).sign(&network.su_wallet).unwrap();
+        last = item.id().into();
+        bundle_up(&network, &[item]).await;
+    }
+    assert_eq!(replay(&network.gateway, process, None).await.unwrap().slot, Nonce(6));
+    assert_eq!(replay(&network.gateway, process, Some(4)).await.unwrap().slot, Nonce(4));
     network.stop().await;
 }
 

@@ -2,20 +2,27 @@
 //!
 //! Anybody can publish items in a scheduler's name, with signatures that are wrong, and many gateways list items by what
 //! they say of themselves. So what is listed is a claim, and one that does not hold is passed over: it never stands in the way
-//! of one that does, however many there are. How many are looked at is bounded; where that is not enough for many slots at
-//! once, they are asked about in smaller groups, and at last one by one.
+//! of one that does. How many are looked at is bounded; where that is not enough for many slots at once, they are asked about in smaller
+//! groups, and at last one by one, from the oldest and from the newest. Who would hide a slot has to put thousands of claims before what
+//! the scheduler uploads and thousands after it. Where somebody does, the slot is asked for with its link of the hash chain ([`Claimed::chained`]),
+//! which nobody can name before the entry before it is there.
+//!
+//! What is found is kept within a number of bytes ([`Kept`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use futures_util::{StreamExt, stream};
+use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use holon_arweave::{Gateway, Node, Query};
 use holon_protocol::assignment::Assignment;
+use holon_protocol::chain::HashChain;
 use holon_protocol::{Address, AssignmentId, DataItem, ItemId, MessageId, ProcessId};
 
 use super::find;
+use super::kept::{Keep, Kept, Weighed};
 use super::order::Placed;
 use crate::error::Error;
 use crate::log::Fault;
+use crate::log::assigned::AssignedItems;
 
 /// Most pages of one question about many slots, of 100 claims each.
 const MAX_PAGES: usize = 10;
@@ -26,11 +33,15 @@ const LOOKS: usize = 16;
 /// Most data of an assignment that is read at once, in bytes. It has none, but some old ones carry the message.
 const MAX_INLINE_BYTES: u64 = 64 << 10;
 /// Largest assignment, with such a message, in bytes.
-const MAX_ASSIGNMENT_BYTES: u64 = super::MAX_MESSAGE_BYTES + MAX_INLINE_BYTES;
+pub const MAX_ASSIGNMENT_BYTES: u64 = super::MAX_MESSAGE_BYTES + MAX_INLINE_BYTES;
 /// Claims of one slot that are looked for in the bundles around them, because what the gateway says of them does not verify.
 const DIGS_PER_SLOT: usize = 8;
 /// Such claims looked for at the same time: each needs the headers of a whole bundle.
 const DIGS: usize = 4;
+/// What such a claim is taken to have when the gateway does not say how large it is, in bytes.
+const UNKNOWN_BYTES: u64 = 2 << 20;
+/// Bytes of assignments that are kept where only their slots are wanted.
+const LOOK_BYTES: u64 = 1 << 20;
 
 /// An assignment that the scheduler signed, and where the gateway says it lies.
 pub struct Found {
@@ -40,6 +51,12 @@ pub struct Found {
     pub says: Assignment,
     /// The bundle around it, on the gateway's word.
     pub bundled_in: Option<ItemId>,
+}
+
+impl Weighed for Found {
+    fn bytes(&self) -> u64 {
+        self.item.raw().len() as u64
+    }
 }
 
 impl Placed for Found {
@@ -52,26 +69,54 @@ impl Placed for Found {
     }
 }
 
-/// What a question has brought.
-#[derive(Default)]
+/// What questions have brought.
 pub struct Claims {
     /// Assignments that the scheduler signed.
-    pub found: Vec<Found>,
+    pub kept: Kept<Found>,
     /// Slots that somebody claims with something that the scheduler did not sign, and nobody with what it did.
     pub invalid: BTreeMap<u64, Fault>,
     /// Slots whose claims could not be looked into.
     pub failed: BTreeMap<u64, Error>,
+    /// Slots whose claims were not looked into, because what comes before them is large.
+    pub unseen: BTreeSet<u64>,
+}
+
+/// What one question has brought.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
     /// How many claims were looked at.
-    pub seen: usize,
+    seen: usize,
+    /// How many of them the scheduler signed.
+    good: usize,
     /// Whether there are more than those.
-    pub cut: bool,
+    cut: bool,
+}
+
+impl Claims {
+    /// Nothing yet, with room for so many bytes of assignments.
+    fn new(keep: Keep, room: u64) -> Self {
+        let (invalid, failed, unseen) = Default::default();
+        Self { kept: Kept::new(keep, room), invalid, failed, unseen }
+    }
+
+    /// Whether it is known about a slot whether somebody claims it.
+    fn knows(&self, slot: u64) -> bool {
+        self.kept.knows(slot) || self.unseen.contains(&slot)
+    }
+
+    /// What is wrong with other claims of a slot does not matter where there is one that is good.
+    fn settle(&mut self) {
+        self.invalid.retain(|slot, _| !self.kept.knows(*slot));
+        self.failed.retain(|slot, _| !self.kept.knows(*slot));
+        self.unseen.retain(|slot| !self.kept.knows(*slot));
+    }
 }
 
 /// Looks into claims of one process.
 #[derive(Clone, Copy)]
 pub struct Claimed<'a> {
-    /// Where they are listed.
-    pub gateway: &'a Gateway,
+    /// Items of the gateway where they are listed.
+    pub items: &'a AssignedItems,
     /// The process.
     pub process: ProcessId,
     /// Its scheduler.
@@ -90,6 +135,11 @@ pub enum Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    /// Whether the last slots are what matters.
+    fn newest_first(self) -> bool {
+        matches!(self, Self::Any)
+    }
+
     fn takes(self, says: &Assignment) -> bool {
         match self {
             Self::Any => true,
@@ -108,49 +158,94 @@ enum Verdict {
 }
 
 impl Claimed<'_> {
-    /// The assignments of some slots.
-    pub async fn slots(self, slots: &[u64]) -> Result<Claims, Error> {
-        let mut all = Claims::default();
+    fn gateway(&self) -> &Gateway {
+        self.items.gateway()
+    }
+
+    /// The assignments of some slots, the first ones within so many bytes.
+    pub async fn slots(self, slots: &[u64], room: u64) -> Result<Claims, Error> {
+        let mut claims = Claims::new(Keep::Lowest, room);
         let mut groups = vec![slots.to_vec()];
         while let Some(group) = groups.pop() {
-            let pages = if group.len() == 1 { MAX_PAGES_OF_ONE } else { MAX_PAGES };
+            let wanted = Wanted::Slots(&group);
             let query = find::slots(self.process, self.scheduler, &group);
-            let mut claims = self.ask(query, pages, Wanted::Slots(&group)).await?;
-            let held: HashSet<u64> = claims.found.iter().map(|found| found.says.nonce.0).collect();
-            all.seen += claims.seen;
-            all.found.append(&mut claims.found);
-            if claims.cut {
-                let mut open: Vec<u64> = group.into_iter().filter(|slot| !held.contains(slot)).collect();
-                if let [slot] = open[..]
-                    && pages == MAX_PAGES_OF_ONE
-                {
-                    all.invalid.insert(slot, Fault::Crowded { claims: claims.seen });
-                    continue;
-                }
-                if !open.is_empty() {
-                    let half = open.split_off(open.len() / 2);
-                    groups.extend([open, half].into_iter().filter(|group| !group.is_empty()));
-                    continue;
+            let alone = matches!(group[..], [_]);
+            let asked = match alone {
+                true => self.ask_both_ends(query, wanted, &mut claims).await?,
+                false => self.ask(query, MAX_PAGES, wanted, &mut claims).await?,
+            };
+            if !asked.cut {
+                continue;
+            }
+            let mut open: Vec<u64> = group.into_iter().filter(|slot| !claims.knows(*slot)).collect();
+            for slot in &open {
+                claims.invalid.remove(slot);
+                claims.failed.remove(slot);
+                if alone {
+                    claims.invalid.insert(*slot, Fault::Crowded { claims: asked.seen });
                 }
             }
-            all.invalid.append(&mut claims.invalid);
-            all.failed.append(&mut claims.failed);
+            if !alone {
+                let half = open.split_off(open.len() / 2);
+                groups.extend([half, open].into_iter().filter(|group| !group.is_empty()));
+            }
         }
-        Ok(all)
+        claims.settle();
+        Ok(claims)
     }
 
-    /// The newest assignments.
-    pub async fn newest(self) -> Result<Claims, Error> {
-        self.ask(find::newest(self.process, self.scheduler), 1, Wanted::Any).await
+    /// The assignment of a slot with this link of the hash chain.
+    pub async fn chained(self, slot: u64, link: HashChain, claims: &mut Claims) -> Result<(), Error> {
+        let query = find::chained(self.process, self.scheduler, slot, link);
+        self.ask_both_ends(query, Wanted::Slots(&[slot]), claims).await?;
+        claims.settle();
+        Ok(())
     }
 
-    /// What a question finds, as far as it is wanted, in at most so many pages.
-    pub async fn ask(self, mut query: Query, pages: usize, wanted: Wanted<'_>) -> Result<Claims, Error> {
-        let mut claims = Claims { cut: true, ..Claims::default() };
+    /// Slots of the newest assignments, and whether nothing but assignments of the scheduler was among them.
+    pub async fn newest(self) -> Result<(Vec<u64>, bool), Error> {
+        let mut claims = Claims::new(Keep::Highest, LOOK_BYTES);
+        let asked = self.ask(find::newest(self.process, self.scheduler), 1, Wanted::Any, &mut claims).await?;
+        Ok((claims.kept.slots().collect(), asked.good == asked.seen))
+    }
+
+    /// Those of some slots that the log has.
+    pub async fn there(self, slots: &[u64]) -> Result<Vec<u64>, Error> {
+        Ok(self.slots(slots, LOOK_BYTES).await?.kept.slots().collect())
+    }
+
+    /// Slots that a question finds, as far as they are wanted, in at most so many pages.
+    pub async fn of(self, query: Query, pages: usize, wanted: Wanted<'_>) -> Result<Kept<Found>, Error> {
+        let mut claims = Claims::new(Keep::Lowest, LOOK_BYTES);
+        self.ask(query, pages, wanted, &mut claims).await?;
+        Ok(claims.kept)
+    }
+
+    /// The answer to a question about one slot, from its oldest claims on and, if that is not enough, from its newest on.
+    async fn ask_both_ends(self, query: Query, wanted: Wanted<'_>, claims: &mut Claims) -> Result<Asked, Error> {
+        let newest = Query { ascending: false, ..query.clone() };
+        let before = claims.kept.len();
+        let mut asked = self.ask(query, MAX_PAGES_OF_ONE, wanted, claims).await?;
+        if asked.cut && claims.kept.len() == before {
+            let others = self.ask(newest, MAX_PAGES_OF_ONE, wanted, claims).await?;
+            asked = Asked { seen: asked.seen + others.seen, good: asked.good + others.good, cut: others.cut };
+        }
+        Ok(asked)
+    }
+
+    /// Adds what a question finds, as far as it is wanted, in at most so many pages.
+    async fn ask(
+        self,
+        mut query: Query,
+        pages: usize,
+        wanted: Wanted<'_>,
+        claims: &mut Claims,
+    ) -> Result<Asked, Error> {
+        let mut asked = Asked { cut: true, ..Asked::default() };
         let mut seen = HashSet::new();
         let mut doubtful: BTreeMap<u64, Vec<(Node, String)>> = BTreeMap::new();
         for _ in 0..pages {
-            let page = self.gateway.placed_nodes(&query).await;
+            let page = self.gateway().placed_nodes(&query).await;
             let page = page.map_err(|error| Error::Gateway(error.to_string()))?;
             // A server that gives the same page again and again has no more.
             let fresh: Vec<Node> = page.nodes.into_iter().filter(|node| seen.insert(node.id)).collect();
@@ -158,7 +253,12 @@ impl Claimed<'_> {
             let mut looks = stream::iter(fresh.into_iter().map(|node| self.look(node))).buffer_unordered(LOOKS);
             while let Some(verdict) = looks.next().await {
                 match verdict {
-                    Verdict::Found(found) if wanted.takes(&found.says) => claims.found.push(*found),
+                    Verdict::Found(found) => {
+                        asked.good += 1;
+                        if wanted.takes(&found.says) {
+                            claims.kept.add(*found);
+                        }
+                    }
                     Verdict::Doubtful(node, reason) => {
                         let says = Assignment::from_tags(&node.tags);
                         if let Some(says) = says.ok().filter(|says| says.process == self.process && wanted.takes(says))
@@ -169,22 +269,21 @@ impl Claimed<'_> {
                             }
                         }
                     }
-                    Verdict::Found(_) | Verdict::Other => {}
+                    Verdict::Other => {}
                 }
             }
             match page.end_cursor {
                 Some(cursor) if page.has_next_page && new => query.after = Some(cursor),
                 _ => {
-                    claims.cut = false;
+                    asked.cut = false;
                     break;
                 }
             }
         }
-        claims.seen = seen.len();
-        let held: HashSet<u64> = claims.found.iter().map(|found| found.says.nonce.0).collect();
-        doubtful.retain(|slot, _| !held.contains(slot));
-        self.dig(doubtful, &mut claims, wanted).await;
-        Ok(claims)
+        asked.seen = seen.len();
+        doubtful.retain(|slot, _| !claims.kept.has(*slot));
+        asked.good += self.dig(doubtful, claims, wanted).await;
+        Ok(asked)
     }
 
     /// The assignment that a gateway describes.
@@ -192,7 +291,7 @@ impl Claimed<'_> {
         if node.owner.address != self.scheduler {
             return Verdict::Other;
         }
-        match self.gateway.assembled(&node, MAX_INLINE_BYTES).await {
+        match self.gateway().assembled(&node, MAX_INLINE_BYTES).await {
             Ok(Ok(item)) => self.found(item, node.bundled_in),
             Ok(Err(reason)) => Verdict::Doubtful(Box::new(node), reason),
             Err(error) => Verdict::Doubtful(Box::new(node), error.to_string()),
@@ -210,22 +309,45 @@ impl Claimed<'_> {
         }
     }
 
-    /// Looks for claims in the bundles around them.
-    async fn dig(self, doubtful: BTreeMap<u64, Vec<(Node, String)>>, claims: &mut Claims, wanted: Wanted<'_>) {
+    /// Looks for claims in the bundles around them, as long as there is room for what is found, and says how many there were.
+    async fn dig(self, doubtful: BTreeMap<u64, Vec<(Node, String)>>, claims: &mut Claims, wanted: Wanted<'_>) -> usize {
         let all = doubtful.into_iter().flat_map(|(slot, nodes)| nodes.into_iter().map(move |node| (slot, node)));
-        let all: Vec<(u64, (Node, String))> = all.collect();
-        let digs = all.into_iter().map(|(slot, (node, reason))| async move {
+        let mut all: VecDeque<(u64, (Node, String))> = all.collect();
+        if wanted.newest_first() {
+            all.make_contiguous().reverse();
+        }
+        let mut digs = FuturesUnordered::new();
+        // Bytes of those that are on their way.
+        let mut expected = 0;
+        let mut good = 0;
+        loop {
+            while digs.len() < DIGS
+                && let Some((slot, (node, reason))) = all.pop_front()
+            {
+                let bytes = node.data_bytes.unwrap_or(UNKNOWN_BYTES).min(MAX_ASSIGNMENT_BYTES);
+                if claims.kept.leaves_out(slot) || expected == 0 && !claims.kept.has_room(slot, bytes) {
+                    claims.unseen.insert(slot);
+                } else if claims.kept.has_enough(slot) {
+                } else if !claims.kept.has_room(slot, expected + bytes) {
+                    // Those on their way may turn out to be nothing.
+                    all.push_front((slot, (node, reason)));
+                    break;
+                } else {
+                    expected += bytes;
+                    digs.push(async move {
+                        let _held = self.items.hold(2 * node.data_bytes.unwrap_or(MAX_ASSIGNMENT_BYTES)).await;
+                        let dug = self.gateway().item(&node, MAX_ASSIGNMENT_BYTES).await;
+                        (slot, node, bytes, reason, dug)
+                    });
+                }
+            }
+            let Some((slot, node, bytes, reason, dug)) = digs.next().await else { break };
+            expected -= bytes;
             let assignment = AssignmentId::from(node.id);
-            let dug = self.gateway.item(&node, MAX_ASSIGNMENT_BYTES).await;
-            (slot, assignment, node.bundled_in, reason, dug)
-        });
-        let mut digs = stream::iter(digs).buffer_unordered(DIGS);
-        let mut held: HashMap<u64, bool> = HashMap::new();
-        while let Some((slot, assignment, bundled_in, reason, dug)) = digs.next().await {
-            match dug.map(|item| self.found(item, bundled_in)) {
+            match dug.map(|item| self.found(item, node.bundled_in)) {
                 Ok(Verdict::Found(found)) if wanted.takes(&found.says) => {
-                    held.insert(found.says.nonce.0, true);
-                    claims.found.push(*found);
+                    good += 1;
+                    claims.kept.add(*found);
                 }
                 Ok(_) => {}
                 Err(
@@ -236,7 +358,7 @@ impl Claimed<'_> {
                 Err(error) => drop(claims.failed.insert(slot, Error::Gateway(error.to_string()))),
             }
         }
-        claims.invalid.retain(|slot, _| !held.contains_key(slot));
-        claims.failed.retain(|slot, _| !held.contains_key(slot));
+        claims.settle();
+        good
     }
 }

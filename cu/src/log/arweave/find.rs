@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use holon_arweave::{Gateway, Node, Query};
+use holon_protocol::chain::HashChain;
 use holon_protocol::{Address, ItemId, MessageId, ProcessId};
 
 use crate::error::Error;
@@ -30,10 +31,15 @@ pub fn newest(process: ProcessId, scheduler: Address) -> Query {
     Query::default().owner(scheduler).tag("Process", process.to_string()).tag("Type", "Assignment")
 }
 
-/// Assignments that claim one of these slots, oldest first: what is put in their way comes later.
+/// Assignments that claim one of these slots, oldest first.
 pub fn slots(process: ProcessId, scheduler: Address, slots: &[u64]) -> Query {
     let nonces = slots.iter().map(u64::to_string);
     Query { ascending: true, ..newest(process, scheduler).tag_among("Nonce", nonces) }
+}
+
+/// Assignments that claim a slot with this link of the hash chain, oldest first.
+pub fn chained(process: ProcessId, scheduler: Address, slot: u64, link: HashChain) -> Query {
+    slots(process, scheduler, &[slot]).tag("Hash-Chain", link.to_string())
 }
 
 /// Some of the slots after `slot`: if the log has any later one, it has one of these.

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`find`] | questions to the gateway: assignments, messages, what is around them |
 //! | [`claims`] | which of the answers are the scheduler's |
+//! | [`kept`] | those that were found, within a number of bytes. Pure |
 //! | [`order`] | which assignment stands where; what is doubled. Pure |
 //! | [`kind`] | whether an item was sent or assigned. Pure |
 //! | [`read`] | one window of a log: found, fetched, verified |
@@ -21,6 +22,7 @@
 
 mod claims;
 mod find;
+mod kept;
 mod kind;
 mod order;
 mod read;
@@ -37,6 +39,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holon_protocol::{Address, BlockHeight, DataItem, Nonce, ProcessId, wire};
 use holon_unit::clock::Clock;
+use tokio::sync::Semaphore;
 
 use self::read::Reader;
 pub use self::read::{Body, Slot};
@@ -80,6 +83,8 @@ struct Inner {
     known: Mutex<HashMap<ProcessId, Arc<Known>>>,
     needed: Budget,
     ahead: Budget,
+    /// For writing files of verified entries.
+    shelving: Semaphore,
     counts: Counts,
 }
 
@@ -128,7 +133,8 @@ impl ArweaveLogs {
     pub fn new(items: AssignedItems, folder: Option<PathBuf>, clock: Clock, retries: u32, backoff: Duration) -> Self {
         let (blocks, known, counts) = (Blocks::default(), Mutex::default(), Counts::default());
         let (needed, ahead) = (Budget::new(NEEDED_BYTES), Budget::new(ALL_AHEAD_BYTES));
-        Self(Arc::new(Inner { items, blocks, clock, folder, retries, backoff, known, needed, ahead, counts }))
+        let shelving = Semaphore::new(1);
+        Self(Arc::new(Inner { items, blocks, clock, folder, retries, backoff, known, needed, ahead, shelving, counts }))
     }
 
     /// What has been done so far.

@@ -11,9 +11,10 @@ use std::sync::atomic::Ordering;
 use futures_util::{StreamExt, stream};
 use holon_arweave::{Gateway, Node, Verified};
 use holon_protocol::assignment::Assignment;
+use holon_protocol::chain::HashChain;
 use holon_protocol::{Address, Bundle, DataItem, ItemId, MessageId, Nonce, ProcessId, bundle, wire};
 
-use super::claims::{Claimed, Found, Wanted};
+use super::claims::{Claimed, Found, MAX_ASSIGNMENT_BYTES, Wanted};
 use super::kind::{self, Around};
 use super::{ArweaveLogs, Known, MAX_MESSAGE_BYTES, find, order, shelf};
 use crate::error::Error;
@@ -88,6 +89,8 @@ pub struct Window {
     pub failed: BTreeMap<u64, Error>,
     /// Slots that are there and were not fetched, because the others are large.
     pub rest: BTreeSet<u64>,
+    /// Slots that somebody claims, which was not looked into for the same reason.
+    pub unseen: BTreeSet<u64>,
     /// The room that it takes.
     pub held: Held,
 }
@@ -96,6 +99,12 @@ impl Window {
     /// Bytes that it holds.
     pub fn bytes(&self) -> u64 {
         self.slots.values().map(Slot::bytes).sum()
+    }
+
+    /// Whether a slot has to be asked for again: it was left for later, or could be told from other claims once the one before it is known.
+    pub fn leaves(&self, slot: u64) -> bool {
+        let crowded = matches!(self.faults.get(&slot), Some(Fault::Crowded { .. }));
+        self.rest.contains(&slot) || self.unseen.contains(&slot) || crowded
     }
 
     /// The first slot after `slot` that is known to exist.
@@ -116,6 +125,8 @@ pub struct Part {
     pub head: Option<u64>,
     /// How much to fetch, in bytes; one slot is always fetched.
     pub limit_bytes: u64,
+    /// What the first slot's link of the hash chain has to be, if that is known.
+    pub link: Option<HashChain>,
 }
 
 /// Metadata of items, as the gateway gives it.
@@ -144,7 +155,7 @@ impl<'a> Reader<'a> {
 
     /// The claims to a process's log.
     pub fn claims(self, process: ProcessId, scheduler: Address) -> Claimed<'a> {
-        Claimed { gateway: self.gateway(), process, scheduler }
+        Claimed { items: &self.logs.0.items, process, scheduler }
     }
 
     /// An item's metadata, which must exist.
@@ -170,9 +181,12 @@ impl<'a> Reader<'a> {
     pub async fn record(self, process: ProcessId, scheduler: Address, item: &DataItem) -> Result<wire::Process, Error> {
         let missing = |reason: &str| Error::Locate { process, reason: reason.to_owned() };
         let look = || async move {
-            let claims = self.claims(process, scheduler).slots(&[0]).await?;
+            let mut claims = self.claims(process, scheduler).slots(&[0], MAX_ASSIGNMENT_BYTES).await?;
+            if let Some(Fault::Crowded { .. }) = claims.invalid.get(&0) {
+                self.claims(process, scheduler).chained(0, HashChain::first(process), &mut claims).await?;
+            }
             let mut faults = claims.invalid;
-            let first = order::place(process, &[0], claims.found, &mut faults).remove(&0);
+            let first = order::place(process, &[0], claims.kept.into_parts().0, &mut faults).remove(&0);
             match (first, faults.remove(&0)) {
                 (Some(first), _) => Ok(Some(Ok(first))),
                 (None, Some(fault @ Fault::Equivocation { .. })) => Ok(Some(Err(fault))),
@@ -213,44 +227,52 @@ impl<'a> Reader<'a> {
     pub async fn window(self, known: &Known, part: Part) -> Window {
         let path = self.logs.0.folder.as_ref().map(|folder| shelf::path(folder, known.process, part.number));
         let mut window = Window::default();
+        let mut on_disk = BTreeSet::new();
         if let Some(path) = path.clone() {
-            window.slots = tokio::task::spawn_blocking(move || shelf::load(&path)).await.unwrap_or_default();
+            let load = move || shelf::load(&path, part.first, part.limit_bytes);
+            (window.slots, on_disk) = tokio::task::spawn_blocking(load).await.unwrap_or_default();
         }
-        let shelved = window.slots.range(part.first..).count();
-        self.logs.0.counts.shelved.fetch_add(shelved as u64, Ordering::Relaxed);
+        self.logs.0.counts.shelved.fetch_add(window.slots.len() as u64, Ordering::Relaxed);
         let mut pause = self.logs.0.backoff;
         let mut tries_left = self.logs.0.retries;
         loop {
             let slots = part.first..find::window(part.number).end;
-            let missing: Vec<u64> = slots.clone().filter(|nonce| !window.slots.contains_key(nonce)).collect();
-            let needed: u64 = window.slots.range(part.first..).map(|(_, slot)| slot.bytes()).sum();
-            let room = part.limit_bytes.saturating_sub(needed);
+            let absent: Vec<u64> = slots.clone().filter(|nonce| !window.slots.contains_key(nonce)).collect();
             // Slots on disk are used before anything is asked about those after them.
+            let until = on_disk.first().copied().unwrap_or(u64::MAX);
+            let missing: Vec<u64> = absent.iter().copied().filter(|slot| *slot < until).collect();
+            let room = part.limit_bytes.saturating_sub(window.bytes());
             if missing.is_empty() || room == 0 && window.slots.contains_key(&part.first) {
-                window.rest = missing.into_iter().filter(|&slot| part.head.is_some_and(|head| head >= slot)).collect();
+                let there = |slot: &u64| on_disk.contains(slot) || part.head.is_some_and(|head| head >= *slot);
+                window.rest = absent.into_iter().filter(there).collect();
                 return window;
             }
             let before = window.slots.len();
-            let full = window.bytes() >= shelf::MAX_CONTENT_BYTES;
-            match self.fetch(known, &missing, room).await {
-                Ok(Window { slots, faults, failed, rest, .. }) => {
+            match self.fetch(known, &missing, room, part.link.filter(|_| missing[0] == part.first)).await {
+                Ok(Window { slots, faults, failed, rest, unseen, .. }) => {
                     window.slots.extend(slots);
-                    (window.faults, window.failed, window.rest) = (faults, failed, rest);
+                    (window.faults, window.failed) = (faults, failed);
+                    (window.rest, window.unseen) = (&rest | &on_disk, unseen);
                 }
                 // It concerns all of them.
                 Err(error) => window.failed = missing.iter().map(|&slot| (slot, error.clone())).collect(),
             }
             let progress = window.slots.len() > before;
-            if progress && !full {
+            if progress {
                 self.keep(path.clone(), &window.slots).await;
             }
             let last = window.slots.keys().next_back().copied();
             let last = last.max(window.rest.last().copied()).max(part.head);
             let gap = slots.clone().filter(|&slot| Some(slot) <= last).any(|slot| {
                 let accounted = window.slots.contains_key(&slot) || window.rest.contains(&slot);
-                !accounted && !window.faults.contains_key(&slot) && !window.failed.contains_key(&slot)
+                !accounted
+                    && !window.unseen.contains(&slot)
+                    && !window.faults.contains_key(&slot)
+                    && !window.failed.contains_key(&slot)
             });
-            let late = gap || window.faults.values().any(Fault::is_transient);
+            // A crowded slot is told from other claims when the one before it is known.
+            let later = |slot: u64, fault: &Fault| matches!(fault, Fault::Crowded { .. }) && slot > part.first;
+            let late = gap || window.faults.iter().any(|(slot, fault)| fault.is_transient() && !later(*slot, fault));
             // The gateway client has tried what failed often enough, unless other things have worked since.
             let again = late || progress && !window.failed.is_empty();
             if tries_left == 0 || !again {
@@ -265,33 +287,43 @@ impl<'a> Reader<'a> {
     async fn keep(self, path: Option<PathBuf>, slots: &BTreeMap<u64, Slot>) {
         let Some(path) = path else { return };
         let slots = slots.clone();
-        let stored = tokio::task::spawn_blocking(move || shelf::store(&path, &slots)).await;
+        // One at a time: each holds what a file holds.
+        let Ok(_writing) = self.logs.0.shelving.acquire().await else { return };
+        let stored = tokio::task::spawn_blocking(move || shelf::add(&path, &slots)).await;
         if let Ok(Err(error)) = stored {
             tracing::warn!(%error, "verified entries cannot be kept; a later replay fetches them again");
         }
     }
 
-    /// These slots, as far as they are known and fit into `room`.
-    async fn fetch(self, known: &Known, slots: &[u64], room: u64) -> Result<Window, Error> {
-        let claims = self.claims(known.process, known.scheduler).slots(slots).await?;
-        self.counted(claims.found.len());
-        let mut window = Window { faults: claims.invalid, failed: claims.failed, ..Window::default() };
-        let placed = order::place(known.process, slots, claims.found, &mut window.faults);
+    /// These slots, as far as they are known and fit into `room`. The first has this link of the hash chain, if that is known.
+    async fn fetch(self, known: &Known, slots: &[u64], room: u64, link: Option<HashChain>) -> Result<Window, Error> {
+        let claimed = self.claims(known.process, known.scheduler);
+        let mut claims = claimed.slots(slots, room).await?;
+        if let (Some(link), [first, ..]) = (link, slots)
+            && let Some(Fault::Crowded { .. }) = claims.invalid.get(first)
+        {
+            claimed.chained(*first, link, &mut claims).await?;
+        }
+        self.counted(claims.kept.len());
+        let (found, rest) = claims.kept.into_parts();
+        let mut window =
+            Window { faults: claims.invalid, failed: claims.failed, rest, unseen: claims.unseen, ..Window::default() };
+        let placed = order::place(known.process, slots, found, &mut window.faults);
         window.failed.retain(|slot, _| !placed.contains_key(slot));
         let ids = placed.values().flat_map(|found| found.bundled_in.into_iter().chain(message_of(found)));
         let mut ids: Vec<ItemId> = ids.collect();
         ids.sort_unstable();
         ids.dedup();
         let nodes = find::items(self.gateway(), &ids).await?;
-        let mut room = room;
+        let mut left = room;
         let mut chosen = Vec::with_capacity(placed.len());
         for (nonce, found) in placed {
             let bytes = expected_bytes(known, &found, &nodes);
-            if bytes > room && !chosen.is_empty() || !window.rest.is_empty() {
+            if bytes > left && !chosen.is_empty() || window.rest.first().is_some_and(|first| *first < nonce) {
                 window.rest.insert(nonce);
                 continue;
             }
-            room = room.saturating_sub(bytes);
+            left = left.saturating_sub(bytes);
             chosen.push((nonce, found));
         }
         let nodes = &nodes;
@@ -300,7 +332,16 @@ impl<'a> Reader<'a> {
         let mut bodies = stream::iter(bodies).buffer_unordered(FETCHES);
         while let Some((nonce, body)) = bodies.next().await {
             match body {
-                Ok(Ok(slot)) => drop(window.slots.insert(nonce, slot)),
+                Ok(Ok(slot)) => {
+                    window.slots.insert(nonce, slot);
+                    // Some gateways do not say how large items are.
+                    while window.slots.len() > 1
+                        && window.bytes() > room
+                        && let Some((last, _)) = window.slots.pop_last()
+                    {
+                        window.rest.insert(last);
+                    }
+                }
                 Ok(Err(fault)) => drop(window.faults.insert(nonce, fault)),
                 Err(error) => drop(window.failed.insert(nonce, error)),
             }
@@ -411,14 +452,13 @@ impl<'a> Reader<'a> {
         let own = ItemId::from(message);
         let claims = self.claims(known.process, known.scheduler);
         let query = find::of_message(known.process, known.scheduler, message);
-        let mut found = claims.ask(query, MESSAGE_PAGES, Wanted::Message(message)).await?.found;
+        let mut nonces: BTreeSet<u64> =
+            claims.of(query, MESSAGE_PAGES, Wanted::Message(message)).await?.slots().collect();
         let query = holon_arweave::Query::ids([own]).tag("Type", "Assignment");
-        found.extend(claims.ask(query, 1, Wanted::Any).await?.found.into_iter().filter(|found| found.item.id() == own));
-        let mut nonces: Vec<u64> = found.iter().map(|found| found.says.nonce.0).collect();
-        nonces.sort_unstable();
-        nonces.dedup();
+        let (found, _) = claims.of(query, 1, Wanted::Any).await?.into_parts();
+        nonces.extend(found.filter(|found| found.item.id() == own).map(|found| found.says.nonce.0));
         for nonce in nonces {
-            let mut window = self.fetch(known, &[nonce], 0).await?;
+            let mut window = self.fetch(known, &[nonce], 0, None).await?;
             if let Some(fault) = window.faults.remove(&nonce) {
                 return Err(SlotError { process: known.process, slot: Nonce(nonce), fault }.into());
             }
@@ -467,5 +507,5 @@ fn expected_bytes(known: &Known, found: &Found, nodes: &Nodes) -> u64 {
         None => Some(known.item.raw().len() as u64),
         Some(message) => nodes.get(&message).map(data),
     };
-    SLOT_BYTES + body.or(container).unwrap_or(UNKNOWN_BYTES)
+    SLOT_BYTES + found.item.raw().len() as u64 + body.or(container).unwrap_or(UNKNOWN_BYTES)
 }

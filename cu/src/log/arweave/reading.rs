@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use holon_protocol::chain::HashChain;
 use holon_protocol::{ItemId, MessageId, Nonce, wire};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
@@ -39,6 +40,11 @@ struct Head {
     clean: bool,
 }
 
+/// The slot after a link.
+fn next(after: Option<Link>) -> u64 {
+    after.map_or(0, |link| link.nonce.0 + 1)
+}
+
 /// A fetch that stops when nobody waits for it any more.
 struct Fetch(JoinHandle<Window>);
 
@@ -60,9 +66,9 @@ impl Reading {
 
     async fn head(&self) -> Result<Head, Error> {
         let look = || async {
-            let claims = self.reader().claims(self.known.process, self.known.scheduler).newest().await?;
-            let nonce = claims.found.iter().map(|found| found.says.nonce.0).max();
-            Ok(Head { nonce, clean: claims.found.len() == claims.seen })
+            let claims = self.reader().claims(self.known.process, self.known.scheduler);
+            let (slots, clean) = claims.newest().await?;
+            Ok(Head { nonce: slots.into_iter().max(), clean })
         };
         self.head.get_or_try_init(look).await.copied()
     }
@@ -76,12 +82,13 @@ impl Reading {
             return Ok(None);
         }
         let claims = self.reader().claims(self.known.process, self.known.scheduler);
-        let found = claims.slots(&find::later(slot)).await?.found;
-        Ok(found.iter().map(|found| found.says.nonce.0).filter(|&later| later > slot).min())
+        let there = claims.there(&find::later(slot)).await?;
+        Ok(there.into_iter().filter(|&later| later > slot).min())
     }
 
-    /// A window in which `first` is, if it can be had. Those after it, up to slot `last`, are on their way then.
-    async fn window(self: &Arc<Self>, first: u64, last: u64, head: Head) -> Result<Window, Error> {
+    /// A window in which the slot after `after` is, if it can be had. Those after it, up to slot `last`, are on their way then.
+    async fn window(self: &Arc<Self>, after: Option<Link>, last: u64, head: Head) -> Result<Window, Error> {
+        let first = next(after);
         let number = first / WINDOW;
         // Room is given back before more is asked for.
         let open = lock(&self.open).take();
@@ -97,11 +104,16 @@ impl Reading {
             Some(mut fetch) => Some((&mut fetch.0).await.map_err(|_| Error::Stopping)?),
             None => None,
         };
-        let window = match ahead.filter(|window| !window.rest.contains(&first)) {
+        let window = match ahead.filter(|window| !window.leaves(first)) {
             Some(window) => window,
             None => {
                 let held = self.logs.0.needed.take(WINDOW_BYTES).await;
-                let part = Part { number, first, head: head.nonce, limit_bytes: WINDOW_BYTES };
+                let link = match after {
+                    _ if !self.known.chained => None,
+                    Some(after) => Some(after.hash_chain.next(after.assignment)),
+                    None => Some(HashChain::first(self.known.process)),
+                };
+                let part = Part { number, first, head: head.nonce, limit_bytes: WINDOW_BYTES, link };
                 let mut window = self.reader().window(&self.known, part).await;
                 window.held = held;
                 let bytes = window.bytes();
@@ -124,7 +136,7 @@ impl Reading {
             let Some(held) = self.logs.0.ahead.try_take(AHEAD_BYTES) else { return };
             let (logs, known) = (self.logs.clone(), self.known.clone());
             let first = find::window(number).start;
-            let part = Part { number, first, head: head.nonce, limit_bytes: AHEAD_BYTES };
+            let part = Part { number, first, head: head.nonce, limit_bytes: AHEAD_BYTES, link: None };
             let fetch = async move {
                 let mut window = Reader { logs: &logs }.window(&known, part).await;
                 window.held = held;
@@ -140,14 +152,14 @@ impl Reading {
     pub async fn read(self: Arc<Self>, after: Option<Link>, goal: Goal) -> Result<(Vec<(Link, Slot)>, bool), Error> {
         let process = self.known.process;
         let head = self.head().await?;
-        let first = after.map_or(0, |link| link.nonce.0 + 1);
+        let first = next(after);
         let number = first / WINDOW;
         let head_or_first = head.nonce.map_or(first, |head| head.max(first));
         let last = match goal {
             Goal::Slot(slot) => slot.0.min(head_or_first),
             Goal::Entry(_) | Goal::Time(_) | Goal::Latest => head_or_first,
         };
-        let mut window = self.window(first, last, head).await?;
+        let mut window = self.window(after, last, head).await?;
         let mut link = after;
         let mut entries = Vec::new();
         let latest = verify::latest(&self.logs.0.clock);
@@ -197,7 +209,7 @@ impl Reading {
             Some(Fault::Assignment { .. } | Fault::Crowded { .. }) => false,
             Some(fault) => return Ok(wrong(fault.clone())),
         };
-        if window.rest.contains(&nonce) || head.nonce == Some(nonce) && unclaimed {
+        if window.rest.contains(&nonce) || window.unseen.contains(&nonce) || head.nonce == Some(nonce) && unclaimed {
             let reason = format!("slot {nonce} of process {process} is known to the gateway, which does not give it");
             return Ok(Some(Error::Gateway(reason)));
         }
