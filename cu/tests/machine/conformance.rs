@@ -214,6 +214,36 @@ vectors! {
     sqlite: "sqlite", memory of the first 6 steps;
 }
 
+/// What this vector records with an instance for each message, which is the choice of spec 06 §7: a file of one message is gone for the next.
+#[test]
+fn a_database_in_a_file_is_gone_for_the_next_message_whichever_machine_it_meets() {
+    on_evaluation_thread(|| {
+        let vector = published::vector("sqlite-filesystem");
+        let environment = vector["envJson"].as_str().unwrap();
+        let module = compiled(&vector);
+        let mut one = Machine::new(&module, limits(&vector), Arc::new(NoDrive)).unwrap();
+        let mut memory: Option<Vec<u8>> = None;
+        let mut other_than_with_one_instance = 0;
+        for step in steps(&vector) {
+            let mut fresh = match &memory {
+                None => Machine::new(&module, limits(&vector), Arc::new(NoDrive)),
+                Some(memory) => Machine::restore(&module, limits(&vector), Arc::new(NoDrive), memory),
+            }
+            .unwrap();
+            let alone = &step["freshInstanceEveryStep"];
+            other_than_with_one_instance += usize::from(alone["sameResult"] == false);
+            let expected = alone["handleReturned"].as_str().or(step["handleReturned"].as_str());
+            for machine in [&mut one, &mut fresh] {
+                let evaluation = machine.apply(&call(step["messageJson"].as_str().unwrap(), environment)).unwrap();
+                assert_eq!(evaluation.returned.as_deref(), expected, "{}", step["label"]);
+            }
+            assert!(one.copy_memory() == fresh.copy_memory(), "{}", step["label"]);
+            memory = Some(fresh.copy_memory());
+        }
+        assert_eq!(other_than_with_one_instance, 1);
+    });
+}
+
 /// The reference's code for counting has no place for these either.
 #[test]
 fn modules_whose_gas_cannot_be_counted_are_refused() {
