@@ -10,6 +10,7 @@ mod dry_run;
 mod events;
 mod guest;
 mod hostile;
+mod killed;
 mod logs;
 mod network;
 mod official;
