@@ -14,7 +14,9 @@ use futures_util::Stream;
 use holon_protocol::{Address, MessageId, Nonce, ProcessId};
 use holon_unit::ApiError;
 use holon_unit::operator::Operator;
+use holon_unit::trace_context::{self, message_span};
 use serde_json::json;
+use tracing::Instrument;
 
 use crate::checkpoint::EVALUATOR;
 use crate::compute::{Compute, DryRunRequest, DryRunStage, Image};
@@ -89,7 +91,8 @@ async fn result(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let answer = async {
         let message = path_id::<MessageId>(&request, "message", "messageId")?;
         let compute = api.compute.clone();
-        let work = async move { compute.result(process, message).await };
+        let span = message_span("cu", trace_context::of(&request), process, message);
+        let work = async move { compute.result(process, message).await }.instrument(span);
         let busy = format!("Evaluation of process \"{process}\" to \"{message}\" is in progress.");
         unless_busy(&api, &query, busy, work).await
     };

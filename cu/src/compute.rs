@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::Stream;
 use holon_protocol::{MessageId, ProcessId, Timestamp};
 use holon_unit::events::{Event, Place, Places};
+use holon_unit::trace_context::{self, MESSAGES};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -129,9 +130,11 @@ impl Compute {
     /// The result of a message as JSON (spec 05 §2.3), evaluated if it has not been.
     pub async fn result(&self, process: ProcessId, message: MessageId) -> Result<String, Error> {
         if let Some(record) = self.stored(process, message)? {
+            tracing::debug!(target: MESSAGES, failed = record.failed, "evaluated before");
             return Ok(record.result_json());
         }
         let (goal, nonce, entry) = self.find(process, message).await?;
+        trace_context::nonce(nonce);
         // The id may be that of the assignment.
         let at = goal.end().map(|timestamp| Key { timestamp, ordinate: nonce, cron: None });
         let found = || match self.stored(process, message)? {
@@ -143,6 +146,7 @@ impl Compute {
         }
         self.0.actors.evaluate(process, goal, Some(nonce), entry).await?;
         if let Some(record) = found()? {
+            tracing::debug!(target: MESSAGES, failed = record.failed, "evaluated");
             return Ok(record.result_json());
         }
         // The process is past it, but the store does not have it (any more).

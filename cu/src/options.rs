@@ -180,7 +180,7 @@ pub struct Arguments {
     /// Token of requests that only the operator may send: to resume parked processes. Sent as `Authorization: Bearer
     /// <token>`. Without it one is made, in the file `operator-token` of the data folder.
     #[arg(long, env = "CU_OPERATOR_TOKEN", hide_env_values = true)]
-    pub operator_token: Option<String>,
+    pub operator_token: Option<holon_unit::operator::Token>,
     /// How long the gateway is asked for a transaction or block that a process opens and that is not there, in
     /// milliseconds.
     #[arg(long, env = "CU_WEAVEDRIVE_PATIENCE", default_value_t = DEFAULT_WEAVEDRIVE_PATIENCE.as_millis() as u64)]
@@ -316,7 +316,7 @@ pub struct Options {
     /// Most linear memory one process may have, in bytes.
     pub memory_ceiling_bytes: u64,
     /// Token of the operator; without it there is one in the data folder.
-    pub operator_token: Option<zeroize::Zeroizing<String>>,
+    pub operator_token: Option<holon_unit::operator::Token>,
     /// How long the gateway is asked for a header that is not there.
     pub weavedrive_patience: Duration,
     /// Where logs are read.
@@ -520,7 +520,7 @@ impl TryFrom<Arguments> for Options {
                 0 => default_memory_ceiling(),
                 bytes => bytes,
             },
-            operator_token: arguments.operator_token.filter(|token| !token.is_empty()).map(zeroize::Zeroizing::new),
+            operator_token: arguments.operator_token.filter(|token| !token.is_empty()),
             weavedrive_patience: Duration::from_millis(arguments.weavedrive_patience_ms),
             log: arguments.log,
             weavedrive_gateways: arguments.weavedrive_gateways,

@@ -10,15 +10,14 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use holon_protocol::{ItemId, ProcessId};
-use holon_unit::ApiError;
+use holon_unit::{ApiError, trace_context};
 use serde_json::json;
 use url::form_urlencoded;
 
-pub use body::{Bodies, MAX_ITEM_BYTES};
+pub use body::{Bodies, Body, MAX_ITEM_BYTES};
 pub use seeing::Access;
 pub use surface::routes;
 
-use crate::crank::descent::TraceId;
 use crate::crank::outgoing::{Assign, is_exclude_field};
 use crate::cron::Cron;
 use crate::error::Refusal;
@@ -79,11 +78,10 @@ fn text(body: &'static str) -> HttpResponse {
 
 async fn post(api: Data<Api>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
     let parameters = Parameters::of(&request);
-    let trace = request.headers().get("traceparent").and_then(|header| header.to_str().ok());
-    let trace = trace.and_then(TraceId::of_traceparent);
+    let trace = trace_context::of(&request);
     let (message, id) = match (parameters.filled("process-id"), parameters.filled("assign")) {
         (None, None) => {
-            let (body, _permit) = api.bodies.read(&request, payload).await?;
+            let body = api.bodies.read(&request, payload).await?;
             ("Processing DataItem", api.ingest.item(body, trace).await?)
         }
         (Some(process), Some(assign)) => {
@@ -126,8 +124,8 @@ async fn monitor(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let process: ProcessId = id("the process in the path", &path)?;
-    let (body, _permit) = api.bodies.read(&request, payload).await?;
-    api.cron.monitor(process, body).await?;
+    let body = api.bodies.read(&request, payload).await?;
+    api.cron.monitor(process, body.bytes.clone()).await?;
     Ok(text("Monitoring process"))
 }
 
@@ -138,8 +136,8 @@ async fn unmonitor(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let process: ProcessId = id("the process in the path", &path)?;
-    let (body, _permit) = api.bodies.read(&request, payload).await?;
-    api.cron.unmonitor(process, body).await?;
+    let body = api.bodies.read(&request, payload).await?;
+    api.cron.unmonitor(process, body.bytes.clone()).await?;
     Ok(text("Process deleted"))
 }
 
@@ -162,6 +160,7 @@ async fn health() -> HttpResponse {
 async fn metrics(api: Data<Api>) -> HttpResponse {
     api.reporter.driver.observe();
     api.cron.observe();
+    api.metrics.bodies(api.bodies.reserved());
     api.metrics.registry().response()
 }
 

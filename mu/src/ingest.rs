@@ -16,10 +16,13 @@ use bytes::Bytes;
 use holon_protocol::kind::{self, Kind};
 use holon_protocol::{DataItem, ItemId, ProcessId, Tags};
 use holon_unit::tasks::Tasks;
+use holon_unit::trace_context::{MESSAGES, TraceId, message_span};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, SemaphorePermit, oneshot};
+use tracing::Instrument;
 use url::Url;
 
-use crate::crank::descent::{Descent, TraceId};
+use crate::api::Body;
+use crate::crank::descent::Descent;
 use crate::crank::driver::Driver;
 use crate::crank::outgoing::Assign;
 use crate::crank::step::{client_assignment_accepted, forwarded_accepted};
@@ -130,22 +133,28 @@ impl Ingest {
     }
 
     /// `POST /` with an item; its id, once the scheduler has accepted it. `trace` is the client's, if it named one.
-    pub async fn item(&self, raw: Bytes, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
-        let item = verified(raw).await?;
+    pub async fn item(&self, body: Body, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
+        let item = verified(body.bytes.clone()).await?;
         let descent = Descent { trace, ..Descent::of_origin(item.id()) };
-        let traceparent = descent.trace_id().map(|trace| trace.traceparent(item.id()));
+        let traceparent = descent.trace_id().map(|trace| trace.traceparent(item.id().as_bytes()));
+        let to = item.target().map_or(item.id(), ItemId::from_bytes);
+        let span = message_span("mu", descent.trace_id(), to, item.id());
         let this = self.clone();
         let work = async move {
             let (forwarded, scheduler) = this.address(&item).await?;
-            this.forward(item, forwarded, scheduler, descent).await
+            let accepted = this.forward(item, forwarded, scheduler, descent).await;
+            // Its memory is taken as long as the item is: the client may be gone long before.
+            drop(body);
+            tracing::debug!(target: MESSAGES, accepted = accepted.is_ok(), "forwarded for a client");
+            accepted
         };
-        self.detached(within_trace(traceparent, work)).await
+        self.detached(within_trace(traceparent, work).instrument(span)).await
     }
 
     /// `POST /?process-id&assign`; the id of the assignment.
     pub async fn assignment(&self, assign: Assign, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
         let this = self.clone();
-        let traceparent = trace.map(|trace| trace.traceparent(assign.message));
+        let traceparent = trace.map(|trace| trace.traceparent(assign.message.as_bytes()));
         self.detached(within_trace(traceparent, async move { this.assign(assign, trace).await })).await
     }
 

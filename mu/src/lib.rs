@@ -41,6 +41,7 @@ mod births;
 pub mod crank;
 mod cron;
 mod error;
+mod guards;
 mod ingest;
 mod locate;
 mod metrics;
@@ -53,6 +54,8 @@ pub mod trace;
 
 pub use api::{MAX_ITEM_BYTES, routes};
 pub use error::Error;
+#[doc(hidden)]
+pub use guards::Guards;
 pub use metrics::Metrics;
 pub use options::{Arguments, Options, OptionsError, Program};
 pub use service::{Running, Service};

@@ -36,6 +36,7 @@ pub struct Metrics {
     error_stage: Family<Stage, Counter>,
     skipped_entries: Counter,
     store_failures: Counter,
+    body_bytes: Gauge,
     pushes: Gauge,
     largest_push: Gauge,
     paced: Gauge,
@@ -57,6 +58,7 @@ impl Default for Metrics {
             error_stage: Family::default(),
             skipped_entries: Counter::default(),
             store_failures: Counter::default(),
+            body_bytes: Gauge::default(),
             pushes: Gauge::default(),
             largest_push: Gauge::default(),
             paced: Gauge::default(),
@@ -88,6 +90,11 @@ impl Default for Metrics {
             registry.register("error_stage", "Tasks given up, by stage", metrics.error_stage.clone());
             registry.register("skipped_entries", "Outbox entries that cannot be used", metrics.skipped_entries.clone());
             registry.register("store_failures", "Failures of the outbox store", metrics.store_failures.clone());
+            registry.register(
+                "body_bytes",
+                "Memory reserved for bodies of requests, in bytes",
+                metrics.body_bytes.clone(),
+            );
             registry.register("pushes", "Pushes that are under way", metrics.pushes.clone());
             registry.register(
                 "largest_push",
@@ -121,6 +128,11 @@ impl Metrics {
     /// The registry behind `GET /metrics`.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// So many bytes are reserved for bodies.
+    pub fn bodies(&self, bytes: usize) {
+        self.body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// So many tasks are left.

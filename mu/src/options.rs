@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use holon_protocol::{Address, BlockHeight, Signer};
 use holon_unit::clock::Clock;
+use holon_unit::operator::Token;
 use url::Url;
-use zeroize::Zeroizing;
 
+use crate::api::MAX_BODIES_BYTES;
 use crate::crank::budget::Budgets;
 use crate::crank::dispatch::Limits;
+use crate::guards::Guards;
 use crate::peers::MAX_RESULT_BYTES;
 
 /// Typed configuration: what [`crate::Service::start`] takes.
@@ -56,13 +58,18 @@ pub struct Options {
     /// Whether everybody may see traces and dead letters; else only the operator.
     pub public_traces: bool,
     /// Token of the operator; without it there is one in the file `operator-token` of the data folder.
-    pub operator_token: Option<Zeroizing<String>>,
+    pub operator_token: Option<Token>,
     /// Longest one attempt to pull a result takes.
     pub pull_timeout: Duration,
     /// Longest one request to a scheduler takes.
     pub scheduler_timeout: Duration,
     /// Largest result, or page of cron results, that is read, in bytes.
     pub max_result_bytes: usize,
+    /// Memory for bodies of requests that are not answered yet, in bytes; at least one body fits.
+    pub body_memory_bytes: usize,
+    /// Guards that only tests take away.
+    #[doc(hidden)]
+    pub guards: Guards,
     /// Limits of the crank.
     pub limits: Limits,
     /// What time it is: the computer's time, unless a test of a whole network sets it.
@@ -101,6 +108,8 @@ impl Options {
             pull_timeout: Duration::from_secs(600),
             scheduler_timeout: Duration::from_secs(60),
             max_result_bytes: MAX_RESULT_BYTES,
+            body_memory_bytes: MAX_BODIES_BYTES,
+            guards: Guards::ALL,
             limits: Limits::default(),
             clock: Clock::system(),
             explorer: holon_explorer::Network::default(),
@@ -188,7 +197,7 @@ pub struct Arguments {
     /// Token of requests that only the operator may send, as "Authorization: Bearer TOKEN"; without it one is made, in the
     /// file operator-token of the data folder
     #[arg(long, env = "MU_OPERATOR_TOKEN", hide_env_values = true)]
-    pub operator_token: Option<String>,
+    pub operator_token: Option<Token>,
     /// Most messages, spawns and assignments that may descend from one message; 0: any number
     #[arg(long, env = "MAX_PER_PUSH", default_value_t = Budgets::default().per_push)]
     pub max_per_push: u64,
@@ -213,6 +222,9 @@ pub struct Arguments {
     /// Largest result of a compute unit that is read, in bytes
     #[arg(long, env = "MAX_RESULT_BYTES", default_value_t = MAX_RESULT_BYTES)]
     pub max_result_bytes: usize,
+    /// Memory for bodies of requests that are not answered yet, in bytes; more are refused with 503
+    #[arg(long, env = "BODY_MEMORY_BYTES", default_value_t = MAX_BODIES_BYTES)]
+    pub body_memory_bytes: usize,
     /// Milliseconds before a failed task is tried again; doubles with each failure
     #[arg(long, env = "TASK_QUEUE_RETRY_DELAY", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub retry_delay_ms: u64,
@@ -292,10 +304,12 @@ impl TryFrom<Arguments> for Options {
             auto_cron: arguments.auto_cron,
             trace_for: Duration::from_secs(arguments.trace_seconds),
             public_traces: !arguments.disable_trace,
-            operator_token: arguments.operator_token.filter(|token| !token.is_empty()).map(Zeroizing::new),
+            operator_token: arguments.operator_token.filter(|token| !token.is_empty()),
             pull_timeout: Duration::from_millis(arguments.pull_timeout_ms),
             scheduler_timeout: Duration::from_millis(arguments.scheduler_timeout_ms),
             max_result_bytes: arguments.max_result_bytes,
+            body_memory_bytes: arguments.body_memory_bytes,
+            guards: Guards::ALL,
             limits: Limits {
                 retry_delay_ms: arguments.retry_delay_ms,
                 retry_for_ms: arguments.retry_for_ms,

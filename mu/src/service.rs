@@ -14,7 +14,7 @@ use holon_unit::tasks::Tasks;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Access, Api, Bodies, MAX_BODIES_BYTES};
+use crate::api::{self, Access, Api, Bodies};
 use crate::births::Births;
 use crate::crank::driver::{self, Driver};
 use crate::crank::step::Policy;
@@ -69,6 +69,7 @@ impl Service {
         let metrics = Metrics::default();
         let tasks = Tasks::new();
 
+        let guards = options.guards;
         let policy = UrlPolicy { allow_private: options.allow_private_urls };
         let gateway = Gateway::new(GatewayOptions {
             graphql: options.graphql_url.clone(),
@@ -78,8 +79,8 @@ impl Service {
         let overrides = options.scheduler_urls.clone();
         // Apart from each other: a published scheduler may not stand for the compute unit's private address.
         let trusted = overrides.iter().map(|(_, url)| url.clone()).chain(options.scheduler_origins.clone());
-        let schedulers = Schedulers::new(Http::new(policy, trusted)?, options.scheduler_timeout);
-        let http = Http::new(policy, [options.cu_url.clone()])?;
+        let schedulers = Schedulers::new(Http::new(policy, guards, trusted)?, options.scheduler_timeout);
+        let http = Http::new(policy, guards, [options.cu_url.clone()])?;
         let compute = Compute::new(http, options.cu_url.clone(), options.pull_timeout, options.max_result_bytes);
         let locator = Locator::new(gateway.clone(), policy, overrides.clone());
         let births = Births::default();
@@ -97,8 +98,8 @@ impl Service {
         };
         let driver = Driver::load(driver::Parts {
             outbox: Arc::clone(&outbox),
-            world,
-            policy: Policy { boot: options.push_boots, auto_cron: options.auto_cron },
+            outside: Arc::new(world),
+            policy: Policy { boot: options.push_boots, auto_cron: options.auto_cron, origins: guards.origins },
             limits: options.limits,
             traced: !options.trace_for.is_zero(),
             births: births.clone(),
@@ -118,6 +119,7 @@ impl Service {
             tasks: tasks.clone(),
             metrics: metrics.clone(),
             owner_only: options.monitor_owner_only,
+            guards,
             interval: options.cron_interval.max(MIN_CRON_INTERVAL),
         })
         .await?;
@@ -147,7 +149,7 @@ impl Service {
                 after: options.allow_pushes_after,
             },
             metrics,
-            bodies: Bodies::new(MAX_BODIES_BYTES),
+            bodies: Bodies::new(options.body_memory_bytes),
         };
         let explorer = options.explorer();
         let server = server::start(listener, &HttpOptions::default(), move |config| {

@@ -24,20 +24,33 @@ const STEP: usize = 64 * 1024;
 
 /// Memory that all bodies share. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Bodies(Arc<Semaphore>);
+pub struct Bodies {
+    free: Arc<Semaphore>,
+    bytes: usize,
+}
+
+/// A body with the memory that is reserved for it. Whoever works with it keeps it until nothing is left of it.
+#[derive(Debug)]
+pub struct Body {
+    /// What arrived.
+    pub bytes: Bytes,
+    _memory: Option<OwnedSemaphorePermit>,
+}
 
 impl Bodies {
     /// At most `bytes` for all bodies together, at least one body.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.clamp(MAX_ITEM_BYTES + STEP, Semaphore::MAX_PERMITS))))
+        let bytes = bytes.clamp(MAX_ITEM_BYTES + STEP, Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(bytes)), bytes }
     }
 
-    /// Reads a body, whatever its content type. Keep the memory until the request is answered.
-    pub(super) async fn read(
-        &self,
-        request: &HttpRequest,
-        mut payload: Payload,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+    /// How much of it is reserved, in bytes.
+    pub fn reserved(&self) -> usize {
+        self.bytes.saturating_sub(self.free.available_permits())
+    }
+
+    /// Reads a body, whatever its content type.
+    pub(super) async fn read(&self, request: &HttpRequest, mut payload: Payload) -> Result<Body, Refusal> {
         let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: usize| length > MAX_ITEM_BYTES) {
             return Err(Refusal::TooLarge(MAX_ITEM_BYTES));
@@ -56,7 +69,8 @@ impl Bodies {
             }
             if length > reserved {
                 let more = (length - reserved).next_multiple_of(STEP);
-                let permit = u32::try_from(more).ok().and_then(|more| self.0.clone().try_acquire_many_owned(more).ok());
+                let permit =
+                    u32::try_from(more).ok().and_then(|more| self.free.clone().try_acquire_many_owned(more).ok());
                 let permit =
                     permit.ok_or_else(|| Refusal::Full("too many items are arriving; try again later".into()))?;
                 reserved += more;
@@ -67,6 +81,6 @@ impl Bodies {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok((body.freeze(), memory))
+        Ok(Body { bytes: body.freeze(), _memory: memory })
     }
 }

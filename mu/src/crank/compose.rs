@@ -19,7 +19,21 @@ pub struct Emitter {
     pub process: ProcessId,
     /// Its module and scheduler.
     pub record: ProcessRecord,
+    /// What becomes of what it says of its own origin.
+    pub claims: Claims,
 }
+
+/// What becomes of tags in which a process says where its messages come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claims {
+    /// The messenger's take their place: whoever trusts the messenger trusts these (spec 04 §17).
+    Replaced,
+    /// They stay in front. For tests of what that leads to.
+    Kept,
+}
+
+/// Tags with which a process could claim another origin.
+const CLAIMS: [&str; 3] = ["From-Process", "From-Module", "Pushed-For"];
 
 /// An item ready to be signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +86,7 @@ impl Unsigned {
 /// # Errors
 /// When its tags are over the limits of a data item.
 pub fn message(emitter: &Emitter, message: &Message, root: Option<ItemId>) -> Result<Unsigned, ItemError> {
-    let mut tags = without(
+    let mut tags = emitter.without(
         &message.tags,
         &["Data-Protocol", "Type", "type", "Variant", "From-Process", "From-Module", "Assignments", "Pushed-For"],
     );
@@ -93,8 +107,9 @@ pub fn message(emitter: &Emitter, message: &Message, root: Option<ItemId>) -> Re
 /// # Errors
 /// When its tags are over the limits of a data item.
 pub fn spawn(emitter: &Emitter, spawn: &Spawn, root: Option<ItemId>) -> Result<Unsigned, ItemError> {
-    let mut tags = without(&spawn.tags, &["Data-Protocol", "Type", "type", "Variant", "From-Process", "Pushed-For"]);
-    let corrected = correct_module(&mut tags, &emitter.record.module);
+    let mut tags =
+        emitter.without(&spawn.tags, &["Data-Protocol", "Type", "type", "Variant", "From-Process", "Pushed-For"]);
+    let corrected = emitter.correct_module(&mut tags);
     let mut scheduler_seen = false;
     tags.0.retain(|tag| tag.name != "Scheduler" || !std::mem::replace(&mut scheduler_seen, true));
     tags.push("Data-Protocol", "ao");
@@ -118,9 +133,9 @@ pub fn spawn(emitter: &Emitter, spawn: &Spawn, root: Option<ItemId>) -> Result<U
 /// # Errors
 /// When its tags are over the limits of a data item.
 pub fn notice(emitter: &Emitter, spawned: ProcessId, tags: &Tags) -> Result<Unsigned, ItemError> {
-    let mut tags = without(tags, &["Variant", "Type", "type", "From-Process", "Pushed-For"]);
+    let mut tags = emitter.without(tags, &["Variant", "Type", "type", "From-Process", "Pushed-For"]);
     tags.0.retain(|tag| !(tag.name == "Data-Protocol" && tag.value == "ao"));
-    correct_module(&mut tags, &emitter.record.module);
+    emitter.correct_module(&mut tags);
     tags.push("Data-Protocol", "ao");
     tags.push("Variant", VARIANT);
     tags.push("Type", "Message");
@@ -135,20 +150,25 @@ pub fn named_scheduler(spawn: &Spawn) -> Result<Option<Address>, String> {
     spawn.tags.get("Scheduler").map(|value| value.parse().map_err(|error| format!("Scheduler: {error}"))).transpose()
 }
 
-/// `tags` but those with these names. `type` is among them everywhere: schedulers take the first tag with either spelling
-/// for what the item is.
-fn without(tags: &Tags, names: &[&str]) -> Tags {
-    tags.iter().filter(|tag| !names.contains(&tag.name.as_str())).cloned().collect()
-}
-
-/// Overwrites every `From-Module`; whether there was one.
-fn correct_module(tags: &mut Tags, module: &str) -> bool {
-    let mut found = false;
-    for Tag { name, value } in &mut tags.0 {
-        if name == "From-Module" {
-            module.clone_into(value);
-            found = true;
-        }
+impl Emitter {
+    /// `tags` but those with these names. `type` is among them everywhere: schedulers take the first tag with either spelling
+    /// for what the item is.
+    fn without(&self, tags: &Tags, names: &[&str]) -> Tags {
+        let kept = |name: &str| self.claims == Claims::Kept && CLAIMS.contains(&name);
+        tags.iter().filter(|tag| !names.contains(&tag.name.as_str()) || kept(&tag.name)).cloned().collect()
     }
-    found
+
+    /// Overwrites every `From-Module`; whether there was one.
+    fn correct_module(&self, tags: &mut Tags) -> bool {
+        let mut found = false;
+        for Tag { name, value } in &mut tags.0 {
+            if name == "From-Module" {
+                if self.claims == Claims::Replaced {
+                    self.record.module.clone_into(value);
+                }
+                found = true;
+            }
+        }
+        found
+    }
 }

@@ -21,13 +21,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use holon_protocol::{ItemId, Timestamp};
 use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
+use holon_unit::trace_context::MESSAGES;
 use tokio::sync::{Notify, oneshot};
+use tracing::Instrument;
 
 use super::budget::{Account, Accounts};
 use super::dispatch::{Dispatcher, Limits, Verdict};
 use super::step::{Effect, Next, Outcome, Policy, step, unsent};
 use super::task::{Forwarded, TaskId, Work};
-use super::world::World;
+use super::world::Outside;
 use crate::births::Births;
 use crate::metrics::Metrics;
 use crate::outbox::{Changes, Durability, LOAD_PAGE_TASKS, Outbox, OutboxError};
@@ -50,7 +52,7 @@ pub struct Driver(Arc<Inner>);
 
 struct Inner {
     outbox: Arc<dyn Outbox>,
-    world: World,
+    outside: Arc<dyn Outside>,
     policy: Policy,
     limits: Limits,
     /// Whether what happens to items is written down.
@@ -88,7 +90,7 @@ pub struct Parts {
     /// Where tasks are kept.
     pub outbox: Arc<dyn Outbox>,
     /// Everybody else.
-    pub world: World,
+    pub outside: Arc<dyn Outside>,
     /// Choices the specification leaves.
     pub policy: Policy,
     /// Limits and budgets.
@@ -108,7 +110,7 @@ pub struct Parts {
 impl Driver {
     /// A crank over its outbox, with the tasks that are left in it.
     pub async fn load(parts: Parts) -> Result<Self, OutboxError> {
-        let Parts { outbox, world, policy, limits, traced, births, clock, tasks, metrics } = parts;
+        let Parts { outbox, outside, policy, limits, traced, births, clock, tasks, metrics } = parts;
         let mut dispatcher = Dispatcher::new(limits, None);
         let mut confirming = HashMap::new();
         let mut accounts = Accounts::default();
@@ -135,7 +137,7 @@ impl Driver {
         metrics.queued(dispatcher.len());
         Ok(Self(Arc::new(Inner {
             outbox,
-            world,
+            outside,
             policy,
             limits,
             traced,
@@ -222,7 +224,7 @@ impl Driver {
 
     /// Performs an effect; `None`: it takes long, and so do so many others that this one has to be stopped for now.
     async fn perform(&self, id: TaskId, effect: &Effect) -> Option<Outcome> {
-        let performed = self.0.world.perform(effect);
+        let performed = self.0.outside.perform(effect);
         if matches!(effect, Effect::Sign { .. }) {
             return Some(performed.await);
         }
@@ -252,8 +254,10 @@ impl Driver {
         };
         let mut effect = task.effect_after(lock(&self.0.dispatcher).failures(id));
         loop {
-            let traceparent = task.traceparent();
-            let Some(outcome) = within_trace(traceparent, self.perform(id, &effect)).await else {
+            let (traceparent, span) = (task.traceparent(), task.span());
+            tracing::debug!(target: MESSAGES, parent: &span, task = %id, stage = task.stage(), "works on it");
+            let performed = within_trace(traceparent, self.perform(id, &effect)).instrument(span.clone()).await;
+            let Some(outcome) = performed else {
                 tracing::debug!(task = %id, stage = task.stage(), "takes long; waits for a place among the slow ones");
                 return Ok(());
             };
@@ -296,7 +300,7 @@ impl Driver {
                     self.0.metrics.failed(task.stage());
                     match verdict {
                         Verdict::RetryAt(_) => {
-                            tracing::warn!(task = %id, stage = task.stage(), failures, reason, "failed, will try again");
+                            tracing::warn!(parent: &span, task = %id, stage = task.stage(), failures, reason, "failed, will try again");
                             self.hand_on();
                             return Ok(());
                         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use holon_protocol::{Address, AssignmentId, ItemId, MessageId, Nonce, ProcessId};
 use serde_json::Value;
 
-use super::compose::{self, Emitter, Unsigned};
+use super::compose::{self, Claims, Emitter, Unsigned};
 use super::descent::Descent;
 use super::outgoing::{self, Assign, Outgoing, Skipped};
 use super::task::{Forwarded, ForwardedKind, ProcessRecord, Purpose, Signed, Task, Work};
@@ -157,6 +157,14 @@ pub struct Policy {
     pub boot: bool,
     /// Whether processes with cron tags are monitored from their birth on.
     pub auto_cron: bool,
+    /// Whether what a process says of its own origin is replaced; always, but in tests of what happens otherwise.
+    pub origins: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { boot: true, auto_cron: false, origins: true }
+    }
 }
 
 /// What to do next with a task.
@@ -305,7 +313,7 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
             } else {
                 Purpose::Message { process: message.target.into() }
             };
-            sign(task, policy, compose::message(&Emitter { process: *emitter, record }, message, task.root), purpose)
+            sign(task, policy, compose::message(&emitter_of(*emitter, record, policy), message, task.root), purpose)
         }
         (Work::Spawn { emitter, spawn }, _, Outcome::Facts { record, .. }) => {
             let scheduler = match compose::named_scheduler(spawn) {
@@ -314,10 +322,10 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
             };
             let record_of_new = ProcessRecord::of_tags(&spawn.tags, scheduler);
             let purpose = Purpose::Spawn { record: record_of_new, tags: spawn.tags.clone() };
-            sign(task, policy, compose::spawn(&Emitter { process: *emitter, record }, spawn, task.root), purpose)
+            sign(task, policy, compose::spawn(&emitter_of(*emitter, record, policy), spawn, task.root), purpose)
         }
         (Work::Notice { emitter, spawned, tags }, _, Outcome::Facts { record, .. }) => {
-            let unsigned = compose::notice(&Emitter { process: *emitter, record }, *spawned, tags);
+            let unsigned = compose::notice(&emitter_of(*emitter, record, policy), *spawned, tags);
             sign(task, policy, unsigned, Purpose::Notice { spawned: *spawned })
         }
         (
@@ -371,6 +379,10 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         }
         (_, effect, outcome) => retry(format!("{outcome:?} is no answer to {effect:?}")),
     }
+}
+
+fn emitter_of(process: ProcessId, record: ProcessRecord, policy: Policy) -> Emitter {
+    Emitter { process, record, claims: if policy.origins { Claims::Replaced } else { Claims::Kept } }
 }
 
 fn retry(reason: String) -> Next {

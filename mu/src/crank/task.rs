@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use holon_protocol::{Address, ItemId, MessageId, Nonce, ProcessId, Tags};
+use holon_unit::trace_context::message_span;
 use serde::{Deserialize, Serialize};
 
 use super::descent::Descent;
@@ -227,6 +228,35 @@ impl Task {
         }
     }
 
+    /// The span in which it is worked on.
+    pub fn span(&self) -> tracing::Span {
+        let none = || "-".to_owned();
+        let process = self.process().map_or_else(none, |process| process.to_string());
+        let item = self.item().map_or_else(none, |item| item.to_string());
+        message_span("mu", self.descent.trace_id(), process, item)
+    }
+
+    /// Process or wallet that it is for, as far as there is one.
+    fn process(&self) -> Option<ItemId> {
+        match &self.work {
+            Work::Confirm(Forwarded { item, kind }) => match kind {
+                ForwardedKind::Message { process } => Some((*process).into()),
+                ForwardedKind::Process { .. } => Some(*item),
+            },
+            Work::ConfirmAssignment { process, .. } | Work::Pull { process, .. } => Some((*process).into()),
+            Work::Message { message, .. } => Some(message.target),
+            Work::Spawn { .. } => None,
+            Work::Notice { emitter, .. } => Some((*emitter).into()),
+            Work::Assign { assign, .. } => Some(assign.process.into()),
+            Work::Send(signed) => match &signed.purpose {
+                Purpose::Message { process } => Some((*process).into()),
+                Purpose::Wallet { address } => Some(ItemId::from_bytes(*address.as_bytes())),
+                Purpose::Spawn { .. } => Some(signed.item),
+                Purpose::Notice { .. } => Some(signed.emitter.into()),
+            },
+        }
+    }
+
     /// The process that asked for it, or whose result is to be pulled.
     pub fn emitter(&self) -> Option<ProcessId> {
         match &self.work {
@@ -243,7 +273,7 @@ impl Task {
     /// The `traceparent` header of requests for this task, `None` when it is not known what it descends from.
     pub fn traceparent(&self) -> Option<String> {
         let span = self.item().or(self.descent.parent).or(self.descent.origin)?;
-        Some(self.descent.trace_id()?.traceparent(span))
+        Some(self.descent.trace_id()?.traceparent(span.as_bytes()))
     }
 
     /// Name of the stage, for logs and metrics.

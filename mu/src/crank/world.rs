@@ -2,17 +2,38 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use holon_arweave::Uploader;
 use holon_protocol::{DataItem, ItemId, Nonce, ProcessId, Signer};
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::step::{Effect, Outcome, Scheduler};
+use super::task::ProcessRecord;
 use crate::locate::{Directory, DirectoryError};
 use crate::peers::{Compute, Crowd, PeerError, Place, Pulled, Schedulers};
 
 /// Most requests at a time to one scheduler that the operator did not name.
 pub const MAX_SENDS_PER_STRANGER: usize = 8;
+
+/// Everybody else, as the crank meets them: the real units, or those of a simulation.
+pub trait Outside: Send + Sync + 'static {
+    /// Performs `effect`.
+    fn perform<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Outcome>;
+    /// A process came to be.
+    fn learn(&self, process: ProcessId, record: ProcessRecord);
+}
+
+impl Outside for World {
+    fn perform<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Outcome> {
+        self.carry_out(effect).boxed()
+    }
+
+    fn learn(&self, process: ProcessId, record: ProcessRecord) {
+        self.directory.learn(process, record);
+    }
+}
 
 /// Everything effects need. Cheap to clone.
 #[derive(Clone)]
@@ -51,8 +72,7 @@ impl From<DirectoryError> for Outcome {
 }
 
 impl World {
-    /// Performs `effect`.
-    pub async fn perform(&self, effect: &Effect) -> Outcome {
+    async fn carry_out(&self, effect: &Effect) -> Outcome {
         match effect {
             Effect::Find { scheduler, item, process, .. } => {
                 self.find(scheduler, *item, *process).await.unwrap_or_else(|failed| failed)

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use holon_protocol::{Address, ProcessId, Timestamp};
+use holon_protocol::{Address, DataItem, ProcessId, Timestamp};
 use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, Semaphore};
@@ -29,6 +29,7 @@ use crate::births::{Births, MAX_MONITORS};
 use crate::crank::driver::Driver;
 use crate::crank::task::ProcessRecord;
 use crate::error::Refusal;
+use crate::guards::Guards;
 use crate::ingest::verified;
 use crate::locate::Directory;
 use crate::metrics::Metrics;
@@ -64,6 +65,7 @@ struct Inner {
     tasks: Tasks,
     metrics: Metrics,
     owner_only: bool,
+    guards: Guards,
     polls: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     table: Mutex<Timetable>,
@@ -71,7 +73,7 @@ struct Inner {
     polling: Mutex<HashMap<ProcessId, (Asked, CancellationToken)>>,
     /// One lock per process: held while its monitor is read and written, so that a poll that is under way cannot bring
     /// back a monitor that was removed. Nobody is asked anything meanwhile.
-    guards: Mutex<HashMap<ProcessId, Arc<AsyncMutex<()>>>>,
+    holds: Mutex<HashMap<ProcessId, Arc<AsyncMutex<()>>>>,
     wake: Notify,
 }
 
@@ -97,6 +99,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Whether only a process's owner may monitor it.
     pub owner_only: bool,
+    /// Guards against strangers.
+    pub guards: Guards,
     /// Time between two polls of a process of which the compute unit does not say when something is due.
     pub interval: Duration,
 }
@@ -119,6 +123,7 @@ impl Cron {
             tasks,
             metrics,
             owner_only,
+            guards,
             interval,
         } = parts;
         let mut table = Timetable::new(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
@@ -140,11 +145,12 @@ impl Cron {
             tasks,
             metrics,
             owner_only,
+            guards,
             polls: Arc::new(Semaphore::new(MAX_POLLS)),
             slow: Arc::new(Semaphore::new(MAX_SLOW_POLLS)),
             table: Mutex::new(table),
             polling: Mutex::default(),
-            guards: Mutex::default(),
+            holds: Mutex::default(),
             wake: Notify::new(),
         })))
     }
@@ -218,8 +224,12 @@ impl Cron {
 
     /// Checks the item: signed, for the process in the path, by its owner if that is asked for. What is known of the process.
     async fn authorise(&self, path: ProcessId, body: Bytes) -> Result<ProcessRecord, Refusal> {
-        let item = verified(body).await?;
-        if item.target().map(ProcessId::from_bytes) != Some(path) {
+        let Guards { signatures, subjects, .. } = self.0.guards;
+        let item = match signatures {
+            true => verified(body).await?,
+            false => DataItem::parse(body).map_err(|error| Refusal::Invalid(error.to_string()))?,
+        };
+        if subjects && item.target().map(ProcessId::from_bytes) != Some(path) {
             return Err(Refusal::Invalid(format!("the item's target must be the process in the path, {path}")));
         }
         let located = self.0.directory.process(path).await?;
@@ -312,7 +322,7 @@ impl Cron {
 
     /// The lock of a process.
     async fn hold(&self, process: ProcessId) -> Held {
-        let lock_of = Arc::clone(lock(&self.0.guards).entry(process).or_default());
+        let lock_of = Arc::clone(lock(&self.0.holds).entry(process).or_default());
         Held { cron: self.clone(), process, guard: Some(lock_of.lock_owned().await) }
     }
 
@@ -332,10 +342,10 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut guards = lock(&self.cron.0.guards);
+        let mut holds = lock(&self.cron.0.holds);
         drop(self.guard.take());
-        if guards.get(&self.process).is_some_and(|guard| Arc::strong_count(guard) == 1) {
-            guards.remove(&self.process);
+        if holds.get(&self.process).is_some_and(|hold| Arc::strong_count(hold) == 1) {
+            holds.remove(&self.process);
         }
     }
 }

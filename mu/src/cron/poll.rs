@@ -141,7 +141,7 @@ impl Cron {
 
     /// A page of results and how many it may have: fewer, if so many would be too large together.
     async fn page(&self, process: ProcessId, cursor: Option<&str>) -> Result<(CronPage, usize), PeerError> {
-        let traceparent = Descent::of_origin(process.into()).trace_id().map(|id| id.traceparent(process.into()));
+        let traceparent = Descent::of_origin(process.into()).trace_id().map(|id| id.traceparent(process.as_bytes()));
         let mut limit = CRON_PAGE;
         loop {
             match within_trace(traceparent.clone(), self.0.compute.cron(process, cursor, limit)).await {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::{Http, PeerError, Redirects, body, join, parse};
+use super::{Http, PeerError, Redirects, join, parse};
 use crate::cron::Due;
 
 /// Largest result, or page of cron results, that is read when the operator does not say, in bytes.
@@ -83,7 +83,7 @@ impl Compute {
         if response.status() == 202 {
             return Ok(Pulled::NotYet);
         }
-        Ok(Pulled::Result(parse(&url, &body(response, self.max_result_bytes).await?)?))
+        Ok(Pulled::Result(parse(&url, &self.http.body(response, self.max_result_bytes).await?)?))
     }
 
     /// The cursor of a process's newest result, `None` when it has none.
@@ -105,7 +105,7 @@ impl Compute {
     async fn page(&self, url: Url) -> Result<CronPage, PeerError> {
         let response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await?;
         let due = due(&response);
-        let Page { edges } = parse(&url, &body(response, self.max_result_bytes).await?)?;
+        let Page { edges } = parse(&url, &self.http.body(response, self.max_result_bytes).await?)?;
         Ok(CronPage { edges, due })
     }
 }

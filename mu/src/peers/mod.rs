@@ -18,6 +18,8 @@ use reqwest::header::LOCATION;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use url::{Origin, Url};
 
+use crate::guards::Guards;
+
 pub use compute::{CRON_PAGE, Compute, CronEdge, CronPage, MAX_RESULT_BYTES, Pulled};
 pub use crowd::{Crowd, Place};
 pub use scheduler::Schedulers;
@@ -111,6 +113,7 @@ pub struct Http(Arc<Clients>);
 #[derive(Debug)]
 struct Clients {
     policy: UrlPolicy,
+    guards: Guards,
     trusted: Client,
     guarded: Client,
     configured: HashSet<Origin>,
@@ -128,7 +131,11 @@ enum Redirects {
 
 impl Http {
     /// Clients that trust the origins of `configured` URLs.
-    pub fn new(policy: UrlPolicy, configured: impl IntoIterator<Item = Url>) -> Result<Self, PeerError> {
+    pub fn new(
+        policy: UrlPolicy,
+        guards: Guards,
+        configured: impl IntoIterator<Item = Url>,
+    ) -> Result<Self, PeerError> {
         let failed = |error: reqwest::Error| PeerError::Malformed { url: String::new(), reason: error.to_string() };
         let trusted = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -138,7 +145,7 @@ impl Http {
             .map_err(failed)?;
         let guarded = policy.client().connect_timeout(CONNECT_TIMEOUT).build().map_err(failed)?;
         let configured = configured.into_iter().map(|url| url.origin()).collect();
-        Ok(Self(Arc::new(Clients { policy, trusted, guarded, configured, published: Mutex::default() })))
+        Ok(Self(Arc::new(Clients { policy, guards, trusted, guarded, configured, published: Mutex::default() })))
     }
 
     /// Remembers the origin of a scheduler that was located: requests may be redirected there.
@@ -186,7 +193,8 @@ impl Http {
     ) -> Result<Response, PeerError> {
         let start = url.origin();
         let mut url = url;
-        for _ in 0..=MAX_REDIRECTS {
+        let hops = if self.0.guards.hops { MAX_REDIRECTS } else { usize::MAX };
+        for _ in 0..=hops {
             let request = self.client(&url)?.request(method.clone(), url.clone()).timeout(timeout);
             let request = prepare(tracing_context::with_header(request));
             let response = request
@@ -204,7 +212,7 @@ impl Http {
                 reason: "it redirects without a usable Location".into(),
             })?;
             let allowed = match redirects {
-                Redirects::Replay => target.origin() == start || self.is_scheduler(&target),
+                Redirects::Replay => target.origin() == start || self.is_scheduler(&target) || !self.0.guards.redirects,
                 Redirects::Read => true,
             };
             if !allowed || !matches!(target.scheme(), "http" | "https") {
@@ -219,19 +227,24 @@ impl Http {
     }
 }
 
-/// The body of a successful answer, at most `limit` bytes.
-async fn body(response: Response, limit: usize) -> Result<Bytes, PeerError> {
-    let status = response.status();
-    let url = response.url().to_string();
-    if !status.is_success() {
-        let body = read(response, MAX_QUOTED_CHARACTERS * 4, false).await.unwrap_or_default();
-        let body = String::from_utf8_lossy(&body).trim().chars().take(MAX_QUOTED_CHARACTERS).collect();
-        return Err(PeerError::Status { status: status.as_u16(), body });
-    }
-    match read(response, limit, true).await {
-        Ok(body) => Ok(body),
-        Err(ReadError::TooLarge) => Err(PeerError::TooLarge { url, limit_bytes: limit }),
-        Err(ReadError::Network(reason)) => Err(PeerError::Network { url, reason }),
+impl Http {
+    /// The body of a successful answer, at most `limit` bytes.
+    async fn body(&self, response: Response, limit: usize) -> Result<Bytes, PeerError> {
+        let Guards { quotes, answers, .. } = self.0.guards;
+        let status = response.status();
+        let url = response.url().to_string();
+        if !status.is_success() {
+            let most = if quotes { MAX_QUOTED_CHARACTERS } else { MAX_RESULT_BYTES };
+            let body = read(response, most * 4, false).await.unwrap_or_default();
+            let body = String::from_utf8_lossy(&body).trim().chars().take(most).collect();
+            return Err(PeerError::Status { status: status.as_u16(), body });
+        }
+        let limit = if answers { limit } else { usize::MAX };
+        match read(response, limit, true).await {
+            Ok(body) => Ok(body),
+            Err(ReadError::TooLarge) => Err(PeerError::TooLarge { url, limit_bytes: limit }),
+            Err(ReadError::Network(reason)) => Err(PeerError::Network { url, reason }),
+        }
     }
 }
 

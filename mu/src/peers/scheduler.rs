@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use url::Url;
 
-use super::{Http, PeerError, Redirects, body, join, parse};
+use super::{Http, PeerError, Redirects, join, parse};
 use crate::crank::outgoing::Assign;
 
 /// Largest answer to a write, in bytes.
@@ -112,7 +112,7 @@ impl Schedulers {
         let response =
             self.http.send(Method::POST, scheduler.clone(), Redirects::Replay, self.timeout, headers).await?;
         let url = response.url().clone();
-        Receipt::parse(&url, &body(response, MAX_RECEIPT_BYTES).await?)
+        Receipt::parse(&url, &self.http.body(response, MAX_RECEIPT_BYTES).await?)
     }
 
     /// Asks for an assignment; its id (spec 04 §8.2).
@@ -135,7 +135,7 @@ impl Schedulers {
         let url = join(scheduler, &query)?;
         let response = self.http.send(Method::POST, url, Redirects::Replay, self.timeout, headers).await?;
         let url = response.url().clone();
-        Ok(Receipt::parse(&url, &body(response, MAX_RECEIPT_BYTES).await?)?.into())
+        Ok(Receipt::parse(&url, &self.http.body(response, MAX_RECEIPT_BYTES).await?)?.into())
     }
 
     /// The tags of a process, `None` when this scheduler does not have it.
@@ -235,7 +235,7 @@ impl Schedulers {
         if matches!(response.status().as_u16(), 400 | 404) {
             return Ok(None);
         }
-        parse(&url, &body(response, MAX_ENTRY_BYTES).await?).map(Some)
+        parse(&url, &self.http.body(response, MAX_ENTRY_BYTES).await?).map(Some)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the messenger signs, tag by tag (spec 04 §10, §16), against the recorded items of the reference.
 
-use holon_mu::crank::compose::{Emitter, Unsigned, message, notice, spawn};
+use holon_mu::crank::compose::{Claims, Emitter, Unsigned, message, notice, spawn};
 use holon_mu::crank::outgoing::{self, Message, Spawn};
 use holon_mu::crank::task::ProcessRecord;
 use holon_protocol::{Address, ItemId, ProcessId, Tag, Tags};
@@ -14,7 +14,11 @@ const SPAWNED: ProcessId = ProcessId::from_bytes([5; 32]);
 const MODULE: &str = "the-module";
 
 fn emitter() -> Emitter {
-    Emitter { process: EMITTER, record: ProcessRecord { module: MODULE.into(), scheduler: SCHEDULER, cron: false } }
+    Emitter {
+        process: EMITTER,
+        record: ProcessRecord { module: MODULE.into(), scheduler: SCHEDULER, cron: false },
+        claims: Claims::Replaced,
+    }
 }
 
 fn tags(pairs: &[(&str, &str)]) -> Tags {

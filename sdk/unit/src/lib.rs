@@ -20,5 +20,6 @@ pub mod routes;
 pub mod server;
 pub mod tasks;
 pub mod telemetry;
+pub mod trace_context;
 
 pub use error::ApiError;

@@ -4,8 +4,10 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use holon_protocol::{AssignmentId, DataItem, ItemId, ProcessId};
+use holon_unit::trace_context::{self, MESSAGES, TraceId, message_span};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::Instrument;
 
 use super::answer::Failure;
 use super::query::{PostQuery, id};
@@ -21,16 +23,17 @@ pub(super) async fn post(api: Data<Api>, request: HttpRequest, payload: Payload)
     let address = request.headers().get("x-real-ip").and_then(|value| value.to_str().ok());
     api.access.may_post(address)?;
     let query = PostQuery::parse(request.query_string())?;
+    let trace = trace_context::of(&request);
     let (body, memory) = api.bodies.read(&request, payload).await?;
     let id = match &query {
         PostQuery { process: Some(process), assign: Some(assign), .. } => {
             // The body of an assignment has no meaning.
             drop((body, memory));
-            assign_published(&api, process, assign, &query).await?.into()
+            assign_published(&api, process, assign, &query, trace).await?.into()
         }
         PostQuery { process, assign, .. } => {
             let complete = process.is_none() && assign.is_none();
-            schedule_item(&api, body, memory, complete).await?
+            schedule_item(&api, body, memory, complete, trace).await?
         }
     };
     Ok(HttpResponse::Ok().json(json!({ "timestamp": api.scheduler.now().0, "id": id })))
@@ -42,6 +45,7 @@ async fn schedule_item(
     body: Bytes,
     memory: Option<OwnedSemaphorePermit>,
     complete: bool,
+    trace: Option<TraceId>,
 ) -> Result<ItemId, Failure> {
     let rules = api.rules.clone();
     let verify = move || -> Result<(DataItem, Checked), Failure> {
@@ -63,7 +67,9 @@ async fn schedule_item(
     }
     let id = item.id();
     let Checked { process, subject } = checked;
-    match submit(api, Request { process, subject, item: Some(item.raw().clone()), memory }).await {
+    let span = message_span("su", trace, process, id);
+    let request = Request { process, subject, item: Some(item.raw().clone()), memory };
+    match submit(api, request).instrument(span).await {
         Ok(_) => Ok(id),
         Err(Rejected::Refused(Refusal::Exists)) if api.idempotent => Ok(id),
         Err(rejected) => Err(rejected.into()),
@@ -76,6 +82,7 @@ async fn assign_published(
     process: &str,
     assign: &str,
     query: &PostQuery,
+    trace: Option<TraceId>,
 ) -> Result<AssignmentId, Failure> {
     if assign.len() != 43 {
         return Err(Failure::bad_request("assign param must be 43 characters"));
@@ -95,7 +102,8 @@ async fn assign_published(
         None
     };
     let subject = Subject::Assigned { id: item.into(), content, exclude: query.exclude.clone() };
-    Ok(submit(api, Request { process, subject, item: None, memory: None }).await?)
+    let span = message_span("su", trace, process, item);
+    Ok(submit(api, Request { process, subject, item: None, memory: None }).instrument(span).await?)
 }
 
 /// Why a submitted request has no position.
@@ -115,8 +123,15 @@ async fn submit(api: &Data<Api>, request: Request) -> Result<AssignmentId, Rejec
         Err(PoolEnded) => return Err(Rejected::Stopping),
     };
     match tokio::time::timeout(POST_TIMEOUT, answer).await {
-        Ok(Ok(Answer::Scheduled { assignment, .. })) => Ok(assignment),
-        Ok(Ok(Answer::Refused(refusal))) => Err(Rejected::Refused(refusal)),
+        Ok(Ok(Answer::Scheduled { nonce, assignment })) => {
+            trace_context::nonce(nonce.0);
+            tracing::debug!(target: MESSAGES, %assignment, "scheduled");
+            Ok(assignment)
+        }
+        Ok(Ok(Answer::Refused(refusal))) => {
+            tracing::debug!(target: MESSAGES, ?refusal, "refused");
+            Err(Rejected::Refused(refusal))
+        }
         Ok(Err(_)) => Err(Rejected::Stopping),
         Err(_) => Err(Rejected::Late),
     }

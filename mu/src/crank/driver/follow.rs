@@ -125,7 +125,7 @@ impl Driver {
         reason: String,
         follow: Follow,
     ) -> Result<(), OutboxError> {
-        tracing::error!(task = %id, stage = task.stage(), reason, "given up");
+        tracing::error!(parent: &task.span(), task = %id, stage = task.stage(), reason, "given up");
         let mut changes = Changes { remove: vec![id], ..Changes::default() };
         self.lay_out(&mut changes, task, reason);
         self.follow(changes, None, follow, Durability::Buffered).await?;
@@ -185,7 +185,7 @@ impl Driver {
         }
         let mut born = Vec::new();
         for (process, record) in &processes {
-            self.0.world.directory.learn(*process, record.clone());
+            self.0.outside.learn(*process, record.clone());
             if record.cron && self.0.policy.auto_cron {
                 match self.0.births.has_room() {
                     true => born.push(*process),

@@ -2,25 +2,53 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holon_mu::crank::task::{Forwarded, ForwardedKind};
+use holon_mu::crank::task::{Forwarded, ForwardedKind, Task, TaskId};
 use holon_protocol::{ItemId, ProcessId};
 
 use super::messenger::Simulation;
-use super::network::{CRON_RESULTS, Entry, process};
+use super::network::{CRON_RESULTS, Entry, Network, process};
 
 impl Simulation {
     /// Every emission of everything scheduled is there exactly once, and nothing else is.
     pub fn check(&self) {
-        assert_eq!(self.outbox.contents().tasks, BTreeMap::new(), "tasks are left in the outbox");
-        for Forwarded { item, kind } in &self.acknowledged {
+        let end = End {
+            network: &self.network,
+            left: self.outbox.contents().tasks,
+            acknowledged: &self.acknowledged,
+            assigned: &self.assigned,
+            asked: &self.asked,
+            // What was given up and taken up again comes late.
+            ordered: self.retried == 0,
+        };
+        end.check();
+    }
+}
+
+/// What there is when everything is over.
+pub struct End<'a> {
+    pub network: &'a Network,
+    /// What is left in the outbox.
+    pub left: BTreeMap<TaskId, Task>,
+    /// What clients were told of.
+    pub acknowledged: &'a [Forwarded],
+    pub assigned: &'a [(ProcessId, ItemId)],
+    /// What they asked for.
+    pub asked: &'a [(ProcessId, ItemId)],
+    /// Whether order must have been kept.
+    pub ordered: bool,
+}
+
+impl End<'_> {
+    pub fn check(&self) {
+        assert_eq!(self.left, BTreeMap::new(), "tasks are left in the outbox");
+        for Forwarded { item, kind } in self.acknowledged {
             let log = match kind {
                 ForwardedKind::Message { process } => *process,
                 ForwardedKind::Process { .. } => (*item).into(),
             };
             assert!(self.network.has(*item, log), "an acknowledged item is not scheduled");
         }
-        // What was given up and taken up again comes late.
-        let ordered = self.retried == 0;
+        let ordered = self.ordered;
         let mut crons = BTreeMap::new();
         let mut wanted = BTreeMap::<(ProcessId, ItemId), usize>::new();
         let mut pushed = BTreeMap::<(ProcessId, String, String), Vec<(ProcessId, usize)>>::new();
@@ -122,9 +150,9 @@ impl Simulation {
         for asked in self.asked.iter().collect::<BTreeSet<_>>() {
             let count = |list: &[(ProcessId, ItemId)]| list.iter().filter(|other| *other == asked).count();
             let made = assigned.remove(asked).unwrap_or_default();
-            assert!(made >= count(&self.assigned), "a client was told of an assignment that is not there");
-            let most = if self.network.refuses_repeated_assignments { 1 } else { count(&self.asked) };
-            assert!(made <= most, "{made} assignments, asked for {} times", count(&self.asked));
+            assert!(made >= count(self.assigned), "a client was told of an assignment that is not there");
+            let most = if self.network.refuses_repeated_assignments { 1 } else { count(self.asked) };
+            assert!(made <= most, "{made} assignments, asked for {} times", count(self.asked));
         }
         assert_eq!(pushed, BTreeMap::new(), "nobody emitted these");
         assert_eq!(assigned, BTreeMap::new(), "nobody asked for these");

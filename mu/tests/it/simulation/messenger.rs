@@ -19,7 +19,7 @@ use super::network::{CRON_RESULTS, Item, Network, SCHEDULER, process, record};
 use super::random::Random;
 use crate::memory::MemoryOutbox;
 
-const POLICY: Policy = Policy { boot: true, auto_cron: false };
+const POLICY: Policy = Policy { boot: true, auto_cron: false, origins: true };
 const MAX_EVENTS: usize = 300_000;
 /// Cron results of a page.
 const CRON_PAGE: usize = 3;

@@ -6,10 +6,12 @@
 //! |---|---|
 //! | `random` | the seed |
 //! | `network` | the other units, without faults |
-//! | `messenger` | the messenger, and everything that goes wrong |
+//! | `messenger` | the messenger's cores, and everything that goes wrong |
+//! | `driven` | the real driver with its budgets, and what goes wrong around it |
 //! | `check` | what must hold at the end |
 
 mod check;
+mod driven;
 mod messenger;
 mod network;
 mod random;
