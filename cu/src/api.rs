@@ -106,11 +106,13 @@ async fn results(request: HttpRequest, api: web::Data<Api>) -> Answer {
         let (from, to) = (query.bound("from")?, query.bound("to")?);
         let sort = query.sort()?;
         // An explicit order wins; the cursors come next.
-        let sort =
-            sort.or(from.as_ref().and_then(Bound::sort)).or(to.as_ref().and_then(Bound::sort)).unwrap_or_default();
+        let of_cursors = from.as_ref().and_then(Bound::sort).or(to.as_ref().and_then(Bound::sort));
+        let sort = sort.or(of_cursors).unwrap_or_default();
         let limit = query.limit(RESULTS_LIMIT)?;
         let page = api.compute.results(process, Listing::All, from, to, sort, limit).await?;
-        Ok(json_text(StatusCode::OK, page.json(sort)))
+        // Clients know by the text of a cursor what they have shown already, so whoever continues from a cursor gets the
+        // cursors it came with, in whatever order (spec 07 §5.4: the console turns the order after its first page).
+        Ok(json_text(StatusCode::OK, page.json(of_cursors.unwrap_or(sort))))
     };
     parking::noted(&api, process, answer.await)
 }

@@ -2,6 +2,7 @@
 //! command line and by browsers, and through power cuts.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod aos_console;
 mod arweave_js;
 mod browser;
 mod command_line;

@@ -119,6 +119,28 @@ async fn listings_page_in_both_directions_and_an_explicit_order_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_turns_the_order_gets_the_cursors_it_knows() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut last = process.into();
+    for _ in 0..4 {
+        last = network.send(process, "Add").await;
+    }
+    network.result(process, last).await;
+    let cursors = async |query: String| {
+        let (status, body) = network.json(&format!("/results/{process}?{query}")).await;
+        assert_eq!(status, 200, "{body}");
+        let edges = body["edges"].as_array().unwrap().clone();
+        edges.iter().map(|edge| edge["cursor"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let newest = cursors("sort=DESC&limit=3".into()).await;
+    let oldest: String = url::form_urlencoded::byte_serialize(newest[2].as_bytes()).collect();
+    let since = cursors(format!("from={oldest}&sort=ASC&limit=1000")).await;
+    assert_eq!(since, [newest[1].clone(), newest[0].clone()]);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_memory_image_is_that_of_the_time_asked_for() {
     let network = Network::start().await;
     let process = network.spawn(&[]).await;
