@@ -1,5 +1,7 @@
 //! Dry runs: asking a process without leaving a trace.
 
+use std::time::Duration;
+
 use holon_protocol::result::EvaluationResult;
 use holon_protocol::{MessageId, ProcessId, Tag, Tags};
 use reqwest::Method;
@@ -7,7 +9,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::evaluation::evaluate;
-use crate::http::join;
+use crate::http::{Question, join};
 use crate::network::Network;
 use crate::tags::VARIANT;
 
@@ -26,6 +28,7 @@ pub struct DryRun {
     anchor: String,
     data: String,
     to: Option<MessageId>,
+    max_age: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -52,6 +55,7 @@ impl DryRun {
             // official client writes "1234" here.)
             data: " ".into(),
             to: None,
+            max_age: None,
         }
     }
 
@@ -90,6 +94,13 @@ impl DryRun {
         self
     }
 
+    /// How old the state may be that is asked; the unit's own default (100 ms for holon) unless set. With zero the answer knows
+    /// everything that was scheduled before the question.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
     /// Asks.
     pub async fn send(mut self) -> Result<EvaluationResult, Error> {
         self.tags.push("Data-Protocol", "ao");
@@ -110,6 +121,7 @@ impl DryRun {
         if let Some(to) = self.to {
             url.query_pairs_mut().append_pair("to", &to.to_string());
         }
-        evaluate(&self.network, self.process, Method::POST, url, Some(body)).await
+        let question = Question { json: body, max_age: self.max_age };
+        evaluate(&self.network, self.process, Method::POST, url, Some(question)).await
     }
 }

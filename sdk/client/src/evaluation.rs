@@ -11,7 +11,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::error::{Error, Unit};
-use crate::http::{Body, join, json};
+use crate::http::{Body, Question, join, json};
 use crate::network::Network;
 
 /// Pause before a busy compute unit is asked again.
@@ -35,7 +35,7 @@ pub(crate) async fn evaluate(
     process: ProcessId,
     method: Method,
     url: Url,
-    json_body: Option<String>,
+    question: Option<Question>,
 ) -> Result<EvaluationResult, Error> {
     let parts = network.parts();
     let begun = Instant::now();
@@ -44,7 +44,7 @@ pub(crate) async fn evaluate(
         if left.is_zero() {
             return Err(Error::StillEvaluating { process, waited: parts.result_timeout });
         }
-        let body = json_body.clone().map_or(Body::Nothing, Body::Json);
+        let body = question.clone().map_or(Body::Nothing, Body::Question);
         let (status, answer) = parts.http.read(Unit::Compute, method.clone(), url.clone(), body, left).await?;
         if status != StatusCode::ACCEPTED {
             return read(&answer);

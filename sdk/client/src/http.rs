@@ -30,8 +30,20 @@ pub(crate) enum Body {
     /// Nothing, on behalf of the operator.
     Token(String),
     Item(Bytes),
-    Json(String),
+    Question(Question),
 }
+
+/// A dry run.
+#[derive(Clone)]
+pub(crate) struct Question {
+    /// The message, as JSON.
+    pub(crate) json: String,
+    /// How old the state may be, where that matters.
+    pub(crate) max_age: Option<Duration>,
+}
+
+/// Header that says how old the state of a dry run may be, in milliseconds.
+const MAX_AGE: &str = "x-max-age";
 
 impl Http {
     pub(crate) fn new() -> Result<Self, Error> {
@@ -117,7 +129,10 @@ async fn exchange(
         Body::Nothing => request,
         Body::Token(token) => request.bearer_auth(token),
         Body::Item(item) => request.header(CONTENT_TYPE, "application/octet-stream").body(item),
-        Body::Json(json) => request.header(CONTENT_TYPE, "application/json").body(json),
+        Body::Question(Question { json, max_age }) => {
+            let request = request.header(CONTENT_TYPE, "application/json").body(json);
+            max_age.into_iter().fold(request, |request, age| request.header(MAX_AGE, age.as_millis().to_string()))
+        }
     };
     let response = request.send().await.map_err(failed)?;
     let status = response.status();

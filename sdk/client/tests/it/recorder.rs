@@ -15,6 +15,7 @@ pub struct Seen {
     pub path_and_query: String,
     pub content_type: Option<String>,
     pub accept: Option<String>,
+    pub max_age: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -77,6 +78,7 @@ async fn record(
         path_and_query: request.uri().path_and_query().unwrap().to_string(),
         content_type: header("content-type"),
         accept: header("accept"),
+        max_age: header("x-max-age"),
         body: body.to_vec(),
     };
     let answer = state.1(&seen);

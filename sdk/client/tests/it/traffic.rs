@@ -136,6 +136,14 @@ async fn a_dry_run_is_unsigned_json() {
         ],
     });
     assert_eq!(body, expected);
+    assert_eq!(seen.max_age, None);
+}
+
+#[tokio::test]
+async fn a_dry_run_says_how_old_the_state_may_be() {
+    let compute = Recorder::start(|_| recorder::json(200, json!({ "Output": "7", "Messages": [] })));
+    compute.network().dry_run(PROCESS).max_age(std::time::Duration::from_millis(20)).send().await.unwrap();
+    assert_eq!(compute.only().max_age.as_deref(), Some("20"));
 }
 
 #[tokio::test]

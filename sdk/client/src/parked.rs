@@ -1,0 +1,47 @@
+//! Processes that a compute unit has stopped before a message, as it tells everybody.
+
+use holon_protocol::{ProcessId, Timestamp};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Unit};
+use crate::http::{Body, join, json};
+use crate::network::Network;
+
+/// A process that is not evaluated further for now: an operator's limit stopped it, or data could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parked {
+    /// The process.
+    pub process: ProcessId,
+    /// Nonce of the message it stands before; for a cron message, that of the message before the cron.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u64>,
+    /// The cron, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the message is tried again, if somebody asks.
+    pub until: Timestamp,
+    /// What stopped it.
+    pub reason: String,
+}
+
+#[derive(Deserialize)]
+struct List {
+    parked: Vec<Parked>,
+}
+
+impl Network {
+    /// What the compute unit has parked, longest parked first; a holon unit tells of 1 000 at most.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] from units that do not know the question.
+    pub async fn parked(&self) -> Result<Vec<Parked>, Error> {
+        let parts = self.parts();
+        let url = join(self.cu_url()?, &["parked"]);
+        let (_, answer) = parts.http.read(Unit::Compute, Method::GET, url, Body::Nothing, parts.timeout).await?;
+        Ok(json::<List>(Unit::Compute, &answer)?.parked)
+    }
+}
