@@ -6,6 +6,7 @@ mod aos_console;
 mod arweave_js;
 mod browser;
 mod command_line;
+mod console;
 mod described_routes;
 mod ended_units;
 mod explorer;

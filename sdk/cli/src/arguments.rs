@@ -3,16 +3,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use holon_protocol::{Address, ItemId, MessageId, ModuleId, Tag};
 use url::Url;
 
 use crate::commands::{
-    build, dead_letters, deploy, dry_run, env, eval, fork, init, publish, replay, result, results, retry, send, spawn,
-    state, test, trace, wallet, watch,
+    build, completions, dead_letters, deploy, dry_run, env, eval, fork, init, inspect, logs, man, network, publish,
+    replay, result, results, retry, send, spawn, state, test, trace, wallet, watch,
 };
 use crate::project::Project;
-use crate::up;
+use crate::{console, service, up};
 
 const ABOUT: &str = "Run an ao network on this machine, and talk to any";
 const AFTER: &str = "\
@@ -25,11 +26,12 @@ Exit codes:
 Start here:
   holon up                                            a whole network, until Ctrl-C
   holon send counter --action Increment --data 5      in another terminal
-  holon dry-run counter --action Get
+  holon console counter                               or talk to it line by line
   holon init jar                                      a process of your own
 
-Commands find the network through --network, else through MU_URL, CU_URL and GATEWAY_URL (or
-their flags), else the running network of .holon here or above, else the one started last.";
+Commands find the network through --network (HOLON_NETWORK), else through MU_URL, CU_URL and
+GATEWAY_URL (or their flags), else the one that `holon network use` chose, else the running network
+of .holon here or above, else the one started last. NO_COLOR switches colours off.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -60,7 +62,29 @@ impl Arguments {
                 })
             });
         }
-        Self::from_arg_matches(&command.try_get_matches_from(line)?)
+        let matches = command.try_get_matches_from(line)?;
+        let mut arguments = Self::from_arg_matches(&matches)?;
+        arguments.global.settle(&matches);
+        Ok(arguments)
+    }
+
+    /// The command with the whole command lines of the units in it, for manuals and completions.
+    ///
+    /// Units have flags of their own, some with the names of ours. So here the flags of every command are given to each of
+    /// the other commands by hand.
+    pub fn documented() -> clap::Command {
+        fn with(command: clap::Command, flags: &[clap::Arg]) -> clap::Command {
+            command.args(flags).mut_subcommands(|command| with(command, flags))
+        }
+        let command = Self::command();
+        let flags: Vec<clap::Arg> = command.get_arguments().cloned().map(|flag| flag.global(false)).collect();
+        let units = service::UNITS;
+        command.mut_args(|flag| flag.global(false)).mut_subcommands(|command| {
+            match units.iter().find(|(name, _)| *name == command.get_name()) {
+                Some((_, unit)) => service::command(*unit),
+                None => with(command, &flags),
+            }
+        })
     }
 }
 
@@ -110,12 +134,12 @@ pub struct Global {
         help_heading = "Everywhere"
     )]
     pub uploader_url: Option<Url>,
-    /// Data folder of a network that `holon up` runs
+    /// A network: its name (`holon network`), or the data folder of one that `holon up` runs
     #[arg(
         long,
         global = true,
         env = "HOLON_NETWORK",
-        value_name = "FOLDER",
+        value_name = "NETWORK",
         hide_env_values = true,
         help_heading = "Everywhere"
     )]
@@ -130,6 +154,26 @@ pub struct Global {
         help_heading = "Everywhere"
     )]
     pub wallet: Option<PathBuf>,
+}
+
+impl Global {
+    /// Flags win over variables: a network named by a flag is not mixed with URLs of the environment, nor URLs given by flags
+    /// with a network of the environment.
+    fn settle(&mut self, matches: &ArgMatches) {
+        let is_flag = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let urls = [
+            (&mut self.mu_url, is_flag("mu_url")),
+            (&mut self.cu_url, is_flag("cu_url")),
+            (&mut self.gateway_url, is_flag("gateway_url")),
+            (&mut self.uploader_url, is_flag("uploader_url")),
+        ];
+        if self.network.is_some() && !is_flag("network") && urls.iter().any(|(_, is_flag)| *is_flag) {
+            self.network = None;
+        }
+        if self.network.is_some() {
+            urls.into_iter().filter(|(_, is_flag)| !is_flag).for_each(|(url, _)| *url = None);
+        }
+    }
 }
 
 /// The commands.
@@ -150,6 +194,12 @@ pub enum Command {
     /// Build, publish and spawn a process, and remember its ids
     #[command(after_help = deploy::EXAMPLES)]
     Deploy(deploy::Arguments),
+    /// Talk to a process line by line, and see what happens to it meanwhile
+    #[command(after_help = console::EXAMPLES)]
+    Console(console::Arguments),
+    /// Name networks, and choose the one that commands talk to
+    #[command(after_help = network::EXAMPLES)]
+    Network(network::Arguments),
     /// Make or show a wallet
     #[command(after_help = wallet::EXAMPLES)]
     Wallet(wallet::Arguments),
@@ -171,6 +221,12 @@ pub enum Command {
     /// Show the results of a process as they come
     #[command(after_help = watch::EXAMPLES)]
     Watch(watch::Arguments),
+    /// Show what a process has put out over time
+    #[command(after_help = logs::EXAMPLES)]
+    Logs(logs::Arguments),
+    /// Show what is known of a process, a message or a module
+    #[command(after_help = inspect::EXAMPLES)]
+    Inspect(inspect::Arguments),
     /// Show what became of a message and of everything that follows from it
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::Arguments),
@@ -198,6 +254,32 @@ pub enum Command {
     /// Print the environment variables of the running network
     #[command(after_help = env::EXAMPLES)]
     Env(env::Arguments),
+    /// Run a messenger unit
+    #[command(disable_help_flag = true)]
+    Mu(UnitLine),
+    /// Run a scheduler unit
+    #[command(disable_help_flag = true)]
+    Su(UnitLine),
+    /// Run a compute unit
+    #[command(disable_help_flag = true)]
+    Cu(UnitLine),
+    /// Run a local Arweave
+    #[command(disable_help_flag = true)]
+    Weave(UnitLine),
+    /// Print what makes a shell complete this command
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Arguments),
+    /// Print the manual page, or write a page for each command
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::Arguments),
+}
+
+/// The command line of a unit, which the unit reads itself; see [`service`].
+#[derive(Debug, Args)]
+pub struct UnitLine {
+    /// What the unit takes: see `--help` behind its name
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+    pub line: Vec<OsString>,
 }
 
 /// Tags on the command line: `--action A --tag N=V`.
@@ -323,5 +405,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+        Arguments::documented().debug_assert();
+    }
+
+    #[test]
+    fn urls_beside_the_name_of_a_network_replace_its_own() {
+        let global = read(&["env", "--network", "team", "--cu-url", "http://one.example"]).unwrap().global;
+        assert!(global.network.is_some() && global.cu_url.is_some());
     }
 }

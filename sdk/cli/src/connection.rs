@@ -1,13 +1,15 @@
 //! Which network a command talks to, and who signs.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
-use holon_client::Network;
+use holon_client::{Network, Scheduler};
 use holon_protocol::{Address, ProcessId, Signer};
 use url::{Host, Url};
 
 use crate::arguments::{Global, ProcessName};
 use crate::failure::Failure;
+use crate::profile::{LOCAL, Profile, Profiles};
 use crate::project::Project;
 use crate::record::Record;
 use crate::terminal::Terminal;
@@ -19,47 +21,73 @@ pub struct Connection {
     pub network: Network,
     /// What the running local network tells, if it is the one.
     pub record: Option<Record>,
-    /// What a project calls it: `local`, or where its gateway or compute unit is.
+    /// What a project calls it: the name of a profile, `local`, or where its gateway or compute unit is.
     pub name: String,
+    /// What the user's configuration says about it, if it has a name there.
+    pub profile: Option<Profile>,
 }
 
-/// What projects call a network that `holon up` runs.
-const LOCAL: &str = "local";
-
-/// Finds the network: the URLs given by flags or environment, else the running one.
+/// Finds the network: the one with the name or folder that was given, else the one at the URLs that were given by flags or
+/// environment, else the one in use (`holon network use`), else the running one.
 ///
-/// The two are never mixed, or a message could go to one network and its result be asked of another.
+/// URLs of one network are never mixed with those of another, or a message could go to one and its result be asked of
+/// another. Only flags beside the name of a network replace URLs of that network.
 pub fn find(global: &Global) -> Result<Connection, Failure> {
-    let given = global.mu_url.is_some() || global.cu_url.is_some() || global.gateway_url.is_some();
-    match &global.network {
-        None if given => by_urls(global),
-        folder => by_record(match folder {
-            Some(folder) => Record::of_folder(folder).ok_or_else(|| {
-                Failure::network(format!("no network is running on {}", folder.display()))
-                    .hint(format!("start it: holon up --data {}", folder.display()))
-            })?,
-            None => Record::nearby().ok_or_else(|| {
-                Failure::network("no network is running and none is named")
-                    .hint("start one with `holon up`, or set MU_URL, CU_URL and GATEWAY_URL")
-            })?,
-        }),
+    let profiles = Profiles::read()?;
+    if let Some(name) = &global.network {
+        return named(name, &profiles, global);
     }
+    if global.mu_url.is_some() || global.cu_url.is_some() || global.gateway_url.is_some() {
+        return by_urls(global);
+    }
+    match &profiles.used {
+        Some(name) => by_profile(name, profiles.must_get(name)?.clone(), global),
+        None => by_record(running()?),
+    }
+}
+
+/// The network of a name: one of the configuration, `local`, or one that runs on a folder.
+fn named(name: &Path, profiles: &Profiles, global: &Global) -> Result<Connection, Failure> {
+    let text = name.to_str().unwrap_or_default();
+    if let Some(profile) = profiles.get(text) {
+        return by_profile(text, profile.clone(), global);
+    }
+    if text == LOCAL && !name.is_dir() {
+        return by_record(running()?);
+    }
+    by_record(Record::of_folder(name).ok_or_else(|| {
+        match name.is_dir() {
+            true => Failure::network(format!("no network is running on {}", name.display()))
+                .hint(format!("start it: holon up --data {}", name.display())),
+            false => {
+                Failure::network(format!("{} is neither the name of a network nor the folder of one", name.display()))
+                    .hint(match profiles.networks.is_empty() {
+                        true => format!(
+                            "name one: holon network add {0}; or start one: holon up --data {0}",
+                            name.display()
+                        ),
+                        false => format!("there are: {LOCAL}, {}; `holon network list` tells more", profiles.names()),
+                    })
+            }
+        }
+    })?)
+}
+
+fn running() -> Result<Record, Failure> {
+    Record::nearby().ok_or_else(|| {
+        Failure::network("no network is running and none is named")
+            .hint("start one with `holon up`, name one with --network, or set MU_URL, CU_URL and GATEWAY_URL")
+    })
 }
 
 fn by_urls(global: &Global) -> Result<Connection, Failure> {
-    let mut builder = Network::builder();
-    if let Some(url) = &global.mu_url {
-        builder = builder.mu_url(url.clone());
-    }
-    if let Some(url) = &global.cu_url {
-        builder = builder.cu_url(url.clone());
-    }
-    if let Some(url) = &global.gateway_url {
-        builder = builder.gateway_url(url.clone()).allow_private_urls(is_local(url));
-    }
-    if let Some(url) = &global.uploader_url {
-        builder = builder.uploader_url(url.clone());
-    }
+    let given = Profile {
+        mu_url: global.mu_url.clone(),
+        cu_url: global.cu_url.clone(),
+        gateway_url: global.gateway_url.clone(),
+        uploader_url: global.uploader_url.clone(),
+        ..Profile::default()
+    };
     // The variables may well be those of the running network; then its names and addresses are known, too.
     let same = |record: &Record| {
         let is = |given: &Option<Url>, url: &Url| given.as_ref().is_none_or(|given| same_place(given, url));
@@ -73,7 +101,41 @@ fn by_urls(global: &Global) -> Result<Connection, Failure> {
         (None, Some(host)) => host.to_owned(),
         _ => LOCAL.to_owned(),
     };
-    Ok(Connection { network: builder.build()?, record, name })
+    Ok(Connection { network: network(&given)?, record, name, profile: None })
+}
+
+fn by_profile(name: &str, mut profile: Profile, global: &Global) -> Result<Connection, Failure> {
+    for (url, given) in [
+        (&mut profile.mu_url, &global.mu_url),
+        (&mut profile.cu_url, &global.cu_url),
+        (&mut profile.gateway_url, &global.gateway_url),
+        (&mut profile.uploader_url, &global.uploader_url),
+    ] {
+        if given.is_some() {
+            url.clone_from(given);
+        }
+    }
+    Ok(Connection { network: network(&profile)?, record: None, name: name.to_owned(), profile: Some(profile) })
+}
+
+fn network(profile: &Profile) -> Result<Network, Failure> {
+    let mut builder = Network::builder();
+    if let Some(url) = &profile.mu_url {
+        builder = builder.mu_url(url.clone());
+    }
+    if let Some(url) = &profile.cu_url {
+        builder = builder.cu_url(url.clone());
+    }
+    if let Some(url) = &profile.gateway_url {
+        builder = builder.gateway_url(url.clone()).allow_private_urls(is_local(url));
+    }
+    if let Some(url) = &profile.graphql_url {
+        builder = builder.graphql_url(url.clone());
+    }
+    if let Some(url) = &profile.uploader_url {
+        builder = builder.uploader_url(url.clone());
+    }
+    Ok(builder.build()?)
 }
 
 fn by_record(record: Record) -> Result<Connection, Failure> {
@@ -84,7 +146,7 @@ fn by_record(record: Record) -> Result<Connection, Failure> {
         .uploader_url(record.uploader_url.clone())
         .allow_private_urls(true)
         .build()?;
-    Ok(Connection { network, record: Some(record), name: LOCAL.to_owned() })
+    Ok(Connection { network, record: Some(record), name: LOCAL.to_owned(), profile: None })
 }
 
 impl Connection {
@@ -130,35 +192,45 @@ impl Connection {
         let node = self.network.gateway().ok()?.node(process.into()).await.ok()??;
         Some(node.owner.address)
     }
-}
 
-/// The wallet that signs, made when there is none yet.
-pub fn wallet(global: &Global, terminal: Terminal) -> Result<Signer, Failure> {
-    let wallet = match &global.wallet {
-        Some(path) => wallet_file::read(path)?,
-        None => {
-            let path = wallet_file::default_path()?;
-            let progress = (!path.exists()).then(|| terminal.progress("making a wallet"));
-            let (wallet, made) = wallet_file::read_or_make(&path, WalletType::Rsa)?;
-            drop(progress);
-            if made {
-                terminal.note(format!("made the wallet {} ({})", path.display(), wallet.address()));
-            }
-            wallet
+    /// The scheduler that keeps a process.
+    pub async fn scheduler(&self, process: ProcessId) -> Result<Scheduler, Failure> {
+        match &self.record {
+            Some(record) => Ok(self.network.scheduler_at(record.su_url.clone())?),
+            None => Ok(self.network.scheduler_of(process).await?),
         }
-    };
-    Ok(wallet)
-}
+    }
 
-/// The wallet that would sign, if there is one.
-pub fn existing_wallet(global: &Global) -> Result<Option<Signer>, Failure> {
-    match &global.wallet {
-        Some(path) => wallet_file::read(path).map(Some),
-        None => wallet_file::default_path()
-            .ok()
-            .filter(|path| path.exists())
-            .map(|path| wallet_file::read(&path))
-            .transpose(),
+    /// The wallet that signs, made when there is none yet.
+    pub fn wallet(&self, global: &Global, terminal: Terminal) -> Result<Signer, Failure> {
+        if let Some(path) = self.wallet_path(global) {
+            return wallet_file::read(path);
+        }
+        let path = wallet_file::default_path()?;
+        let progress = (!path.exists()).then(|| terminal.progress("making a wallet"));
+        let (wallet, made) = wallet_file::read_or_make(&path, WalletType::Rsa)?;
+        drop(progress);
+        if made {
+            terminal.note(format!("made the wallet {} ({})", path.display(), wallet.address()));
+        }
+        Ok(wallet)
+    }
+
+    /// The wallet that would sign, if there is one.
+    pub fn existing_wallet(&self, global: &Global) -> Result<Option<Signer>, Failure> {
+        match self.wallet_path(global) {
+            Some(path) => wallet_file::read(path).map(Some),
+            None => wallet_file::default_path()
+                .ok()
+                .filter(|path| path.exists())
+                .map(|path| wallet_file::read(&path))
+                .transpose(),
+        }
+    }
+
+    /// The wallet that was named: on the command line, else for this network.
+    fn wallet_path<'a>(&'a self, global: &'a Global) -> Option<&'a PathBuf> {
+        global.wallet.as_ref().or_else(|| self.profile.as_ref()?.wallet.as_ref())
     }
 }
 

@@ -4,6 +4,9 @@ use std::fmt;
 
 use holon_client::{Error, Unit};
 
+/// What to do about an id that nobody knows.
+pub const UNKNOWN: &str = "check the id, and the network (--network); `holon inspect <id>` tells what is known of it";
+
 /// A command did not do what was asked.
 #[derive(Debug)]
 pub struct Failure {
@@ -23,11 +26,7 @@ enum Kind {
 impl Failure {
     /// The process answered with an error (exit code 1).
     pub fn process(message: impl fmt::Display) -> Self {
-        // Consoles write errors for a screen of their own: with colours, blank lines and a heading.
-        let text = anstream::adapter::strip_str(&message.to_string()).to_string();
-        let text = text.trim();
-        let text = text.strip_prefix("error:").unwrap_or(text).trim_start();
-        Self { kind: Kind::Process, message: text.to_owned(), hint: None }
+        Self { kind: Kind::Process, message: plain(&message.to_string()), hint: None }
     }
 
     /// The command cannot work as it was given (exit code 2).
@@ -66,6 +65,14 @@ impl Failure {
     }
 }
 
+/// The error of a process as one text. Consoles write errors for a screen of their own: with colours, blank lines and a
+/// heading.
+pub fn plain(error: &str) -> String {
+    let text = anstream::adapter::strip_str(error).to_string();
+    let text = text.trim();
+    text.strip_prefix("error:").unwrap_or(text).trim_start().to_owned()
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let hint = match &error {
@@ -76,6 +83,12 @@ impl From<Error> for Failure {
             Error::NotAModule { .. } => Some("publish the Wasm file with `holon publish` and spawn the id it prints"),
             Error::Unreachable { .. } => Some("is it running? `holon up` starts a network on this machine"),
             Error::StillEvaluating { .. } => Some("ask again later with `holon result`"),
+            Error::Locate { .. } | Error::Refused { status: 404, .. } => Some(UNKNOWN),
+            Error::Refused { status: 401 | 403, .. } => Some("it may want its operator's token: --operator-token"),
+            Error::Refused { status: 429 | 503, .. } => Some("it has too much to do; try again in a while"),
+            // Units answer so in the words of those they asked.
+            Error::Refused { message, .. } if message.contains("is not known to the gateway") => Some(UNKNOWN),
+            Error::Timeout { .. } => Some("what was sent may have arrived: look before you send it again"),
             Error::Redirected { .. } => Some("pass the new URL if you trust it"),
             _ => None,
         };
@@ -108,6 +121,20 @@ mod tests {
         let failure = Failure::process("\u{1b}[90m\n\n\u{1b}[31merror:\n\u{1b}[0m[string \"aos\"]:1: boom\n");
         assert_eq!(failure.message(), "[string \"aos\"]:1: boom");
         assert_eq!(failure.exit_code(), 1);
+    }
+
+    #[test]
+    fn what_a_unit_refuses_comes_with_what_to_do() {
+        let refused = |status, message: &str| {
+            let failure = Failure::from(Error::Refused { unit: Unit::Compute, status, message: message.into() });
+            assert_eq!(failure.exit_code(), 3);
+            failure.next_step().unwrap_or_default().to_owned()
+        };
+        assert!(refused(404, "no").contains("--network"));
+        assert!(refused(500, "process x is not known to the gateway").contains("--network"));
+        assert!(refused(401, "no").contains("--operator-token"));
+        assert!(refused(503, "no").contains("again"));
+        assert_eq!(refused(500, "broken"), "");
     }
 
     #[test]

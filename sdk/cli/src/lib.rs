@@ -3,11 +3,18 @@
 //! It is a library so that test and benchmark packages can build the very same program beside themselves.
 
 mod arguments;
+mod clock;
 mod commands;
 mod connection;
+mod console;
+mod facts;
 mod failure;
+mod harmless;
+mod profile;
 mod project;
 mod record;
+mod service;
+mod stop;
 mod terminal;
 mod up;
 mod wallet_file;

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -107,10 +108,15 @@ pub const DEFAULT_DATA: &str = ".holon";
 
 /// Writes a file so that readers see the old or the new text, also after a crash.
 pub fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+    write_for(path, text, 0o666)
+}
+
+/// The same for those only whom `mode` names, less what the user's mask takes away.
+pub fn write_for(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new = PathBuf::from(name);
-    let mut file = File::create(&new)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&new, path)
@@ -130,16 +136,23 @@ fn read(path: &Path) -> Option<Record> {
 
 /// Where what can be fetched again is kept.
 pub fn cache_folder() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    Some(base.join("holon"))
+    own_folder("XDG_CACHE_HOME", ".cache")
 }
 
-fn state_folder() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_STATE_HOME")
+/// Where what the user chose is kept.
+pub fn config_folder() -> Option<PathBuf> {
+    own_folder("XDG_CONFIG_HOME", ".config")
+}
+
+/// Where what was done last is kept.
+pub fn state_folder() -> Option<PathBuf> {
+    own_folder("XDG_STATE_HOME", ".local/state")
+}
+
+fn own_folder(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let base = std::env::var_os(variable)
         .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?;
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(in_home)))?;
     Some(base.join("holon"))
 }
 

@@ -1,7 +1,7 @@
 //! What people and scripts see: results on standard output, everything else on standard error.
 //!
 //! With `--json` standard output holds JSON only, one value a line. Colours and progress appear only on a terminal;
-//! `NO_COLOR` switches colours off.
+//! `NO_COLOR` switches colours off. Whatever is written may hold text of strangers, so it is made [`harmless`] here.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::harmless::harmless;
 
 /// Names of things.
 pub const LABEL: Style = Style::new().dimmed();
@@ -27,6 +28,14 @@ pub const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Width of the labels in front of values, in columns.
 const LABEL_COLUMNS: usize = 10;
+
+/// Goes back to the beginning of the line and empties it.
+pub const ERASE: &str = "\r\x1b[2K";
+
+/// Whether colours may be written there.
+pub fn colours(stream: &impl anstream::stream::RawStream) -> bool {
+    anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
+}
 
 /// Where a command writes.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +64,7 @@ impl Terminal {
     /// One line of result. A reader that has gone away (`| head`) is not an error.
     pub fn line(self, text: impl AsRef<str>) {
         let mut out = anstream::stdout().lock();
-        let _ = writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush());
+        let _ = writeln!(out, "{}", harmless(text.as_ref())).and_then(|()| out.flush());
     }
 
     /// A name and its value, in columns.
@@ -67,7 +76,7 @@ impl Terminal {
     /// Something to know that is not part of the result.
     pub fn note(self, text: impl AsRef<str>) {
         if !self.json {
-            let _ = writeln!(anstream::stderr(), "{LABEL}{}{LABEL:#}", text.as_ref());
+            let _ = writeln!(anstream::stderr(), "{LABEL}{}{LABEL:#}", harmless(text.as_ref()));
         }
     }
 
@@ -79,9 +88,9 @@ impl Terminal {
             let _ = writeln!(err, "{value}");
             return;
         }
-        let _ = writeln!(err, "{BAD}error{BAD:#} {}", failure.message());
+        let _ = writeln!(err, "{BAD}error{BAD:#} {}", harmless(failure.message()));
         if let Some(hint) = failure.next_step() {
-            let _ = writeln!(err, "{LABEL} help{LABEL:#} {hint}");
+            let _ = writeln!(err, "{LABEL} help{LABEL:#} {}", harmless(hint));
         }
     }
 
@@ -93,7 +102,8 @@ impl Terminal {
 
     /// The same with a text that changes; it is asked for whenever it is drawn.
     pub fn progress_of(self, text: impl Fn() -> String + Send + 'static) -> Progress {
-        match !self.json && std::io::stderr().is_terminal() {
+        let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        match !self.json && !dumb && std::io::stderr().is_terminal() {
             true => Progress::start(text),
             false => Progress(None),
         }
@@ -111,15 +121,17 @@ impl Progress {
         let done = Arc::new(AtomicBool::new(false));
         let stop = done.clone();
         let drawing = thread::Builder::new().name("progress".into()).spawn(move || {
-            let mut err = anstream::stderr();
+            // Written as it is: without colours the line must be erased all the same.
+            let mut err = std::io::stderr();
+            let style = if colours(&err) { COPY } else { Style::new() };
             for frame in Self::FRAMES.iter().cycle() {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                let _ = write!(err, "\r\x1b[2K{COPY}{frame}{COPY:#} {}", text()).and_then(|()| err.flush());
+                let _ = write!(err, "{ERASE}{style}{frame}{style:#} {}", text()).and_then(|()| err.flush());
                 thread::park_timeout(Self::FRAME_TIME);
             }
-            let _ = write!(err, "\r\x1b[2K").and_then(|()| err.flush());
+            let _ = write!(err, "{ERASE}").and_then(|()| err.flush());
         });
         // Without a thread there is no spinner, and nothing else is missing.
         Self(drawing.ok().map(|drawing| (done, drawing)))

@@ -10,6 +10,7 @@ use holon_protocol::Signer;
 use holon_protocol::signature::SignatureType;
 
 use crate::failure::Failure;
+use crate::record;
 
 /// Kind of key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -97,9 +98,7 @@ pub fn is_exposed(path: &Path) -> bool {
 
 /// The wallet that signs when none is named: `wallet.json` in the configuration folder.
 pub fn default_path() -> Result<PathBuf, Failure> {
-    let base = std::env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))
+    let folder = record::config_folder()
         .ok_or_else(|| Failure::usage("there is no home folder for a wallet").hint("name a wallet with --wallet"))?;
-    Ok(base.join("holon/wallet.json"))
+    Ok(folder.join("wallet.json"))
 }

@@ -26,11 +26,14 @@ pub struct TokenArgument {
 impl TokenArgument {
     /// The token that was given, else the one in the data folder of a network on this computer.
     pub fn token(&self, connection: &Connection) -> Option<String> {
-        self.operator_token.clone().or_else(|| {
-            let file = connection.record.as_ref()?.data.join("mu").join(holon_unit::operator::FILE);
-            Some(std::fs::read_to_string(file).ok()?.trim().to_owned())
-        })
+        self.operator_token.clone().or_else(|| local_token(connection))
     }
+}
+
+/// The token in the data folder of a network on this computer.
+pub fn local_token(connection: &Connection) -> Option<String> {
+    let file = connection.record.as_ref()?.data.join("mu").join(holon_unit::operator::FILE);
+    Some(std::fs::read_to_string(file).ok()?.trim().to_owned())
 }
 
 /// `holon dead-letters`

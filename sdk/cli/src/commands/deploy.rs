@@ -53,7 +53,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let same_module = known.as_ref().filter(|known| known.wasm_sha256 == wasm_sha256);
     let bytes = wasm.len();
 
-    let wallet = connection::wallet(global, terminal)?;
+    let wallet = connection.wallet(global, terminal)?;
     let module = match same_module {
         Some(known) => known.module,
         None => {

@@ -1,5 +1,7 @@
 //! `holon dry-run`: a question that leaves no trace.
 
+use std::time::Duration;
+
 use clap::Args;
 use holon_protocol::MessageId;
 
@@ -40,13 +42,15 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let connection = connection::find(global)?;
     let process = connection.process(&arguments.process)?;
     let mut dry_run = connection.network.dry_run(process).tags(arguments.tags.into_tags());
+    // What was sent just before counts.
+    dry_run = dry_run.max_age(Duration::ZERO);
     if !data.is_empty() {
         let text = String::from_utf8(data.into()).map_err(|_| Failure::usage("the data of a dry run must be text"))?;
         dry_run = dry_run.data(text);
     }
     if let Some(owner) = arguments.owner {
         dry_run = dry_run.owner(owner);
-    } else if let Some(wallet) = connection::existing_wallet(global)? {
+    } else if let Some(wallet) = connection.existing_wallet(global)? {
         dry_run = dry_run.owner(wallet.address());
     }
     if let Some(message) = arguments.at {

@@ -39,7 +39,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let connection = connection::find(global)?;
     let process = connection.process(&arguments.process)?;
     connection.network.require(Unit::Compute)?;
-    let wallet = connection::wallet(global, terminal)?;
+    let wallet = connection.wallet(global, terminal)?;
     let progress = terminal.progress("evaluating");
     let evaluated = connection.network.eval(process, code, &wallet).await;
     drop(progress);

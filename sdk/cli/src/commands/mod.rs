@@ -1,6 +1,7 @@
 //! One file for each command, and the way from the command line to it.
 
 pub mod build;
+pub mod completions;
 pub mod dead_letters;
 pub mod deploy;
 pub mod dry_run;
@@ -8,6 +9,10 @@ pub mod env;
 pub mod eval;
 pub mod fork;
 pub mod init;
+pub mod inspect;
+pub mod logs;
+pub mod man;
+pub mod network;
 pub mod publish;
 pub mod replay;
 pub mod result;
@@ -22,7 +27,7 @@ pub mod wallet;
 pub mod watch;
 
 mod compare;
-mod show;
+pub mod show;
 mod units;
 
 use std::ffi::OsString;
@@ -34,19 +39,28 @@ use bytes::Bytes;
 use crate::arguments::{Arguments, Command, DataArguments};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
-use crate::up;
+use crate::{console, service, up};
 
 /// Most bytes of data read from a file or standard input.
 const MAX_DATA_BYTES: u64 = 100 * 1024 * 1024;
 
 /// Runs the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::read(arguments) {
+    let line: Vec<OsString> = arguments.into_iter().collect();
+    // Units read their own command lines: they share no flag with the other commands.
+    if let Some((unit, arguments)) = service::asked(&line) {
+        return finish(Terminal::new(false), service::run(unit, arguments));
+    }
+    let arguments = match Arguments::read(line) {
         Ok(arguments) => arguments,
         // Help and version are no failures and go to standard output.
         Err(error) => error.exit(),
     };
     let terminal = Terminal::new(arguments.global.json);
+    finish(terminal, dispatch(arguments, terminal))
+}
+
+fn finish(terminal: Terminal, command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -54,7 +68,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(3);
         }
     };
-    let done = runtime.block_on(dispatch(arguments, terminal));
+    let done = runtime.block_on(command);
     // Reading standard input cannot be cancelled and must not keep the program alive.
     runtime.shutdown_background();
     match done {
@@ -74,6 +88,8 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
         Command::Build(arguments) => build::run(arguments, terminal),
         Command::Test(arguments) => test::run(arguments, terminal),
         Command::Deploy(arguments) => Box::pin(deploy::run(arguments, &global, terminal)).await,
+        Command::Console(arguments) => Box::pin(console::run(arguments, &global, terminal)).await,
+        Command::Network(arguments) => network::run(arguments, &global, terminal),
         Command::Wallet(arguments) => wallet::run(arguments, &global, terminal),
         Command::Publish(arguments) => publish::run(arguments, &global, terminal).await,
         Command::Spawn(arguments) => spawn::run(arguments, &global, terminal).await,
@@ -81,6 +97,8 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
         Command::Result(arguments) => result::run(arguments, &global, terminal).await,
         Command::Results(arguments) => results::run(arguments, &global, terminal).await,
         Command::Watch(arguments) => Box::pin(watch::run(arguments, &global, terminal)).await,
+        Command::Logs(arguments) => Box::pin(logs::run(arguments, &global, terminal)).await,
+        Command::Inspect(arguments) => Box::pin(inspect::run(arguments, &global, terminal)).await,
         Command::Trace(arguments) => trace::run(arguments, &global, terminal).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &global, terminal).await,
         Command::Retry(arguments) => retry::run(arguments, &global, terminal).await,
@@ -90,6 +108,12 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
         Command::State(arguments) => Box::pin(state::run(arguments, &global, terminal)).await,
         Command::Fork(arguments) => Box::pin(fork::run(arguments, &global, terminal)).await,
         Command::Env(arguments) => env::run(arguments, &global, terminal),
+        Command::Mu(_) | Command::Su(_) | Command::Cu(_) | Command::Weave(_) => {
+            Err(Failure::usage("a unit reads its own flags, behind its name")
+                .hint("write for example: holon mu --help"))
+        }
+        Command::Completions(arguments) => completions::run(arguments, terminal),
+        Command::Man(arguments) => man::run(arguments, terminal),
     }
 }
 

@@ -52,7 +52,8 @@ pub struct Arguments {
 /// Runs the command.
 pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> Result<(), Failure> {
     let name = arguments.wasm.display().to_string();
-    let wasm = super::data(DataArguments { data: None, file: Some(arguments.wasm) })?;
+    let wasm = super::data(DataArguments { data: None, file: Some(arguments.wasm) })
+        .map_err(|failure| failure.hint("name the Wasm file of a module; `holon build` makes that of a project"))?;
     if !wasm.starts_with(WASM_MAGIC) {
         return Err(Failure::usage(format!("{name} is not a Wasm file")));
     }
@@ -69,7 +70,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     };
 
     let connection = connection::find(global)?;
-    let wallet = connection::wallet(global, terminal)?;
+    let wallet = connection.wallet(global, terminal)?;
     let size_bytes = wasm.len();
     let progress = terminal.progress("publishing");
     let module = connection

@@ -13,7 +13,7 @@ use url::Url;
 use super::compare;
 use crate::arguments::{Global, ProcessName, parse_process};
 use crate::connection::{self, Connection};
-use crate::failure::Failure;
+use crate::failure::{Failure, UNKNOWN};
 use crate::record;
 use crate::terminal::{COPY, GOOD, LABEL, STRONG, Terminal};
 
@@ -218,6 +218,7 @@ pub fn failure(error: ReplayError) -> Failure {
         ReplayError::NoSlot { .. } => Some("what is newer may not have been uploaded yet; --log scheduler asks for it"),
         ReplayError::Log(_) => Some("--to with a smaller slot evaluates what lies before"),
         ReplayError::Start(_) => Some("a folder belongs to one replay at a time; --data names another"),
+        error if error.to_string().contains("is not known to the gateway") => Some(UNKNOWN),
         _ => None,
     };
     let failure = Failure::network(&error);

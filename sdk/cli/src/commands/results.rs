@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::arguments::{Global, ProcessName, parse_process};
 use crate::connection;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::terminal::{BAD, LABEL, Terminal};
 
 /// Shown under `--help`.
@@ -72,7 +72,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     }
     for edge in &page.edges {
         let what = match console::error(&edge.node) {
-            Some(error) => format!("{BAD}{error}{BAD:#}"),
+            Some(error) => format!("{BAD}{}{BAD:#}", failure::plain(&error)),
             None => console::output(&edge.node),
         };
         let sent = outgoing(&edge.node).len();

@@ -45,7 +45,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
         // Better no message at all than one whose result cannot be asked for.
         connection.network.require(Unit::Compute)?;
     }
-    let wallet = connection::wallet(global, terminal)?;
+    let wallet = connection.wallet(global, terminal)?;
 
     let progress = terminal.progress("sending");
     let id = connection.network.message(process).tags(arguments.tags.into_tags()).data(data).send(&wallet).await?;

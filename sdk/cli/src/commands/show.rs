@@ -49,15 +49,7 @@ pub fn parts(terminal: Terminal, result: &EvaluationResult) {
     if !output.is_empty() {
         terminal.field("output", format!("{STRONG}{output}{STRONG:#}"));
     }
-    for message in outgoing(result) {
-        sent(terminal, "message", &message);
-    }
-    for spawn in &result.spawns {
-        sent(terminal, "spawn", &Outgoing::read(spawn));
-    }
-    for assignment in &result.assignments {
-        terminal.field("assign", assignment.to_string());
-    }
+    emissions(terminal, result);
     if let Some(gas) = result.gas_used.filter(|&gas| gas > 0) {
         terminal.field("gas", gas.to_string());
     }
@@ -68,6 +60,19 @@ pub fn parts(terminal: Terminal, result: &EvaluationResult) {
         && console::error(result).is_none();
     if nothing {
         terminal.field("output", format!("{LABEL}none{LABEL:#}"));
+    }
+}
+
+/// Shows what a process sends, spawns and assigns.
+pub fn emissions(terminal: Terminal, result: &EvaluationResult) {
+    for message in outgoing(result) {
+        sent(terminal, "message", &message);
+    }
+    for spawn in &result.spawns {
+        sent(terminal, "spawn", &Outgoing::read(spawn));
+    }
+    for assignment in &result.assignments {
+        terminal.field("assign", assignment.to_string());
     }
 }
 

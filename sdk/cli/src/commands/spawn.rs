@@ -48,7 +48,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let connection = connection::find(global)?;
     let (scheduler, authorities) = arguments.units.resolve(&connection, terminal)?;
 
-    let wallet = connection::wallet(global, terminal)?;
+    let wallet = connection.wallet(global, terminal)?;
     let mut spawn = connection.network.spawn(arguments.module, scheduler).tags(arguments.tags).data(data);
     for authority in authorities {
         spawn = spawn.authority(authority);

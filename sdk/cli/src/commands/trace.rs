@@ -6,9 +6,11 @@ use clap::Args;
 use holon_client::{Trace, TraceNode};
 use holon_protocol::{ItemId, MessageId, Timestamp};
 
-use super::dead_letters::TokenArgument;
+use serde_json::Value;
+
+use super::dead_letters::{TokenArgument, local_token};
 use crate::arguments::{Global, parse_message};
-use crate::connection;
+use crate::connection::{self, Connection};
 use crate::failure::Failure;
 use crate::terminal::{BAD, COPY, LABEL, STRONG, Terminal};
 
@@ -22,6 +24,8 @@ Each line: what it is, its process or wallet, its slot there, when it was made a
 how long until it was scheduled and until its result was there, and its id. A single follower
 stands below what it follows from without being indented.";
 
+/// Most items shown unless the user asks for more.
+const MAX_SHOWN: usize = 1_000;
 /// Most levels that are indented.
 const MAX_INDENT: usize = 20;
 
@@ -32,7 +36,7 @@ pub struct Arguments {
     #[arg(value_name = "MESSAGE", value_parser = parse_message, allow_hyphen_values = true)]
     message: MessageId,
     /// Most items shown
-    #[arg(short, long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(short, long, value_name = "N", default_value_t = MAX_SHOWN as u16, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     limit: u16,
     #[command(flatten)]
     token: TokenArgument,
@@ -42,8 +46,18 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> Result<(), Failure> {
     let connection = connection::find(global)?;
     let token = arguments.token.token(&connection);
-    let trace = connection.network.trace(arguments.message.into(), arguments.limit.into(), token.as_deref());
-    let (trace, answer) = trace.await?;
+    let tree = connection.network.trace(arguments.message.into(), arguments.limit.into(), token.as_deref()).await?;
+    shown(terminal, tree)
+}
+
+/// Shows what became of a message, to whom the messenger tells it.
+pub async fn show(connection: &Connection, terminal: Terminal, message: MessageId) -> Result<(), Failure> {
+    let token = local_token(connection);
+    let tree = connection.network.trace(message.into(), MAX_SHOWN, token.as_deref()).await?;
+    shown(terminal, tree)
+}
+
+fn shown(terminal: Terminal, (trace, answer): (Trace, Value)) -> Result<(), Failure> {
     if terminal.is_json() {
         return terminal.json(&answer);
     }

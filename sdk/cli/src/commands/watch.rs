@@ -11,7 +11,7 @@ use serde_json::json;
 use super::show;
 use crate::arguments::{Global, ProcessName, parse_process};
 use crate::connection;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::terminal::{BAD, LABEL, STRONG, Terminal};
 
 /// Shown under `--help`.
@@ -81,7 +81,7 @@ fn result(terminal: Terminal, live: &LiveResult) -> Result<(), Failure> {
     let cron = live.cron.as_ref().map(|cron| format!("  {LABEL}cron {cron}{LABEL:#}")).unwrap_or_default();
     terminal.line(format!("{STRONG}{}{STRONG:#}{cron}", live.nonce));
     if let Some(error) = console::error(&live.result) {
-        terminal.field("  error", format!("{BAD}{error}{BAD:#}"));
+        terminal.field("  error", format!("{BAD}{}{BAD:#}", failure::plain(&error)));
     }
     show::parts(terminal, &live.result);
     Ok(())

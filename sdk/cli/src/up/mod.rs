@@ -35,6 +35,7 @@ use holon_unit::telemetry;
 
 use crate::failure::Failure;
 use crate::record::{DEFAULT_DATA, Record};
+use crate::stop::Stop;
 use crate::terminal::Terminal;
 use crate::wallet_file::WalletType;
 
@@ -180,27 +181,4 @@ async fn shut_down(record: &Record, units: network::Units, terminal: Terminal) -
     let withdrawn = record.withdraw();
     units.stop(terminal).await?;
     withdrawn.map_err(|error| Failure::network(format!("cannot remove network.json: {error}")))
-}
-
-/// Ctrl-C and SIGTERM.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::network(format!("cannot listen for signals: {error}")));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// Waits for the next request to stop.
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod console;
 mod help;
+mod inspect;
 mod network;
+mod profiles;
 mod program;
 mod project;
+mod pty;
 mod replay;
+mod service;
 mod usage;
 mod wallet;
