@@ -62,7 +62,7 @@ fn logs_tell_the_past_and_follow_what_comes() {
     user.run(["send", "counter", "--action", "Increment", "--data", "4"]).ok();
     user.run(["send", "counter", "--action", "Increment", "--data", "many"]);
     let lines = user.run(["logs", "counter"]).ok().out;
-    let texts: Vec<&str> = lines.lines().map(|line| line.splitn(2, 'Z').nth(1).unwrap().trim()).collect();
+    let texts: Vec<&str> = lines.lines().map(|line| line.split_once('Z').unwrap().1.trim()).collect();
     assert_eq!(texts[..2], ["1  1", "2  5"], "{lines}");
     assert!(texts[2].starts_with("3  error the data must be"), "{lines}");
     let errors = user.run(["logs", "counter", "--errors", "--json"]).ok().json();
