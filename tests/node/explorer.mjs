@@ -44,8 +44,8 @@ async function view(address, query = "") {
 }
 
 /** Sends a message, not through the page, and returns its id. */
-async function send(process, action, data = " ") {
-  const tags = Object.entries({ Action: action, "Data-Protocol": "ao", Variant: "ao.TN.1", Type: "Message" }).map(([name, value]) => ({ name, value }));
+async function send(process, action, data = " ", more = {}) {
+  const tags = Object.entries({ Action: action, ...more, "Data-Protocol": "ao", Variant: "ao.TN.1", Type: "Message" }).map(([name, value]) => ({ name, value }));
   const { id, bytes } = await item.sign(signer, { target: process, tags, data, anchor: crypto.getRandomValues(new Uint8Array(32)) });
   const answer = await fetch(MU_URL, { method: "POST", headers: { "content-type": "application/octet-stream" }, body: bytes });
   assert.equal(answer.status, 202, await answer.text());
@@ -151,7 +151,7 @@ test("a message shows its tags, data and result, and the tree of what came of it
   await view(`/message/${EVAL}?process=${ALICE}`);
   await page.until("the tree is complete", () => /all done/.test(document.querySelector(".tree-place + p")?.innerText));
   const nodes = await page.run(() => [...document.querySelectorAll(".tree .node")].map((node) => node.getAttribute("aria-label")));
-  for (const wanted of [/^Eval to alice: evaluated/, /^Get to counter: evaluated/, /^Count to alice: evaluated/, /^Spawn to new process/]) {
+  for (const wanted of [/^Eval to alice: evaluated/, /^Get to counter: evaluated/, /^Count to alice: evaluated/, /^Spawned to alice: /, /^Spawn to new process/]) {
     assert.ok(nodes.some((label) => wanted.test(label)), `${wanted} is among ${nodes.join(" | ")}`);
   }
   assert.match(await page.text(), /Data-Protocol/);
@@ -162,6 +162,7 @@ test("a message shows its tags, data and result, and the tree of what came of it
 
   await page.click(".tree a[aria-label^='Count']");
   await page.until("the message of the box is shown", () => document.querySelector("h1")?.innerText === "Count");
+  await page.until("a process that an authority vouches for is its sender", (id) => document.querySelector(`.sender a[href="#/process/${id}"]`), COUNTER);
   await page.until("in the same tree, as the current one", () => document.querySelector(".tree .current")?.getAttribute("aria-label").startsWith("Count") && document.querySelectorAll(".tree .node").length >= 4);
 });
 
@@ -328,6 +329,49 @@ test("HTML in names, tags, data and errors is text and nothing else", async () =
   await page.go(`${EXPLORER}?cu=javascript:alert(1)#/send?process=%3Cimg%20src=x%20onerror=alert(1)%3E`);
   await page.until("the form is there", () => document.querySelector("main form"));
   await harmless();
+});
+
+test("a sender that only the signer names is shown as a claim", async () => {
+  const told = (selector) => page.until(`the claim is in ${selector}`, (where) => /^signed by .+, claims to come from \S+$/s.test(document.querySelector(where)?.innerText.trim()), selector);
+  const unlinked = (selector) => page.run((where) => document.querySelector(where).querySelectorAll("a").length, selector).then((links) => assert.equal(links, 0));
+  await view("/");
+  await page.until("the list is live", () => document.querySelector('.live[data-state="live"]'));
+  const message = await send(COUNTER, "Forged", " ", { "From-Process": ALICE });
+  const address = await item.addressOf(signer);
+  for (const [address_, selector] of [
+    [undefined, `tr[data-message="${message}"] .sender`],
+    [`/process/${COUNTER}`, `tr[data-message="${message}"] .sender`],
+    [`/message/${message}?process=${COUNTER}`, ".facts .sender"],
+  ]) {
+    if (address_) await view(address_);
+    await told(selector);
+    await unlinked(selector);
+    const names = await page.run((where) => [...document.querySelectorAll(`${where} code`)].map((code) => code.title), selector);
+    assert.deepEqual(names, [address, ALICE]);
+  }
+});
+
+test("characters that are not seen, or that turn others about, are written out", async () => {
+  const unseen = "a\u202eb\u2066c\u200fd\u0007e\u009bf";
+  const written = "a\\u{202e}b\\u{2066}c\\u{200f}d\\u{7}e\\u{9b}f";
+  const message = await send(COUNTER, unseen, "x\u202ey", { [unseen]: unseen });
+  const nothing = () => page.run(() => {
+    const attributes = [...document.querySelectorAll("[title], [aria-label]")].flatMap((element) => [element.title, element.getAttribute("aria-label") ?? ""]);
+    return [document.title, document.body.innerText, ...attributes].filter((text) => /[\u0000-\u0008\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/.test(text));
+  }).then((raw) => assert.deepEqual(raw, []));
+  const reads = (selector, text) => page.until(`${text} is in ${selector}`, (where, wanted) => document.querySelector(where)?.innerText.includes(wanted), selector, text);
+  await view("/");
+  await reads("table.entries", written);
+  await nothing();
+  await view(`/process/${COUNTER}`);
+  await reads(`tr[data-message="${message}"] .action`, written);
+  await nothing();
+  await view(`/message/${message}?process=${COUNTER}`);
+  await reads("h1", written);
+  await reads(".tags", written);
+  await reads("pre.data", "x\\u{202e}y");
+  await page.until("the tree has it", (wanted) => document.querySelector(".tree .node")?.getAttribute("aria-label").includes(wanted), written);
+  await nothing();
 });
 
 test("what is not there is said, with what to do", async () => {

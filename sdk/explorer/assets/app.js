@@ -1,6 +1,6 @@
 // The page around the views: header, search, theme, settings, and which view an address shows.
 
-import { fill, h } from "./dom.js";
+import { fill, h, visible } from "./dom.js";
 import { UNITS, addressWith, baseUrl, discover, network } from "./network.js";
 import { empty, failure, icons, isId, renewTimes } from "./show.js";
 import { every } from "./live.js";
@@ -200,7 +200,7 @@ async function route() {
 }
 
 function title(text) {
-  document.title = `${text} · holon explorer`;
+  document.title = `${visible(text)} · holon explorer`;
 }
 
 async function start() {

@@ -4,6 +4,16 @@ const SVG = "http://www.w3.org/2000/svg";
 /** Schemes a link may have; what is relative has none. */
 const LINKS = /^(https?:|blob:|#|[^:]*$)/i;
 
+/** Characters that are not seen, or that turn the ones around them about: controls but for tab and newline, and marks of direction. */
+// eslint-disable-next-line no-control-regex
+const UNSEEN = /\r(?!\n)|[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A text as it can be shown: what is not seen is written out, as `\u{202e}`. */
+export const visible = (text) => text.replace(UNSEEN, (letter) => `\\u{${letter.codePointAt(0).toString(16)}}`);
+
+/** Attributes that people read. */
+const READ = new Set(["title", "aria-label", "placeholder", "label"]);
+
 /**
  * An element: `h("a.chip", { href, onclick }, "text", otherElement, [more])`.
  *
@@ -44,15 +54,15 @@ function set(element, key, value) {
   } else if (key === "value" || key === "checked" || key === "disabled") {
     element[key] = value;
   } else {
-    element.setAttribute(key, value === true ? "" : String(value));
+    element.setAttribute(key, value === true ? "" : READ.has(key) ? visible(String(value)) : String(value));
   }
 }
 
-/** Appends children as {@link h} does. */
+/** Appends children as {@link h} does: texts so that all of them is seen. */
 export function append(element, ...children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    element.append(child instanceof Node ? child : String(child));
+    element.append(child instanceof Node ? child : visible(String(child)));
   }
   return element;
 }

@@ -201,9 +201,6 @@ export function outcome(result) {
   return h("span.outcome", said !== "" && h("span.said", { title: cut(said, 500) }, cut(said.split("\n")[0], 90)), chips);
 }
 
-/** Who a message is from, as the process sees it, which is who signed it unless a process sent it. */
-export const senderOf = (message) => tagOf(message.tags, "From-Process") || message.owner;
-
 /** Something that is not there, and what to do about it. */
 export function empty(title, ...advice) {
   return h("div.empty", { role: "status" }, h("p.title", title), advice.length > 0 && h("p", advice));

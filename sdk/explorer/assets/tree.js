@@ -1,6 +1,6 @@
 // A tree as a picture: levels from left to right, siblings below each other, parents in the middle of their children.
 
-import { s } from "./dom.js";
+import { s, visible } from "./dom.js";
 import { count, cut, messagePage, processPage, short, tagOf } from "./show.js";
 import { nameOf } from "./units/gateway.js";
 
@@ -62,8 +62,8 @@ function box(node, current) {
     s("title", {}, error ? `${words} (${error})` : words),
     s("rect", { x, y, width: WIDTH, height: HEIGHT, rx: 9 }),
     s("circle", { cx: x + 15, cy: y + 20, r: 4 }),
-    s("text.what", { x: x + 26, y: y + 24 }, cut(what, 19)),
-    s("text.to", { x: x + 26, y: y + 41 }, cut(`${kind === "message" ? "to " : ""}${name}`, 24)),
+    s("text.what", { x: x + 26, y: y + 24 }, cut(visible(what), 19)),
+    s("text.to", { x: x + 26, y: y + 41 }, cut(visible(`${kind === "message" ? "to " : ""}${name}`), 24)),
   ];
   const classes = { class: `node ${state}${kind === "wallet" ? " wallet" : ""}${id && id === current ? " current" : ""}` };
   if (!link) return s("g", { ...classes, role: "img", "aria-label": words }, parts);

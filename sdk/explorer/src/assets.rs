@@ -24,7 +24,7 @@ macro_rules! files {
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     files! {
         "index.html" "style.css" "mark.svg"
-        "app.js" "dom.js" "show.js" "network.js" "live.js" "item.js" "wallet.js" "spark.js" "pushes.js" "traced.js" "tree.js"
+        "app.js" "dom.js" "show.js" "network.js" "live.js" "item.js" "wallet.js" "spark.js" "pushes.js" "sender.js" "traced.js" "tree.js"
         "units/compute.js" "units/gateway.js" "units/messenger.js" "units/scheduler.js"
         "views/data.js" "views/find.js" "views/message.js" "views/messages.js" "views/overview.js" "views/process.js"
         "views/processes.js" "views/result.js" "views/send.js"

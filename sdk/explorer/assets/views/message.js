@@ -2,8 +2,9 @@
 
 import { fill, h } from "../dom.js";
 import { UnitError, network } from "../network.js";
-import { count, empty, fact, failure, id, isId, load, processPage, senderOf, tagOf, tagTable, waiting, when } from "../show.js";
+import { count, empty, fact, failure, id, isId, load, processPage, tagOf, tagTable, waiting, when } from "../show.js";
 import { MAX_NODES, collect } from "../pushes.js";
+import { senderView } from "../sender.js";
 import { treePicture } from "../tree.js";
 import * as compute from "../units/compute.js";
 import * as gateway from "../units/gateway.js";
@@ -69,7 +70,6 @@ function parts(found, signal) {
   const { entry, process } = found;
   const action = tagOf(found.tags, "Action");
   const type = tagOf(found.tags, "Type");
-  const sender = senderOf(found);
   const root = tagOf(found.tags, "Pushed-For") ?? found.id;
   const to = process || found.target;
   return [
@@ -83,7 +83,7 @@ function parts(found, signal) {
       h(
         "dl.facts",
         fact(process ? "To process" : "To", to ? named(to, Boolean(process), signal) : h("span.faint", "nobody")),
-        fact("From", tagOf(found.tags, "From-Process") ? named(sender, true, signal) : id(sender)),
+        fact("From", senderView(found, process, { signal, copies: true })),
         entry && fact("Slot", h("b", count(entry.nonce)), h("span.faint", ` · block ${count(entry.height)}`)),
         fact("Time", when(entry ? entry.time : found.time)),
         entry && fact("Assignment", id(entry.assignment.id)),

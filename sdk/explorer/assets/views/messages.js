@@ -3,7 +3,8 @@
 import { fill, h } from "../dom.js";
 import { every, follow, Turns } from "../live.js";
 import { network } from "../network.js";
-import { count, empty, errorText, failure, id, messagePage, outcome, processPage, senderOf, short, tagOf, tagTable, waiting, when } from "../show.js";
+import { count, empty, errorText, failure, id, messagePage, outcome, processPage, tagOf, tagTable, waiting, when } from "../show.js";
+import { senderView } from "../sender.js";
 import * as compute from "../units/compute.js";
 import * as gateway from "../units/gateway.js";
 import * as scheduler from "../units/scheduler.js";
@@ -261,10 +262,9 @@ function messageRow(process, entry, signal) {
   const { message } = entry;
   const tags = message?.tags ?? [];
   const spawned = entry.nonce === 0 && entry.id === process;
-  const sender = message ? senderOf(message) : "";
   const detail = h("tr.detail", { hidden: true });
   const result = h("td.result", h("span.faint", "…"));
-  const from = h("td", sender ? h("code", { title: sender }, short(sender)) : h("span.faint", "assigned"));
+  const from = h("td", message ? senderView(message, process, { signal, known: (its) => (row.sender = its) }) : h("span.faint", "assigned"));
   const open = h("button.open", { type: "button", "aria-expanded": "false", "aria-label": `Details of slot ${entry.nonce}`, onclick: () => turn() });
   open.append(chevron());
   const action = spawned ? "spawned" : tagOf(tags, "Action");
@@ -313,7 +313,8 @@ function messageRow(process, entry, signal) {
     entry,
     nonce: entry.nonce,
     nodes: [node, detail],
-    sender,
+    /** The process it is from, once that is known. */
+    sender: "",
     get result() {
       return told;
     },
@@ -335,10 +336,10 @@ function messageRow(process, entry, signal) {
       open.focus({ preventScroll: true });
     },
     name: () => {
-      const known = gateway.nameOf(sender);
-      if (known === undefined || known === null || row.named) return;
+      const known = row.sender && gateway.nameOf(row.sender);
+      if (!known || row.named) return;
       row.named = true;
-      fill(from, id(sender, { href: processPage(sender), label: known || undefined, copies: false }));
+      fill(from, id(row.sender, { href: processPage(row.sender), label: known, copies: false }));
     },
   };
   return row;

@@ -3,7 +3,8 @@
 import { fill, h } from "../dom.js";
 import { every, follow, Turns } from "../live.js";
 import { UNITS, metrics, network, total } from "../network.js";
-import { copyButton, count, empty, id, isId, liveMark, messagePage, milliseconds, processPage, section, short, size, tagOf, when } from "../show.js";
+import { copyButton, count, empty, id, liveMark, messagePage, milliseconds, processPage, section, size, tagOf, when } from "../show.js";
+import { senderView } from "../sender.js";
 import { Minute, sparkline } from "../spark.js";
 import * as compute from "../units/compute.js";
 import * as gateway from "../units/gateway.js";
@@ -261,15 +262,7 @@ function entryRow(entry) {
       const its = told?.message;
       const said = spawn ? "spawned" : its && tagOf(its.tags, "Action");
       fill(action, said ? h("span.action", { title: said }, said) : h("span.faint", told ? (its ? "none" : "assigned") : "–"));
-      fill(from, its ? sender(its) : h("span.faint", "–"));
+      fill(from, its ? senderView(its, process, { signal }) : h("span.faint", "–"));
     },
   };
-}
-
-/** Who sent it: a process by its name where that is known already, else whoever signed. */
-function sender(message) {
-  const process = tagOf(message.tags, "From-Process");
-  if (!process) return h("code", { title: message.owner }, short(message.owner));
-  const label = gateway.nameOf(process) || undefined;
-  return id(process, { href: isId(process) ? processPage(process) : undefined, label, copies: false });
 }

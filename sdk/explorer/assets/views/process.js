@@ -3,6 +3,7 @@
 import { fill, h } from "../dom.js";
 import { every } from "../live.js";
 import { copyButton, count, empty, errorText, fact, failure, id, isId, liveMark, load, processPage, size, tagOf, tagTable, waiting, when } from "../show.js";
+import { senderView, trusts } from "../sender.js";
 import * as compute from "../units/compute.js";
 import * as gateway from "../units/gateway.js";
 import * as scheduler from "../units/scheduler.js";
@@ -86,7 +87,7 @@ function parts(its, home, tab, query, signal) {
 
   const views = {
     messages: () => messages(its, { signal, mark, heard, slot: query.get("slot") }),
-    children: () => children(its, signal),
+    children: () => children(its, home, signal),
     checkpoints: () => checkpoints(its, signal),
     state: () => state(its, signal),
     about: () => about(home),
@@ -106,7 +107,7 @@ function parts(its, home, tab, query, signal) {
       h("div.actions", mark, h("a.button", { href: `#/send?process=${its}` }, "Send or dry run")),
     ),
     banner,
-    h("section.card.facts-card", facts(its, home, slots, settled)),
+    h("section.card.facts-card", facts(home, slots, settled, signal)),
     h(
       "nav.tabs",
       { "aria-label": "Parts of the process" },
@@ -118,7 +119,7 @@ function parts(its, home, tab, query, signal) {
   ];
 }
 
-function facts(its, home, slots, settled) {
+function facts(home, slots, settled, signal) {
   const tag = (name) => tagOf(home.tags, name);
   const parent = tag("From-Process");
   const cron = home.tags.filter(({ name }) => name === "Cron-Interval").map(({ value }) => value);
@@ -131,7 +132,7 @@ function facts(its, home, slots, settled) {
     fact("Log", slots),
     fact("Settled", settled),
     fact("Spawned", home.time ? when(home.time) : "–", home.height ? h("span.faint", ` · block ${count(home.height)}`) : ""),
-    fact(parent ? "Spawned by process" : "Owner", parent ? id(parent, { href: processPage(parent) }) : id(home.owner)),
+    fact(parent ? "Spawned by" : "Owner", senderView(home, "", { signal, copies: true })),
     fact("Module", id(tag("Module") ?? "")),
     fact("Scheduler", id(tag("Scheduler") ?? ""), home.url ? h("span.faint", ` ${home.url.replace(/^https?:\/\//, "")}`) : ""),
     fact("Authority", home.tags.some(({ name }) => name === "Authority") ? home.tags.filter(({ name }) => name === "Authority").map(({ value }) => id(value)) : h("span.faint", "none: no messages of other processes are trusted")),
@@ -173,7 +174,7 @@ function pages(filter, { signal, heads, row, nothing, first = 50 }) {
   return h("section.card", place);
 }
 
-function children(its, signal) {
+function children(its, home, signal) {
   return pages(
     { tags: { "Data-Protocol": "ao", Type: "Process", "From-Process": its } },
     {
@@ -183,7 +184,7 @@ function children(its, signal) {
         gateway.remember(item);
         return h(
           "tr",
-          h("td", h("a.name", { href: processPage(item.id) }, tagOf(item.tags, "Name") || h("span.faint", "no name"))),
+          h("td", h("a.name", { href: processPage(item.id) }, tagOf(item.tags, "Name") || h("span.faint", "no name")), !trusts(home.tags, item.owner) && h("span.chip.warn", { title: `signed by ${item.owner}, no authority of this process: it may not be its child` }, "claims to be")),
           h("td", id(item.id)),
           h("td", id(tagOf(item.tags, "Module") ?? "")),
           h("td", item.time ? when(item.time) : h("span.faint", "in the next block")),

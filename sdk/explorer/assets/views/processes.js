@@ -4,6 +4,7 @@ import { fill, h } from "../dom.js";
 import { every, follow, Turns } from "../live.js";
 import { network } from "../network.js";
 import { copyButton, count, empty, failure, id, isId, liveMark, processPage, short, tagOf, waiting, when } from "../show.js";
+import { senderView } from "../sender.js";
 import * as compute from "../units/compute.js";
 import * as gateway from "../units/gateway.js";
 import * as scheduler from "../units/scheduler.js";
@@ -195,7 +196,6 @@ export function processes({ query, signal, title }) {
 
 function row(process) {
   const href = processPage(process.id);
-  const parent = tagOf(process.tags, "From-Process");
   return h(
     "tr",
     {
@@ -208,7 +208,7 @@ function row(process) {
     h("td", h("a.name", { href }, process.name || h("span.faint", "no name")), h("span.chip.bad.parked-mark", "parked")),
     h("td", id(process.id)),
     h("td", process.module ? h("span.id", h("code", { title: process.module }, short(process.module)), copyButton(process.module, "module")) : h("span.faint", "none")),
-    h("td", parent ? h("span", h("span.faint", "process "), id(parent, { href: processPage(parent), copies: false })) : h("code", { title: process.owner }, short(process.owner))),
+    h("td", senderView(process, "")),
     h("td", process.time ? when(process.time) : h("span.faint", "in the next block")),
     process.cell,
   );
