@@ -31,7 +31,8 @@ Start here:
 
 Commands find the network through --network (HOLON_NETWORK), else through MU_URL, CU_URL and
 GATEWAY_URL (or their flags), else the one that `holon network use` chose, else the running network
-of .holon here or above, else the one started last. NO_COLOR switches colours off.";
+of .holon here or above, else the one started last that still runs. --mu-url, --cu-url, --gateway-url
+and --uploader-url win over all of these, each for its unit. NO_COLOR switches colours off.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -157,8 +158,8 @@ pub struct Global {
 }
 
 impl Global {
-    /// Flags win over variables: a network named by a flag is not mixed with URLs of the environment, nor URLs given by flags
-    /// with a network of the environment.
+    /// The name of a network, given by flag or variable, goes before URLs of the environment; URLs given by flags stay, and
+    /// replace that network's own.
     fn settle(&mut self, matches: &ArgMatches) {
         let is_flag = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let urls = [
@@ -167,9 +168,6 @@ impl Global {
             (&mut self.gateway_url, is_flag("gateway_url")),
             (&mut self.uploader_url, is_flag("uploader_url")),
         ];
-        if self.network.is_some() && !is_flag("network") && urls.iter().any(|(_, is_flag)| *is_flag) {
-            self.network = None;
-        }
         if self.network.is_some() {
             urls.into_iter().filter(|(_, is_flag)| !is_flag).for_each(|(url, _)| *url = None);
         }

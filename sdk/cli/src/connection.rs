@@ -13,6 +13,7 @@ use crate::profile::{LOCAL, Profile, Profiles};
 use crate::project::Project;
 use crate::record::Record;
 use crate::terminal::Terminal;
+use crate::up::environment;
 use crate::wallet_file::{self, WalletType};
 
 /// A network to talk to.
@@ -31,7 +32,7 @@ pub struct Connection {
 /// environment, else the one in use (`holon network use`), else the running one.
 ///
 /// URLs of one network are never mixed with those of another, or a message could go to one and its result be asked of
-/// another. Only flags beside the name of a network replace URLs of that network.
+/// another. Only flags beside the name of a network replace URLs of that network, each that of its unit.
 pub fn find(global: &Global) -> Result<Connection, Failure> {
     let profiles = Profiles::read()?;
     if let Some(name) = &global.network {
@@ -42,7 +43,7 @@ pub fn find(global: &Global) -> Result<Connection, Failure> {
     }
     match &profiles.used {
         Some(name) => by_profile(name, profiles.must_get(name)?.clone(), global),
-        None => by_record(running()?),
+        None => by_record(running()?, global),
     }
 }
 
@@ -53,24 +54,18 @@ fn named(name: &Path, profiles: &Profiles, global: &Global) -> Result<Connection
         return by_profile(text, profile.clone(), global);
     }
     if text == LOCAL && !name.is_dir() {
-        return by_record(running()?);
+        return by_record(running()?, global);
     }
-    by_record(Record::of_folder(name).ok_or_else(|| {
-        match name.is_dir() {
-            true => Failure::network(format!("no network is running on {}", name.display()))
-                .hint(format!("start it: holon up --data {}", name.display())),
-            false => {
-                Failure::network(format!("{} is neither the name of a network nor the folder of one", name.display()))
-                    .hint(match profiles.networks.is_empty() {
-                        true => format!(
-                            "name one: holon network add {0}; or start one: holon up --data {0}",
-                            name.display()
-                        ),
-                        false => format!("there are: {LOCAL}, {}; `holon network list` tells more", profiles.names()),
-                    })
-            }
-        }
-    })?)
+    let record = Record::of_folder(name).ok_or_else(|| match name.is_dir() {
+        true => Failure::network(format!("no network is running on {}", name.display()))
+            .hint(format!("start it: holon up --data {}", name.display())),
+        false => Failure::network(format!("{} is neither the name of a network nor the folder of one", name.display()))
+            .hint(match profiles.networks.is_empty() {
+                true => format!("name one: holon network add {0}; or start one: holon up --data {0}", name.display()),
+                false => format!("there are: {LOCAL}, {}; `holon network list` tells more", profiles.names()),
+            }),
+    })?;
+    by_record(record, global)
 }
 
 fn running() -> Result<Record, Failure> {
@@ -115,6 +110,10 @@ fn by_profile(name: &str, mut profile: Profile, global: &Global) -> Result<Conne
             url.clone_from(given);
         }
     }
+    if global.gateway_url.is_some() {
+        // Another gateway is searched at its own `/graphql`.
+        profile.graphql_url = None;
+    }
     Ok(Connection { network: network(&profile)?, record: None, name: name.to_owned(), profile: Some(profile) })
 }
 
@@ -138,13 +137,28 @@ fn network(profile: &Profile) -> Result<Network, Failure> {
     Ok(builder.build()?)
 }
 
-fn by_record(record: Record) -> Result<Connection, Failure> {
+fn by_record(mut record: Record, global: &Global) -> Result<Connection, Failure> {
+    let its_gateway = global.gateway_url.is_none();
+    if let Some(url) = &global.gateway_url {
+        record.graphql_url = environment::graphql_url(url);
+        record.uploader_url = url.clone();
+    }
+    for (url, given) in [
+        (&mut record.mu_url, &global.mu_url),
+        (&mut record.cu_url, &global.cu_url),
+        (&mut record.gateway_url, &global.gateway_url),
+        (&mut record.uploader_url, &global.uploader_url),
+    ] {
+        if let Some(given) = given {
+            url.clone_from(given);
+        }
+    }
     let network = Network::builder()
         .mu_url(record.mu_url.clone())
         .cu_url(record.cu_url.clone())
         .gateway_url(record.gateway_url.clone())
         .uploader_url(record.uploader_url.clone())
-        .allow_private_urls(true)
+        .allow_private_urls(its_gateway || is_local(&record.gateway_url))
         .build()?;
     Ok(Connection { network, record: Some(record), name: LOCAL.to_owned(), profile: None })
 }

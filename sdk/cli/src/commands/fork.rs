@@ -1,10 +1,10 @@
 //! `holon fork`: a process of another network, from a slot on, in a local one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use holon_cu::replay::{self as log, SignedEntry, Subject};
-use holon_protocol::{ItemId, Nonce};
+use holon_cu::replay::{self as log, ReplayOptions, SignedEntry, Subject};
+use holon_protocol::{ItemId, Nonce, ProcessId};
 use serde_json::json;
 
 use super::replay::{SourceArguments, failure};
@@ -12,7 +12,10 @@ use crate::arguments::{Global, ProcessName, parse_process};
 use crate::connection;
 use crate::failure::Failure;
 use crate::terminal::{COPY, STRONG, Terminal};
-use crate::up::{self, forks::Forks};
+use crate::up::{
+    self,
+    forks::{Fork, Forks},
+};
 
 /// Shown under `--help`.
 pub const EXAMPLES: &str = "\
@@ -61,27 +64,20 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let folder = up::open_folder(&arguments.data)?;
 
     let progress = terminal.progress("copying the log");
-    let mut entries: Vec<SignedEntry> = Vec::new();
-    let mut collect = |entry: SignedEntry| entries.push(entry);
-    let item = log::read_log(&options, process, arguments.at.map(Nonce), &mut collect).await.map_err(failure)?;
-    let mut needed: Vec<ItemId> = entries
-        .iter()
-        .filter_map(|entry| match entry.subject {
-            Subject::Assigned(id) => Some(id),
-            Subject::Sent(_) => None,
-        })
-        .collect();
-    let module = item.tags().get("Module").and_then(|module| module.parse().ok());
-    needed.push(module.ok_or_else(|| Failure::network(format!("process {process} has no usable Module tag")))?);
-    needed.sort_unstable();
-    needed.dedup();
-    let mut items = Vec::with_capacity(needed.len());
-    for id in needed {
-        items.push(log::read_item(&options, id, MAX_ITEM_BYTES).await.map_err(failure)?);
-    }
-    let fork = Forks::plant(folder.path(), &item, &entries, &items)?;
+    let copied = copy(&options, process, arguments.at.map(Nonce), folder.path()).await;
     drop(progress);
-    drop(folder);
+    let fork = match copied {
+        Ok(fork) => {
+            drop(folder);
+            fork
+        }
+        Err(failure) => {
+            if let Err(error) = folder.give_up() {
+                terminal.note(format!("{} stays behind: {error}", arguments.data.display()));
+            }
+            return Err(failure);
+        }
+    };
 
     match terminal.is_json() {
         true => terminal.json(&json!({ "process": fork.process, "slot": fork.slot, "data": arguments.data }))?,
@@ -95,4 +91,27 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
         true => Ok(()),
         false => up::run(up::Arguments::of(arguments.data, arguments.port), terminal).await,
     }
+}
+
+/// Copies the log up to a slot, and all that its evaluation needs, into a data folder.
+async fn copy(options: &ReplayOptions, process: ProcessId, at: Option<Nonce>, data: &Path) -> Result<Fork, Failure> {
+    let mut entries: Vec<SignedEntry> = Vec::new();
+    let mut collect = |entry: SignedEntry| entries.push(entry);
+    let item = log::read_log(options, process, at, &mut collect).await.map_err(failure)?;
+    let mut needed: Vec<ItemId> = entries
+        .iter()
+        .filter_map(|entry| match entry.subject {
+            Subject::Assigned(id) => Some(id),
+            Subject::Sent(_) => None,
+        })
+        .collect();
+    let module = item.tags().get("Module").and_then(|module| module.parse().ok());
+    needed.push(module.ok_or_else(|| Failure::network(format!("process {process} has no usable Module tag")))?);
+    needed.sort_unstable();
+    needed.dedup();
+    let mut items = Vec::with_capacity(needed.len());
+    for id in needed {
+        items.push(log::read_item(options, id, MAX_ITEM_BYTES).await.map_err(failure)?);
+    }
+    Forks::plant(data, &item, &entries, &items)
 }

@@ -25,7 +25,7 @@ Examples:
 
 Networks are kept in networks.toml in the configuration folder ($XDG_CONFIG_HOME/holon or
 ~/.config/holon), which only you may read. --network and HOLON_NETWORK, then URLs, go before the
-network in use.";
+network in use; URLs given by flags go before everything, each for its unit.";
 
 /// `holon network`
 #[derive(Debug, Args)]

@@ -40,7 +40,9 @@ const OURS: [&str; 11] = [
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _lock: Lock,
+    lock: Lock,
+    /// Folders that were made for it, deepest first.
+    made: Vec<PathBuf>,
 }
 
 impl Folder {
@@ -48,8 +50,14 @@ impl Folder {
     pub fn open(path: &Path, fresh: bool) -> Result<Self, Failure> {
         let name = path.display().to_string();
         let failed = |error: io::Error| Failure::network(format!("cannot use the data folder {name}: {error}"));
+        let above = std::path::absolute(path).map_err(failed)?;
+        let mut made: Vec<PathBuf> =
+            above.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
+        if let Some(deepest) = made.first_mut() {
+            deepest.clone_from(&path);
+        }
         // A folder of somebody else's could have entries with our names, and `--fresh` would remove them.
         if !Lock::exists(&path) && fs::read_dir(&path).map_err(failed)?.next().is_some() {
             return Err(Failure::usage(format!("{name} is not empty and not the data folder of a network"))
@@ -64,7 +72,23 @@ impl Folder {
                 forget(&entry).map_err(failed)?;
             }
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock, made })
+    }
+
+    /// Gives the folder back after nothing came of it: one in which nothing is becomes what it was before.
+    pub fn give_up(self) -> io::Result<()> {
+        // The lock itself is the one entry.
+        if fs::read_dir(&self.path)?.take(2).count() > 1 {
+            return Ok(());
+        }
+        self.lock.discard(&self.path)?;
+        for folder in self.made {
+            match fs::remove_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => break,
+                removed => removed?,
+            }
+        }
+        Ok(())
     }
 
     /// The folder, absolute.
@@ -107,6 +131,21 @@ mod tests {
         assert_eq!(Folder::open(root.path(), true).unwrap_err().exit_code(), 2);
         let entries: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(entries, ["mu"]);
+    }
+
+    #[test]
+    fn a_folder_of_which_nothing_came_is_as_before() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        Folder::open(&path, false).unwrap().give_up().unwrap();
+        assert!(!root.path().join("a").exists());
+        fs::create_dir_all(&path).unwrap();
+        Folder::open(&path, false).unwrap().give_up().unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        let folder = Folder::open(&path, false).unwrap();
+        fs::write(path.join("seed.json"), "{}").unwrap();
+        folder.give_up().unwrap();
+        assert!(Lock::exists(&path), "what has something in it stays the folder of a network");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::program::User;
+use crate::program::{Signal, User};
 
 const ID: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
 const URLS: [&str; 6] =
@@ -109,4 +109,42 @@ fn a_running_network_is_added_from_the_environment_and_works_by_name() {
         .unwrap()
         .into();
     assert_eq!(spawned.ok().json()["scheduler"], record["scheduler"]);
+}
+
+#[test]
+fn flags_win_over_a_running_network_each_for_its_unit_and_variables_do_not() {
+    let user = User::new();
+    let network = user.network("net");
+    let dead = "http://127.0.0.1:1";
+    let counter = network.text("counter_process");
+    let by_name = |arguments: &[&str]| -> crate::program::Said {
+        let mut command = user.command(arguments);
+        let variables = ["MU_URL", "CU_URL", "GATEWAY_URL", "UPLOADER_URL"];
+        command.env("HOLON_NETWORK", "net").envs(variables.map(|name| (name, "http://127.0.0.1:2")));
+        command.output().unwrap().into()
+    };
+    by_name(&["dry-run", "counter", "--action", "Get"]).ok();
+    let replay = ["replay", &counter, "--gateway-url", dead, "--data", "replayed"];
+    for (line, wanted) in [
+        (&["--cu-url", dead, "dry-run", "counter", "--action", "Get"][..], dead),
+        (&["--mu-url", dead, "send", "counter", "--action", "Increment"], dead),
+        (&replay, dead),
+    ] {
+        let named = [&["--network", "net"][..], line].concat();
+        for said in [by_name(line), by_name(&named), user.run(&named)] {
+            assert_eq!(said.code, 3, "{line:?}: {said:?}");
+            assert!(said.err.contains(wanted), "{line:?}: {}", said.err);
+        }
+    }
+    let told = by_name(&["env", "--json", "--gateway-url", dead]).ok().json();
+    assert_eq!(told["graphql_url"], format!("{dead}/graphql"));
+    assert_eq!(told["cu_url"], network.text("cu_url"));
+
+    // A profile's own search is not asked about another gateway.
+    let add = ["network", "add", "team", "--gateway-url", &network.text("gateway_url"), "--graphql-url"];
+    user.run(add.iter().chain(&[network.text("graphql_url").as_str()])).ok();
+    let said = user.run([&["--network", "team"][..], &replay[..]].concat());
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains(dead), "{}", said.err);
+    network.stop(Signal::Interrupt);
 }

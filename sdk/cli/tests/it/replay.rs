@@ -83,7 +83,18 @@ fn a_fork_goes_on_under_the_same_id_and_leaves_the_original_alone() {
     // What was forked is there after a restart, too.
     let forked = user.network("fork");
     assert_eq!(user.run(sent).ok().json()["result"]["Output"], "5");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let gateway = || {
+        let said = user.command(["env", "--json"]).current_dir(elsewhere.path()).output().unwrap();
+        crate::program::Said::from(said).ok().json()["gateway_url"].clone()
+    };
+    assert_eq!(gateway(), forked.text("gateway_url"), "the one started last");
     forked.stop(Signal::Interrupt);
+    assert_eq!(gateway(), network.text("gateway_url"), "the one before it still runs");
+
+    let refused = user.run(["fork", &"A".repeat(43), "--data", "nothing/here", "--prepare"]);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(!user.home().join("nothing").exists(), "a refused fork leaves nothing behind");
     network.stop(Signal::Interrupt);
 }
 
