@@ -31,8 +31,9 @@ Start here:
 
 Commands find the network through --network (HOLON_NETWORK), else through MU_URL, CU_URL and
 GATEWAY_URL (or their flags), else the one that `holon network use` chose, else the running network
-of .holon here or above, else the one started last that still runs. --mu-url, --cu-url, --gateway-url
-and --uploader-url win over all of these, each for its unit. NO_COLOR switches colours off.";
+of .holon here or above, else the one started last that still runs. --mu-url, --cu-url,
+--gateway-url and --uploader-url win over all of these, each for its unit. NO_COLOR switches colours
+off.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
