@@ -137,6 +137,13 @@ impl From<Refusal> for ApiError {
             Refusal::Conflicting(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Upstream(_) => StatusCode::BAD_GATEWAY,
             Refusal::Full(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Store(error) if error.is_away() => {
+                tracing::error!(%error, "a request failed because the outbox database is away");
+                return Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the messenger unit cannot reach its database; nothing was forwarded, try again later",
+                );
+            }
             Refusal::Store(error) => {
                 tracing::error!(%error, "a request failed because of the outbox");
                 return Self::internal("the messenger unit could not store the request");

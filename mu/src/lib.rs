@@ -22,6 +22,7 @@
 //! | `ingest` | verify, find the scheduler, forward |
 //! | [`crank`] | a result → signed items → scheduled → next result |
 //! | [`outbox`] | durable work queue |
+//! | `sharing` | what other messengers with the same outbox leave to this one |
 //! | `cron` | who is monitored, when they are due |
 //! | [`trace`] | what became of each item |
 //! | `locate` | process → scheduler; process or wallet? |
@@ -50,6 +51,7 @@ pub mod outbox;
 mod peers;
 mod push;
 mod service;
+mod sharing;
 pub mod trace;
 
 pub use api::{MAX_ITEM_BYTES, routes};

@@ -13,13 +13,17 @@ use crate::api::MAX_BODIES_BYTES;
 use crate::crank::budget::Budgets;
 use crate::crank::dispatch::Limits;
 use crate::guards::Guards;
+use crate::outbox::PostgresOptions;
+use crate::outbox::postgres::{DEFAULT_CONNECTIONS, DEFAULT_LEASE, DEFAULT_SCHEMA};
 use crate::peers::MAX_RESULT_BYTES;
 
 /// Typed configuration: what [`crate::Service::start`] takes.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Folder of the outbox.
+    /// Folder of the outbox, and of the operator's token.
     pub data_dir: PathBuf,
+    /// Database of an outbox that several messengers share; `None`: the messenger has one of its own in its folder.
+    pub postgres: Option<PostgresOptions>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The messenger's wallet: signs everything it pushes.
@@ -86,6 +90,7 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>, wallet: Signer, gateway_url: Url, cu_url: Url) -> Self {
         Self {
             data_dir: data_dir.into(),
+            postgres: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             wallet,
             gateway_url,
@@ -139,6 +144,24 @@ pub struct Arguments {
     /// Folder of the outbox
     #[arg(long, env = "MU_DATA_DIR", default_value = "mu-data")]
     pub data_dir: PathBuf,
+    /// Connection string of a PostgreSQL database whose outbox several messengers share, as
+    /// postgresql://USER:PASSWORD@HOST/DATABASE; without it the outbox is in the data folder. TLS is required except to
+    /// this machine, unless it says sslmode=disable. Set it in the environment rather than here: others can see flags
+    #[arg(long = "outbox-url", env = "MU_OUTBOX_URL", hide_env_values = true)]
+    pub outbox_url: Option<String>,
+    /// Schema of the outbox's tables; messengers with the same one share the work
+    #[arg(long, env = "MU_OUTBOX_SCHEMA", default_value = DEFAULT_SCHEMA)]
+    pub outbox_schema: String,
+    /// PEM file with the certificates that the database's must descend from, if this machine does not trust them
+    #[arg(long, env = "MU_OUTBOX_CERTIFICATES")]
+    pub outbox_certificates: Option<PathBuf>,
+    /// Milliseconds after which a messenger that the database does not hear of is believed dead and others go on with
+    /// its work; at least 500
+    #[arg(long, env = "MU_OUTBOX_LEASE_MS", default_value_t = DEFAULT_LEASE_MS, value_parser = clap::value_parser!(u64).range(500..))]
+    pub outbox_lease_ms: u64,
+    /// Connections to the database; one more listens
+    #[arg(long, env = "MU_OUTBOX_CONNECTIONS", default_value_t = DEFAULT_CONNECTIONS as u64, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub outbox_connections: u64,
     /// Address and port to listen on
     #[arg(long, env = "MU_LISTEN", default_value = "127.0.0.1:3005")]
     pub listen: SocketAddr,
@@ -249,6 +272,8 @@ pub struct Program {
     pub log: holon_unit::program::LogOptions,
 }
 
+const DEFAULT_LEASE_MS: u64 = DEFAULT_LEASE.as_secs() * 1_000;
+
 fn scheduler_url(text: &str) -> Result<(Address, Url), String> {
     let (address, url) = text.split_once('=').ok_or("ADDRESS=URL is needed")?;
     let address = address.parse().map_err(|error| format!("{error}"))?;
@@ -284,8 +309,16 @@ impl TryFrom<Arguments> for Options {
         let jwk =
             std::fs::read_to_string(&path).map_err(|source| OptionsError::Wallet { path: path.clone(), source })?;
         let wallet = Signer::from_jwk(&jwk).map_err(|source| OptionsError::Key { path, source })?;
+        let postgres = arguments.outbox_url.filter(|url| !url.is_empty()).map(|url| PostgresOptions {
+            schema: arguments.outbox_schema,
+            certificates: arguments.outbox_certificates,
+            lease: Duration::from_millis(arguments.outbox_lease_ms),
+            connections: usize::try_from(arguments.outbox_connections).unwrap_or(DEFAULT_CONNECTIONS),
+            ..PostgresOptions::new(url)
+        });
         Ok(Self {
             data_dir: arguments.data_dir,
+            postgres,
             listen: arguments.listen,
             wallet,
             gateway_url: arguments.gateway_url,

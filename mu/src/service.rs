@@ -25,9 +25,10 @@ use crate::ingest::Ingest;
 use crate::locate::Directory;
 use crate::metrics::Metrics;
 use crate::options::{MIN_CRON_INTERVAL, Options};
-use crate::outbox::{DeadLetter, LocalOutbox, Outbox};
+use crate::outbox::{DeadLetter, LocalOutbox, Outbox, PostgresOutbox};
 use crate::peers::{Compute, Crowd, Http, Schedulers};
 use crate::push::Pusher;
+use crate::sharing;
 use crate::trace::Reporter;
 
 /// Attempts of one gateway read; whoever asked repeats later.
@@ -61,9 +62,18 @@ impl std::fmt::Debug for Running {
 impl Service {
     /// Starts the unit on `listener`, resuming what is left in its outbox. Call it inside a tokio runtime.
     pub async fn start(options: Options, listener: TcpListener) -> Result<Running, Error> {
-        let folder = options.data_dir.join("outbox");
-        std::fs::create_dir_all(&folder).map_err(|source| Error::Folder { path: folder.clone(), source })?;
-        let outbox: Arc<dyn Outbox> = Arc::new(LocalOutbox::open(&folder)?);
+        let outbox: Arc<dyn Outbox> = match &options.postgres {
+            Some(postgres) => {
+                let folder = &options.data_dir;
+                std::fs::create_dir_all(folder).map_err(|source| Error::Folder { path: folder.clone(), source })?;
+                Arc::new(PostgresOutbox::open(postgres.clone()).await?)
+            }
+            None => {
+                let folder = options.data_dir.join("outbox");
+                std::fs::create_dir_all(&folder).map_err(|source| Error::Folder { path: folder.clone(), source })?;
+                Arc::new(LocalOutbox::open(&folder)?)
+            }
+        };
         let operator = Operator::new(options.operator_token.as_ref().map(|token| token.as_str()), &options.data_dir)
             .map_err(|(path, source)| Error::Folder { path, source })?;
         let metrics = Metrics::default();
@@ -157,6 +167,7 @@ impl Service {
             api::routes().after(holon_explorer::routes(&explorer)).register(config);
         })?;
         tasks.spawn("crank", driver.clone().run());
+        tasks.spawn("sharing", sharing::follow(Arc::clone(&outbox), driver.clone(), cron.clone(), tasks.clone()));
         tasks.spawn("cron", cron.clone().run());
         tasks.spawn("traces", forget(Arc::clone(&outbox), options.clock, options.trace_for, tasks.stopping()));
         tracing::info!(url = server.url(), wallet = %options.wallet.address(), "messenger unit is up");
@@ -218,6 +229,9 @@ impl Running {
         drop((driver, cron));
         // Everything committed so far is on disk when this returns.
         outbox.commit(crate::outbox::Changes::default(), crate::outbox::Durability::Synced).await?;
+        if let Some(shared) = outbox.shared() {
+            shared.leave().await?;
+        }
         Ok(())
     }
 }

@@ -29,13 +29,13 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 /// How long a unit stays away, at most.
 const LONGEST_ABSENCE: Duration = Duration::from_millis(1_500);
 /// Between two new tokens.
-const TOKEN_PAUSE: Duration = Duration::from_millis(250);
+pub const TOKEN_PAUSE: Duration = Duration::from_millis(250);
 /// How long nothing may come any more before it is believed that nothing does.
 const QUIET: Duration = Duration::from_secs(5);
 /// Longest the tokens take to come home once nobody is killed any more.
 const HOMECOMING: Duration = Duration::from_secs(240);
 
-fn number(name: &str, default: u64) -> u64 {
+pub fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number: {text}")))
 }
 
@@ -43,7 +43,7 @@ fn url(text: String) -> url::Url {
     text.parse().unwrap()
 }
 
-fn token(process: ProcessId, name: &str, hops: u64, signer: &Signer) -> DataItem {
+pub fn token(process: ProcessId, name: &str, hops: u64, signer: &Signer) -> DataItem {
     DataItem::builder()
         .target(process)
         .tag("Action", "Token")
@@ -56,7 +56,7 @@ fn token(process: ProcessId, name: &str, hops: u64, signer: &Signer) -> DataItem
         .unwrap()
 }
 
-async fn ring(units: &Units, processes: u64, user: &Signer) -> (Vec<ProcessId>, ModuleId) {
+pub async fn ring(units: &Units, processes: u64, user: &Signer) -> (Vec<ProcessId>, ModuleId) {
     let network = Network::builder()
         .mu_url(url(units.url(Kind::Mu)))
         .cu_url(url(units.url(Kind::Cu)))
@@ -87,8 +87,21 @@ async fn ring(units: &Units, processes: u64, user: &Signer) -> (Vec<ProcessId>, 
     (ring, module)
 }
 
-/// How often each hop of each token stands in the logs of the ring, by token, hops left and place.
-async fn seen(client: &Client, su_url: &str, ring: &[ProcessId]) -> BTreeMap<(String, u64, usize), usize> {
+/// A token, the hops it has left, and the place it is at.
+pub type Hop = (String, u64, usize);
+
+/// Every hop of every token once round from where it begins.
+pub fn hops(tokens: u64, processes: u64) -> BTreeMap<Hop, usize> {
+    (0..tokens)
+        .flat_map(|token| {
+            let place = move |hop: u64| ((token + hop) % processes) as usize;
+            (0..=processes).map(move |hop| ((format!("token {token}"), processes - hop, place(hop)), 1))
+        })
+        .collect()
+}
+
+/// How often each hop of each token stands in the logs of the ring.
+pub async fn seen(client: &Client, su_url: &str, ring: &[ProcessId]) -> BTreeMap<Hop, usize> {
     let mut seen = BTreeMap::new();
     for (place, process) in ring.iter().enumerate() {
         for entry in read_log(client, su_url, *process).await {
@@ -108,6 +121,37 @@ async fn left(client: &Client, mu_url: &str) -> u64 {
     let text = client.get(format!("{mu_url}/metrics")).send().await.unwrap().text().await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("ao_mu_queue_size "));
     line.unwrap().trim().parse().unwrap()
+}
+
+/// Waits for the hops that are wanted, or until there is no hope; what stands in the logs, and how long that took. A hop that
+/// is doubled may come after the last one of all: it looks until the messengers have nothing left to push and the logs have
+/// been the same for a while.
+pub async fn home(
+    client: &Client,
+    su_url: &str,
+    mu_urls: &[String],
+    ring: &[ProcessId],
+    wanted: &BTreeMap<Hop, usize>,
+) -> (BTreeMap<Hop, usize>, Duration) {
+    let quiet = Instant::now();
+    let (mut same_since, mut before) = (Instant::now(), BTreeMap::new());
+    loop {
+        let seen = seen(client, su_url, ring).await;
+        let mut left_to_do = 0;
+        for mu_url in mu_urls {
+            left_to_do += left(client, mu_url).await;
+        }
+        if seen != before || left_to_do != 0 {
+            same_since = Instant::now();
+        }
+        let over = seen.len() >= wanted.len() && same_since.elapsed() > QUIET;
+        if over || quiet.elapsed() > HOMECOMING {
+            assert_eq!(left_to_do, 0, "the messengers have nothing left to do");
+            return (seen, same_since - quiet);
+        }
+        before = seen;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,10 +185,9 @@ async fn no_token_is_lost_or_doubled_while_any_unit_is_killed_at_random() {
     // Tokens start at every place in turn and go once round.
     let client = client();
     let (begun, mut tokens) = (Instant::now(), 0_u64);
-    let hops = processes;
     while begun.elapsed() < Duration::from_secs(seconds) {
         let start = ring[(tokens % processes) as usize];
-        let item = token(start, &format!("token {tokens}"), hops, &user);
+        let item = token(start, &format!("token {tokens}"), processes, &user);
         send(&client, &mu_url, &su_url, start, &item).await;
         tokens += 1;
         tokio::time::sleep(TOKEN_PAUSE).await;
@@ -152,29 +195,8 @@ async fn no_token_is_lost_or_doubled_while_any_unit_is_killed_at_random() {
     over.store(true, Ordering::Relaxed);
     let kills = tokio::task::spawn_blocking(move || killer.join().unwrap()).await.unwrap();
 
-    let wanted: BTreeMap<_, _> = (0..tokens)
-        .flat_map(|token| {
-            let place = move |hop: u64| ((token + hop) % processes) as usize;
-            (0..=hops).map(move |hop| ((format!("token {token}"), hops - hop, place(hop)), 1))
-        })
-        .collect();
-    // A hop that is doubled may come after the last one of all: it is looked until nothing is left to push and the logs have
-    // been the same for a while.
-    let quiet = Instant::now();
-    let (mut same_since, mut before) = (Instant::now(), BTreeMap::new());
-    let (seen, home) = loop {
-        let seen = seen(&client, &su_url, &ring).await;
-        if seen != before || left(&client, &mu_url).await != 0 {
-            same_since = Instant::now();
-        }
-        let over = seen.len() >= wanted.len() && same_since.elapsed() > QUIET;
-        if over || quiet.elapsed() > HOMECOMING {
-            break (seen, same_since - quiet);
-        }
-        before = seen;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    };
-    assert_eq!(left(&client, &mu_url).await, 0, "the messenger has nothing left to do");
+    let wanted = hops(tokens, processes);
+    let (seen, home) = home(&client, &su_url, &[mu_url], &ring, &wanted).await;
     let lost: Vec<_> = wanted.keys().filter(|hop| !seen.contains_key(*hop)).take(10).collect();
     let doubled: Vec<_> = seen.iter().filter(|(hop, count)| wanted.get(*hop) != Some(*count)).take(10).collect();
     println!(

@@ -15,4 +15,5 @@ mod official_client;
 mod power_cut;
 mod recorded_traffic;
 mod rust_processes;
+mod shared_outbox;
 mod speaking;

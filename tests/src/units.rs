@@ -51,8 +51,9 @@ impl Kind {
 #[derive(Debug)]
 pub struct Units {
     folder: tempfile::TempDir,
-    ports: [u16; 4],
-    children: [Option<Child>; 4],
+    /// In the order of [`Kind::ALL`], further messenger units after that.
+    ports: Vec<u16>,
+    children: Vec<Option<Child>>,
     /// Wallet of the scheduler unit.
     pub scheduler: Signer,
     /// Wallet of the messenger unit.
@@ -67,11 +68,20 @@ impl Units {
     /// # Errors
     /// When one of them does not get ready.
     pub fn start(messenger_arguments: &[&str]) -> Result<Self> {
+        Self::start_with(1, messenger_arguments)
+    }
+
+    /// The same with so many messenger units, all of them with the same wallet and arguments.
+    ///
+    /// # Errors
+    /// When one of them does not get ready.
+    pub fn start_with(messengers: usize, messenger_arguments: &[&str]) -> Result<Self> {
+        let places = Kind::ALL.len() - 1 + messengers;
         let (scheduler, messenger) = (Signer::generate_ed25519()?, Signer::generate_ed25519()?);
         let mut units = Self {
             folder: tempfile::tempdir()?,
-            ports: free_ports()?,
-            children: [const { None }; 4],
+            ports: free_ports(places)?,
+            children: std::iter::repeat_with(|| None).take(places).collect(),
             scheduler,
             messenger,
             messenger_arguments: messenger_arguments.iter().map(|&argument| argument.to_owned()).collect(),
@@ -79,15 +89,24 @@ impl Units {
         for (name, wallet) in [("scheduler", &units.scheduler), ("messenger", &units.messenger)] {
             fs::write(units.wallet(name), wallet.to_jwk().as_bytes())?;
         }
-        for kind in Kind::ALL {
-            units.begin(kind)?;
+        for place in 0..places {
+            units.begin_at(place)?;
         }
         Ok(units)
     }
 
     /// Where a unit is, without a trailing slash.
     pub fn url(&self, kind: Kind) -> String {
-        format!("http://127.0.0.1:{}", self.ports[kind as usize])
+        self.url_at(kind as usize)
+    }
+
+    /// The same for the messenger unit with this number, from 0.
+    pub fn messenger_url(&self, number: usize) -> String {
+        self.url_at(Kind::Mu as usize + number)
+    }
+
+    fn url_at(&self, place: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[place])
     }
 
     /// Ends a unit as `kill -9` does.
@@ -95,7 +114,19 @@ impl Units {
     /// # Errors
     /// When it cannot be ended.
     pub fn kill(&mut self, kind: Kind) -> Result<()> {
-        if let Some(mut child) = self.children[kind as usize].take() {
+        self.kill_at(kind as usize)
+    }
+
+    /// The same for the messenger unit with this number, from 0.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn kill_messenger(&mut self, number: usize) -> Result<()> {
+        self.kill_at(Kind::Mu as usize + number)
+    }
+
+    fn kill_at(&mut self, place: usize) -> Result<()> {
+        if let Some(mut child) = self.children[place].take() {
             child.kill()?;
             child.wait()?;
         }
@@ -123,11 +154,24 @@ impl Units {
     /// # Errors
     /// When it does not get ready.
     pub fn begin(&mut self, kind: Kind) -> Result<()> {
+        self.begin_at(kind as usize)
+    }
+
+    /// The same for the messenger unit with this number, from 0.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn begin_messenger(&mut self, number: usize) -> Result<()> {
+        self.begin_at(Kind::Mu as usize + number)
+    }
+
+    fn begin_at(&mut self, place: usize) -> Result<()> {
+        let kind = Kind::ALL[place.min(Kind::Mu as usize)];
         let log = File::options().create(true).append(true).open(self.log(kind))?;
-        let child = self.command(kind)?.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
+        let child = self.command(kind, place)?.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
         let child = child.with_context(|| format!("cannot start the program of {}", kind.name()))?;
-        let child = self.children[kind as usize].insert(child);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[kind as usize]));
+        let child = self.children[place].insert(child);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[place]));
         let ready = until(kind.name(), START_DEADLINE, || {
             if let Some(status) = child.try_wait()? {
                 bail!("it ended with {status}");
@@ -137,10 +181,10 @@ impl Units {
         ready.with_context(|| format!("the log of {} ended with\n{}", kind.name(), self.log_tail(kind)))
     }
 
-    fn command(&self, kind: Kind) -> Result<Command> {
+    fn command(&self, kind: Kind, place: usize) -> Result<Command> {
         let mut command = Command::new(program(&format!("holon-{}-under-test", kind.name()))?);
         let [gateway, su, cu] = [Kind::Weave, Kind::Su, Kind::Cu].map(|kind| self.url(kind));
-        let listen = format!("127.0.0.1:{}", self.ports[kind as usize]);
+        let listen = format!("127.0.0.1:{}", self.ports[place]);
         let schedulers = format!("{}={su}", self.scheduler.address());
         command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
         command.args(["--listen", &listen]);
@@ -156,7 +200,9 @@ impl Units {
                 .arg("--wallet")
                 .arg(self.wallet("messenger")),
             Kind::Mu => command
-                .args(["--data-dir", "mu", "--gateway-url", &gateway, "--cu-url", &cu, "--allow-private-urls"])
+                .arg("--data-dir")
+                .arg(format!("mu{}", place - Kind::Mu as usize))
+                .args(["--gateway-url", &gateway, "--cu-url", &cu, "--allow-private-urls"])
                 .args(["--scheduler-url", &schedulers])
                 .args(&self.messenger_arguments)
                 .arg("--wallet")
@@ -181,27 +227,25 @@ impl Units {
 
 impl Drop for Units {
     fn drop(&mut self) {
-        for kind in Kind::ALL {
-            if std::thread::panicking() {
+        if std::thread::panicking() {
+            for kind in Kind::ALL {
                 eprintln!("the log of {} ended with\n{}", kind.name(), self.log_tail(kind));
             }
+        }
+        for place in 0..self.children.len() {
             // It may have been ended by the test already.
-            let _ = self.kill(kind);
+            let _ = self.kill_at(place);
         }
     }
 }
 
 /// Ports that nobody listens on now, held together so that they differ.
-fn free_ports() -> Result<[u16; 4]> {
+fn free_ports(count: usize) -> Result<Vec<u16>> {
     let mut held = Vec::new();
-    for _ in Kind::ALL {
+    for _ in 0..count {
         held.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
     }
-    let mut ports = [0; 4];
-    for (port, listener) in ports.iter_mut().zip(&held) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 fn tail(path: &Path) -> String {

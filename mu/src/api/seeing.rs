@@ -84,7 +84,7 @@ pub(super) async fn retry(api: Data<Api>, path: Path<String>, request: HttpReque
     api.access.operate(&request)?;
     let id = path.parse().map_err(|_| ApiError::bad_request("a dead letter's id is a number"))?;
     match api.reporter.driver.retry(LetterId(id)).await {
-        Ok(_) => Ok(HttpResponse::Accepted().json(json!({ "message": "Retrying", "id": id }))),
+        Ok(()) => Ok(HttpResponse::Accepted().json(json!({ "message": "Retrying", "id": id }))),
         Err(error @ RetryError::Unknown(_)) => Err(ApiError::not_found(error.to_string())),
         Err(error @ RetryError::Unusable { .. }) => Err(ApiError::new(StatusCode::CONFLICT, error.to_string())),
         Err(RetryError::Store(error)) => Err(Refusal::Store(error).into()),

@@ -102,9 +102,10 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Takes in what was stored of an account.
+    /// Takes in what was stored of an account, to which other messengers may have added.
     pub fn load(&mut self, origin: ItemId, pushed: u64) {
-        self.accounts.entry(origin).or_default().pushed = pushed;
+        let account = self.accounts.entry(origin).or_default();
+        account.pushed = account.pushed.max(pushed);
     }
 
     /// Forgets accounts of which nothing is left to do; their origins.
@@ -193,11 +194,11 @@ impl Accounts {
         budgets.waiting_per_cron.min(free(total, room)).saturating_sub(waiting)
     }
 
-    /// Gives a push its budget again, at the operator's wish. `false`: nothing of it is left to do.
-    pub fn refill(&mut self, origin: ItemId) -> bool {
-        let Some(account) = self.accounts.get_mut(&origin) else { return false };
-        account.pushed = 0;
-        true
+    /// Gives a push its budget again, at the operator's wish.
+    pub fn refill(&mut self, origin: ItemId) {
+        if let Some(account) = self.accounts.get_mut(&origin) {
+            account.pushed = 0;
+        }
     }
 
     /// Forgets a push of which nothing is left to do.

@@ -4,15 +4,17 @@
 //! Holds only a small header per task; their contents stay in the outbox. No I/O and no clock: the shell passes the
 //! time in and starts what it is told.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use holon_protocol::{ItemId, ProcessId, Timestamp};
 
 use super::budget::Budgets;
+use super::descent::Descent;
 use super::fair::Fair;
 use super::pace::Pace;
 use super::step::Fault;
 use super::task::{Lane, Task, TaskId, Work};
+use crate::outbox::Share;
 
 /// How often the wait of a task doubles that finds its peer busy with others of ours.
 const MAX_CROWDED_DOUBLINGS: u32 = 6;
@@ -125,6 +127,8 @@ struct Entry {
     lane: Lane,
     /// The push it belongs to; pushes take turns.
     origin: Option<ItemId>,
+    /// The process whose cron began that.
+    cron: Option<ProcessId>,
     /// The process whose pace it keeps, until it has been given its time.
     paced: Option<ProcessId>,
     class: Class,
@@ -135,13 +139,21 @@ struct Entry {
     failing_since: Option<Timestamp>,
     /// How often in a row its peer was busy with others of ours.
     crowded: u32,
+    /// Whether it is another messenger's from the end of this run on.
+    leaving: bool,
+}
+
+impl Entry {
+    /// The part of its descent that accounts are kept of.
+    fn belonging(&self) -> Descent {
+        Descent { origin: self.origin, cron: self.cron, ..Descent::default() }
+    }
 }
 
 /// The tasks that are left to do.
 #[derive(Debug)]
 pub struct Dispatcher {
     limits: Limits,
-    next: u64,
     entries: HashMap<TaskId, Entry>,
     lanes: HashMap<Lane, BTreeSet<TaskId>>,
     ready: [Fair<Option<ItemId>, TaskId>; CLASSES],
@@ -152,15 +164,15 @@ pub struct Dispatcher {
     late: HashMap<Lane, usize>,
     timers: BTreeSet<(Timestamp, TaskId)>,
     turns: Vec<TaskId>,
+    departed: Vec<Descent>,
     pace: Pace,
 }
 
 impl Dispatcher {
-    /// No tasks; ids start after `last`.
-    pub fn new(limits: Limits, last: Option<TaskId>) -> Self {
+    /// No tasks.
+    pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            next: last.map_or(1, |last| last.0 + 1),
             entries: HashMap::new(),
             lanes: HashMap::new(),
             ready: Default::default(),
@@ -169,22 +181,20 @@ impl Dispatcher {
             late: HashMap::new(),
             timers: BTreeSet::new(),
             turns: Vec::new(),
+            departed: Vec::new(),
             pace: Pace::new(limits.budgets.per_process_per_second),
         }
     }
 
-    /// A new id, greater than all before.
-    pub fn allocate(&mut self) -> TaskId {
-        let id = TaskId(self.next);
-        self.next += 1;
-        id
-    }
-
-    /// Takes in a task that is in the outbox. Tasks of one lane may come in any order of their ids.
-    pub fn add(&mut self, id: TaskId, task: &Task) {
+    /// Takes in a task that is in the outbox, `false` if it is known. Tasks of one lane may come in any order of their ids.
+    pub fn add(&mut self, id: TaskId, task: &Task) -> bool {
+        if let Some(known) = self.entries.get_mut(&id) {
+            // What was another messenger's may be ours again.
+            known.leaving = false;
+            return false;
+        }
         let lane = task.lane(id);
         let class = if matches!(task.work, Work::Pull { .. }) { Class::EarlyPull } else { Class::Send };
-        self.next = self.next.max(id.0 + 1);
         let paced = match &task.work {
             Work::Message { emitter, .. } | Work::Spawn { emitter, .. } => Some(*emitter),
             Work::Assign { emitter, first: None, .. } => Some(*emitter),
@@ -193,6 +203,7 @@ impl Dispatcher {
         let entry = Entry {
             lane,
             origin: task.descent.origin,
+            cron: task.descent.cron,
             paced,
             class,
             state: State::Waiting,
@@ -200,10 +211,56 @@ impl Dispatcher {
             faults: 0,
             failing_since: None,
             crowded: 0,
+            leaving: false,
         };
         self.entries.insert(id, entry);
         self.lanes.entry(lane).or_default().insert(id);
         self.promote(lane);
+        true
+    }
+
+    /// These shares are to be another messenger's. What of them runs is let run, everything else is gone; what that belonged
+    /// to, one by one.
+    pub fn let_go(&mut self, shares: &BTreeSet<Share>) -> Vec<Descent> {
+        let mut lanes = HashSet::new();
+        let mut gone = Vec::new();
+        for (id, entry) in &mut self.entries {
+            if !entry.lane.process().is_some_and(|process| shares.contains(&Share::of(process))) {
+                continue;
+            }
+            lanes.insert(entry.lane);
+            match entry.state {
+                State::Running | State::Held => entry.leaving = true,
+                _ => gone.push(*id),
+            }
+        }
+        let origins = gone.into_iter().filter_map(|id| self.forget(id)).collect();
+        for lane in lanes {
+            self.promote(lane);
+        }
+        origins
+    }
+
+    /// Whether something of these shares is being sent.
+    pub fn sends(&self, shares: &BTreeSet<Share>) -> bool {
+        self.entries.values().any(|entry| {
+            let of = |process| shares.contains(&Share::of(process));
+            matches!(entry.class, Class::Send | Class::SlowSend)
+                && entry.state == State::Running
+                && entry.lane.process().is_some_and(of)
+        })
+    }
+
+    /// Takes a task out that does not run.
+    fn forget(&mut self, id: TaskId) -> Option<Descent> {
+        let entry = self.entries.remove(&id)?;
+        match entry.state {
+            State::Ready => self.ready[entry.class as usize].remove(entry.origin, id),
+            State::Backoff(at) => drop(self.timers.remove(&(at, id))),
+            _ => {}
+        }
+        self.leave_lane(id, entry.lane);
+        Some(entry.belonging())
     }
 
     /// Number of tasks left.
@@ -289,6 +346,9 @@ impl Dispatcher {
     pub fn slow(&mut self, id: TaskId) -> bool {
         let turn = self.is_turn(id);
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.state == State::Running) else { return false };
+        if entry.leaving {
+            return true;
+        }
         let class = match entry.class {
             Class::Send => Class::SlowSend,
             Class::Pull | Class::EarlyPull => Class::SlowPull,
@@ -337,12 +397,13 @@ impl Dispatcher {
         std::mem::take(&mut self.turns)
     }
 
-    /// A running task is done; it is gone.
-    pub fn finished(&mut self, id: TaskId) {
-        let Some(entry) = self.entries.remove(&id) else { return };
+    /// A running task is done; it is gone. What it belonged to: origin and cron.
+    pub fn finished(&mut self, id: TaskId) -> Option<Descent> {
+        let entry = self.entries.remove(&id)?;
         self.leave(&entry);
         self.leave_lane(id, entry.lane);
         self.promote(entry.lane);
+        Some(entry.belonging())
     }
 
     /// A running task made progress: what failed before does not count any more.
@@ -402,8 +463,18 @@ impl Dispatcher {
             self.leave_lane(id, lane);
         }
         self.leave(&left);
-        self.timers.insert((at, id));
+        if left.leaving {
+            let origin = self.forget(id);
+            self.departed.extend(origin);
+        } else {
+            self.timers.insert((at, id));
+        }
         self.promote(lane);
+    }
+
+    /// What tasks belonged to that are another messenger's since they were put off, one by one.
+    pub fn take_departed(&mut self) -> Vec<Descent> {
+        std::mem::take(&mut self.departed)
     }
 
     /// Gives back the slot of a task that ran.

@@ -9,10 +9,12 @@
 //! | `intents` | what was promised to a client before its item is forwarded |
 //! | `follow` | storing what follows, within the budgets |
 //! | `letters` | what was given up, and taking it up again |
+//! | `sharing` | what comes from and goes to other messengers with the same outbox |
 
 mod follow;
 mod intents;
 mod letters;
+mod sharing;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,11 +30,11 @@ use tracing::Instrument;
 use super::budget::{Account, Accounts};
 use super::dispatch::{Dispatcher, Limits, Verdict};
 use super::step::{Effect, Next, Outcome, Policy, step, unsent};
-use super::task::{Forwarded, TaskId, Work};
+use super::task::TaskId;
 use super::world::Outside;
 use crate::births::Births;
 use crate::metrics::Metrics;
-use crate::outbox::{Changes, Durability, LOAD_PAGE_TASKS, Outbox, OutboxError};
+use crate::outbox::{Changes, Durability, LOAD_PAGE_TASKS, Load, Outbox, OutboxError};
 use crate::peers::within_trace;
 use crate::trace::{self, Event, What};
 
@@ -45,6 +47,8 @@ pub const MAX_QUEUED_TASKS: usize = 1_000_000;
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Longest wait of the loop when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
+/// Between two looks whether this messenger may start something again.
+const UNHELD_PAUSE: Duration = Duration::from_millis(200);
 
 /// The crank. Cheap to clone.
 #[derive(Clone)]
@@ -111,31 +115,7 @@ impl Driver {
     /// A crank over its outbox, with the tasks that are left in it.
     pub async fn load(parts: Parts) -> Result<Self, OutboxError> {
         let Parts { outbox, outside, policy, limits, traced, births, clock, tasks, metrics } = parts;
-        let mut dispatcher = Dispatcher::new(limits, None);
-        let mut confirming = HashMap::new();
-        let mut accounts = Accounts::default();
-        for (origin, pushed) in outbox.accounts().await? {
-            accounts.load(origin, pushed);
-        }
-        let mut after = None;
-        loop {
-            let page = outbox.tasks(after, LOAD_PAGE_TASKS).await?;
-            let Some(&(last, _)) = page.last() else { break };
-            for (id, task) in &page {
-                dispatcher.add(*id, task);
-                accounts.waits(&task.descent);
-                if let Work::Confirm(Forwarded { item, .. }) = &task.work {
-                    confirming.insert(*item, *id);
-                }
-            }
-            after = Some(last);
-        }
-        let settled = accounts.settle();
-        if !dispatcher.is_empty() {
-            tracing::info!(tasks = dispatcher.len(), "resuming what was left in the outbox");
-        }
-        metrics.queued(dispatcher.len());
-        Ok(Self(Arc::new(Inner {
+        let driver = Self(Arc::new(Inner {
             outbox,
             outside,
             policy,
@@ -143,22 +123,55 @@ impl Driver {
             traced,
             births,
             clock,
-            dispatcher: Mutex::new(dispatcher),
-            accounts: Mutex::new(accounts),
-            settled: Mutex::new(settled),
+            dispatcher: Mutex::new(Dispatcher::new(limits)),
+            accounts: Mutex::default(),
+            settled: Mutex::default(),
             turns: Mutex::default(),
-            confirming: Mutex::new(confirming),
+            confirming: Mutex::default(),
             retrying: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             tasks,
             metrics,
-        })))
+        }));
+        // What is in a shared outbox comes with the shares.
+        if driver.0.outbox.shared().is_none() {
+            driver.resume().await?;
+        }
+        Ok(driver)
+    }
+
+    /// Takes in everything that is left in the outbox.
+    async fn resume(&self) -> Result<(), OutboxError> {
+        let outbox = &self.0.outbox;
+        let accounts = outbox.accounts().await?;
+        self.take_in(Load { tasks: Vec::new(), accounts });
+        let mut after = None;
+        loop {
+            let tasks = outbox.tasks(after, LOAD_PAGE_TASKS).await?;
+            let Some(&(last, _)) = tasks.last() else { break };
+            self.take_in(Load { tasks, accounts: Vec::new() });
+            after = Some(last);
+        }
+        let settled = lock(&self.0.accounts).settle();
+        lock(&self.0.settled).extend(settled);
+        let queued = self.queued();
+        if queued > 0 {
+            tracing::info!(tasks = queued, "resuming what was left in the outbox");
+        }
+        Ok(())
     }
 
     /// Starts whatever is due, until the service stops.
     pub async fn run(self) {
         let stopping = self.0.tasks.stopping();
         loop {
+            if !self.holds() {
+                // Others may be at work on it.
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = tokio::time::sleep(UNHELD_PAUSE) => continue,
+                }
+            }
             let (started, timer) = {
                 let mut dispatcher = lock(&self.0.dispatcher);
                 (dispatcher.start(now()), dispatcher.next_timer())
@@ -240,6 +253,11 @@ impl Driver {
 
     async fn work(&self, id: TaskId) {
         while let Err(error) = self.attempt(id).await {
+            if matches!(error, OutboxError::Lost) {
+                tracing::info!(task = %id, "another messenger goes on with this task");
+                self.gone(id);
+                return;
+            }
             tracing::error!(task = %id, %error, "the outbox failed; trying again");
             self.0.metrics.store_failed();
             tokio::time::sleep(STORE_RETRY).await;
@@ -249,11 +267,14 @@ impl Driver {
     /// Takes a task as far as it goes.
     async fn attempt(&self, id: TaskId) -> Result<(), OutboxError> {
         let Some(mut task) = self.0.outbox.task(id).await? else {
-            self.vanish(id);
+            self.gone(id);
             return Ok(());
         };
         let mut effect = task.effect_after(lock(&self.0.dispatcher).failures(id));
         loop {
+            while !self.holds() {
+                tokio::time::sleep(UNHELD_PAUSE).await;
+            }
             let (traceparent, span) = (task.traceparent(), task.span());
             tracing::debug!(target: MESSAGES, parent: &span, task = %id, stage = task.stage(), "works on it");
             let performed = within_trace(traceparent, self.perform(id, &effect)).instrument(span.clone()).await;
@@ -330,7 +351,10 @@ impl Driver {
 
     /// Gives turns and starts what the last change made possible.
     fn hand_on(&self) {
-        let turns = lock(&self.0.dispatcher).take_turns();
+        let mut dispatcher = lock(&self.0.dispatcher);
+        let (turns, departed) = (dispatcher.take_turns(), dispatcher.take_departed());
+        drop(dispatcher);
+        self.left(departed);
         let mut waiting = lock(&self.0.turns);
         for id in turns {
             if let Some(sender) = waiting.remove(&id) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::descent::Descent;
 use super::outgoing::{Assign, Message, Spawn};
+use crate::outbox::Share;
 
 /// Position of a task in the outbox; smaller is older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -195,10 +196,33 @@ pub enum Lane {
     Free(TaskId),
 }
 
+impl Lane {
+    /// The process that emitted what is in the lane, or whose results are; `None` where there is no order to keep.
+    pub fn process(&self) -> Option<ProcessId> {
+        match self {
+            Self::Results(process) | Self::Outgoing(process, _) | Self::Spawns(process, _) => Some(*process),
+            Self::Free(_) => None,
+        }
+    }
+}
+
 impl Task {
     /// Names of the stages.
     pub const STAGES: [&'static str; 6] =
         ["confirm", "pull-result", "build-message", "build-process", "send", "write-assign"];
+
+    /// The share of the work it belongs to: that of its lane's process, else of the process it is for.
+    pub fn share(&self) -> Share {
+        let process = self.lane(TaskId(0)).process().or_else(|| match &self.work {
+            Work::Confirm(Forwarded { item, kind }) => Some(match kind {
+                ForwardedKind::Message { process } => *process,
+                ForwardedKind::Process { .. } => (*item).into(),
+            }),
+            Work::ConfirmAssignment { process, .. } => Some(*process),
+            _ => None,
+        });
+        process.map_or(Share(0), Share::of)
+    }
 
     /// The lane of the task once it has this id.
     pub fn lane(&self, id: TaskId) -> Lane {

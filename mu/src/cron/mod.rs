@@ -14,7 +14,7 @@
 mod poll;
 mod timetable;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::guards::Guards;
 use crate::ingest::verified;
 use crate::locate::Directory;
 use crate::metrics::Metrics;
-use crate::outbox::{Changes, Durability, Monitor, Outbox, OutboxError};
+use crate::outbox::{Changes, Durability, Monitor, Monitoring, Outbox, OutboxError, Share};
 use crate::peers::{Compute, Schedulers};
 
 use timetable::{Asked, Timetable};
@@ -127,7 +127,9 @@ impl Cron {
             interval,
         } = parts;
         let mut table = Timetable::new(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
-        for (process, monitor) in outbox.monitors().await? {
+        // Those of a shared outbox come with its shares.
+        let alone = outbox.shared().is_none();
+        for (process, monitor) in if alone { outbox.monitors().await? } else { Vec::new() } {
             if !monitor.off {
                 table.add(process, clock.now());
             }
@@ -166,14 +168,21 @@ impl Cron {
             let monitor = self.beginning(path).await?;
             let _held = self.hold(path).await;
             if !self.is_monitored(path).await? {
-                let monitors = vec![(path, Some(monitor))];
+                let monitors = vec![(path, Monitoring::Put(monitor))];
                 self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
             }
         }
-        lock(&self.0.table).add(path, self.0.clock.now());
+        self.take_up(path);
         self.count();
         self.0.wake.notify_one();
         Ok(())
+    }
+
+    /// Asks a process from now on; in a shared outbox whoever has its share hears of it.
+    fn take_up(&self, process: ProcessId) {
+        if self.0.outbox.shared().is_none() {
+            lock(&self.0.table).add(process, self.0.clock.now());
+        }
     }
 
     async fn is_monitored(&self, process: ProcessId) -> Result<bool, OutboxError> {
@@ -194,8 +203,8 @@ impl Cron {
         let held = self.hold(path).await;
         let known = self.is_monitored(path).await?;
         if known || wakes {
-            let off = wakes.then(|| Monitor { off: true, ..Monitor::default() });
-            let monitors = vec![(path, off)];
+            let off = Monitoring::Put(Monitor { off: true, ..Monitor::default() });
+            let monitors = vec![(path, if wakes { off } else { Monitoring::End })];
             self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
         }
         lock(&self.0.table).remove(path);
@@ -216,7 +225,7 @@ impl Cron {
         let births = vec![(process, Monitor::default())];
         self.0.outbox.commit(Changes { births, ..Changes::default() }, Durability::Buffered).await?;
         if self.is_monitored(process).await? {
-            lock(&self.0.table).add(process, self.0.clock.now());
+            self.take_up(process);
             self.count();
         }
         Ok(())
@@ -242,6 +251,29 @@ impl Cron {
             }
         }
         Ok(located.record)
+    }
+
+    /// These processes, and no others, are monitored by this messenger from now on.
+    pub fn monitor_all(&self, processes: &[ProcessId]) {
+        let monitored: HashSet<_> = processes.iter().copied().collect();
+        let mut table = lock(&self.0.table);
+        let over: Vec<_> = table.rows().map(|(process, _)| process).filter(|it| !monitored.contains(it)).collect();
+        over.into_iter().for_each(|process| table.remove(process));
+        let now = self.0.clock.now();
+        processes.iter().for_each(|process| table.add(*process, now));
+        drop(table);
+        self.count();
+        self.0.wake.notify_one();
+    }
+
+    /// Another messenger monitors the processes of these shares.
+    pub fn let_go(&self, shares: &BTreeSet<Share>) {
+        let mut table = lock(&self.0.table);
+        let theirs = table.rows().map(|(process, _)| process).filter(|process| shares.contains(&Share::of(*process)));
+        let theirs: Vec<_> = theirs.collect();
+        theirs.into_iter().for_each(|process| table.remove(process));
+        drop(table);
+        self.count();
     }
 
     /// Every monitored process with when it is due and how it fares, those that fail first, at most `limit`; and how many

@@ -14,7 +14,7 @@ use crate::crank::driver::CronResult;
 use crate::crank::outgoing;
 use crate::crank::step::push;
 use crate::error::Refusal;
-use crate::outbox::{Changes, Durability, Monitor};
+use crate::outbox::{Changes, Durability, Monitor, Monitoring, OutboxError};
 use crate::peers::{CRON_PAGE, CronEdge, CronPage, PeerError, within_trace};
 use crate::trace;
 
@@ -156,10 +156,11 @@ impl Cron {
         let _held = self.hold(process).await;
         let unchanged = self.0.outbox.monitor(process).await?.as_ref() == Some(known);
         if unchanged {
-            let monitors = vec![(process, Some(begun.clone()))];
-            self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
+            let monitors = vec![(process, Monitoring::Move { from: known.clone(), to: begun.clone() })];
+            let committed = self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await;
+            return Ok(unless_lost(committed)?.is_some());
         }
-        Ok(unchanged)
+        Ok(false)
     }
 
     /// Queues results if the monitor of the process is still the one that is known here; how many there was room for.
@@ -172,9 +173,17 @@ impl Cron {
         let _held = self.hold(process).await;
         let unchanged = self.0.outbox.monitor(process).await?.as_ref() == Some(known);
         Ok(match unchanged {
-            true => Some(self.0.driver.queue_cron(process, results, known.from_birth).await?),
+            true => unless_lost(self.0.driver.queue_cron(process, results, known).await)?,
             false => None,
         })
+    }
+}
+
+/// `None`: the monitor was changed through another messenger, or is another one's to ask.
+fn unless_lost<T>(committed: Result<T, OutboxError>) -> Result<Option<T>, OutboxError> {
+    match committed {
+        Err(OutboxError::Lost) => Ok(None),
+        committed => committed.map(Some),
     }
 }
 

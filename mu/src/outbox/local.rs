@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::graves::{Graves, Owner};
 use super::traces::Traces;
 use super::{
-    Changes, DeadLetter, Durability, Letter, LetterId, MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES, Monitor, Outbox, OutboxError,
+    Changes, Charge, Committed, DeadLetter, Durability, Letter, LetterId, MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES, Monitor,
+    Monitoring, Outbox, OutboxError,
 };
 use crate::crank::task::{ProcessRecord, Task, TaskId, Work};
 use crate::trace::Event;
@@ -45,6 +46,7 @@ struct Store {
     processes: Keyspace,
     boots: Keyspace,
     monitors: Keyspace,
+    next_task: AtomicU64,
     next_dead: AtomicU64,
     /// Held while monitors are written, so that a birth sees what is there.
     monitoring: Mutex<()>,
@@ -85,6 +87,12 @@ fn number(key: &[u8]) -> Result<u64, OutboxError> {
     key.try_into()
         .map(u64::from_be_bytes)
         .map_err(|_| OutboxError::Corrupt { key: format!("{key:?}"), reason: "a key of 8 bytes is needed".into() })
+}
+
+/// The greatest key.
+fn last(keyspace: &Keyspace) -> Result<Option<u64>, OutboxError> {
+    let key = keyspace.last_key_value().map(|guard| guard.key().map_err(store_error)).transpose()?;
+    key.map(|key| number(&key)).transpose()
 }
 
 /// A value as it is stored.
@@ -153,13 +161,14 @@ impl LocalOutbox {
             }
         }
         let dead = keyspace("dead")?;
-        let last_dead = dead.last_key_value().map(|guard| guard.key().map_err(store_error)).transpose()?;
-        let next_dead = last_dead.map(|key| number(&key)).transpose()?.map_or(0, |last| last + 1);
+        let next_dead = last(&dead)?.map_or(0, |last| last + 1);
         let dead_index = keyspace("dead_index")?;
         let known = buried(&dead, &dead_index, dead_bytes, unusable_bytes)?;
+        let tasks = keyspace("tasks")?;
+        let next_task = last(&tasks)?.map_or(1, |last| last + 1);
         let group = GroupCommit::new(database.clone()).map_err(|error| OutboxError::Store(error.to_string()))?;
         Ok(Self(Arc::new(Store {
-            tasks: keyspace("tasks")?,
+            tasks,
             bodies: keyspace("bodies")?,
             dead,
             dead_bodies: keyspace("dead_bodies")?,
@@ -169,6 +178,7 @@ impl LocalOutbox {
             processes: keyspace("processes")?,
             boots: keyspace("boots")?,
             monitors: keyspace("monitors")?,
+            next_task: AtomicU64::new(next_task),
             next_dead: AtomicU64::new(next_dead),
             monitoring: Mutex::new(()),
             dying: Mutex::new(known),
@@ -193,50 +203,82 @@ impl LocalOutbox {
 }
 
 impl Store {
-    fn commit(&self, changes: &Changes) -> Result<(), OutboxError> {
+    /// Refuses changes of what is not there.
+    fn check(&self, changes: &Changes) -> Result<(), OutboxError> {
+        let there = |keyspace: &Keyspace, id: u64| match keyspace.contains_key(key(id)).map_err(store_error)? {
+            true => Ok(()),
+            false => Err(OutboxError::Lost),
+        };
+        for id in changes.remove.iter().chain(changes.put.iter().map(|(id, _)| id)) {
+            there(&self.tasks, id.0)?;
+        }
+        for id in &changes.dug_up {
+            there(&self.dead, id.0)?;
+        }
+        for (process, monitoring) in &changes.monitors {
+            if let Monitoring::Move { from, .. } = monitoring
+                && self.monitor(*process)?.as_ref() != Some(from)
+            {
+                return Err(OutboxError::Lost);
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&self, mut changes: Changes) -> Result<Committed, OutboxError> {
+        let writes_monitors = !changes.monitors.is_empty() || !changes.births.is_empty();
+        let _monitoring = writes_monitors.then(|| self.monitoring.lock().unwrap_or_else(PoisonError::into_inner));
+        self.check(&changes)?;
         let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
         for id in &changes.remove {
             batch.remove(&self.tasks, key(id.0));
             batch.remove(&self.bodies, key(id.0));
         }
-        for (id, task) in &changes.put {
+        let number = |task| (TaskId(self.next_task.fetch_add(1, Ordering::Relaxed)), task);
+        let new: Vec<_> = std::mem::take(&mut changes.new).into_iter().map(number).collect();
+        let intents: Vec<_> = std::mem::take(&mut changes.intents).into_iter().map(number).collect();
+        for (id, task) in changes.put.iter().chain(&new).chain(&intents) {
             batch.insert(&self.tasks, key(id.0), encode(task)?);
             if let Work::Send(signed) = &task.work {
                 batch.insert(&self.bodies, key(id.0), &signed.raw[..]);
             }
         }
+        let committed = Committed { new, intents: intents.into_iter().map(|(id, _)| id).collect() };
         for (process, record) in &changes.processes {
             batch.insert(&self.processes, *process.as_bytes(), encode(record)?);
         }
         for process in &changes.boots {
             batch.insert(&self.boots, *process.as_bytes(), "");
         }
-        let writes_monitors = !changes.monitors.is_empty() || !changes.births.is_empty();
-        let _monitoring = writes_monitors.then(|| self.monitoring.lock().unwrap_or_else(PoisonError::into_inner));
         for (process, monitor) in &changes.births {
             if !self.monitors.contains_key(process.as_bytes()).map_err(store_error)? {
                 batch.insert(&self.monitors, *process.as_bytes(), encode(monitor)?);
             }
         }
-        for (process, monitor) in &changes.monitors {
-            match monitor {
-                Some(monitor) => batch.insert(&self.monitors, *process.as_bytes(), encode(monitor)?),
-                None => batch.remove(&self.monitors, *process.as_bytes()),
+        for (process, monitoring) in &changes.monitors {
+            match monitoring {
+                Monitoring::Put(monitor) | Monitoring::Move { to: monitor, .. } => {
+                    batch.insert(&self.monitors, *process.as_bytes(), encode(monitor)?);
+                }
+                Monitoring::End => batch.remove(&self.monitors, *process.as_bytes()),
             }
         }
-        for (origin, pushed) in &changes.accounts {
-            match pushed {
-                Some(pushed) => batch.insert(&self.accounts, *origin.as_bytes(), pushed.to_be_bytes()),
-                None => batch.remove(&self.accounts, *origin.as_bytes()),
+        for (origin, charge) in &changes.accounts {
+            match charge {
+                Charge::More { total, .. } => batch.insert(&self.accounts, *origin.as_bytes(), total.to_be_bytes()),
+                Charge::Afresh => batch.insert(&self.accounts, *origin.as_bytes(), 0_u64.to_be_bytes()),
+                Charge::Over => batch.remove(&self.accounts, *origin.as_bytes()),
             }
         }
         self.traces.write(&mut batch, &changes.traces)?;
         if changes.dead.is_empty() && changes.dug_up.is_empty() {
-            return batch.commit().map_err(store_error);
+            batch.commit().map_err(store_error)?;
+            return Ok(committed);
         }
         let mut dead = self.dying.lock().unwrap_or_else(PoisonError::into_inner);
-        self.bury(&mut batch, &mut dead, changes)?;
-        batch.commit().map_err(store_error)
+        self.bury(&mut batch, &mut dead, &changes)?;
+        batch.commit().map_err(store_error)?;
+        Ok(committed)
     }
 
     /// Adds dead letters to a batch, and the removal of those that are taken up again and of those that give way.
@@ -278,6 +320,11 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn monitor(&self, process: ProcessId) -> Result<Option<Monitor>, OutboxError> {
+        let value = self.monitors.get(process.as_bytes()).map_err(store_error)?;
+        value.map(|value| decode(process, &value)).transpose()
     }
 
     fn task(&self, id: TaskId) -> Result<Option<Task>, OutboxError> {
@@ -346,14 +393,14 @@ impl Store {
 }
 
 impl Outbox for LocalOutbox {
-    fn commit(&self, changes: Changes, durability: Durability) -> BoxFuture<'_, Result<(), OutboxError>> {
-        let committed = self.blocking(move |store| store.commit(&changes));
+    fn commit(&self, changes: Changes, durability: Durability) -> BoxFuture<'_, Result<Committed, OutboxError>> {
+        let committed = self.blocking(move |store| store.commit(changes));
         async move {
-            committed.await?;
+            let committed = committed.await?;
             if durability == Durability::Synced {
                 self.0.group.durable().await.map_err(|error| OutboxError::Store(error.to_string()))?;
             }
-            Ok(())
+            Ok(committed)
         }
         .boxed()
     }
@@ -378,10 +425,7 @@ impl Outbox for LocalOutbox {
     }
 
     fn monitor(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<Monitor>, OutboxError>> {
-        self.blocking(move |store| {
-            let value = store.monitors.get(id.as_bytes()).map_err(store_error)?;
-            value.map(|value| decode(id, &value)).transpose()
-        })
+        self.blocking(move |store| store.monitor(id))
     }
 
     fn monitors(&self) -> BoxFuture<'_, Result<Vec<(ProcessId, Monitor)>, OutboxError>> {
@@ -470,7 +514,7 @@ mod tests {
         };
         let outbox = open();
         let bury = |outbox: &LocalOutbox, dead: Vec<DeadLetter>| {
-            outbox.0.commit(&Changes { dead, ..Changes::default() }).unwrap();
+            outbox.0.commit(Changes { dead, ..Changes::default() }).unwrap();
         };
         bury(&outbox, vec![task(1)]);
         for _ in 0..10 {
@@ -487,7 +531,7 @@ mod tests {
         assert!((1..=20).contains(&of(2)) && (10..=19).contains(&of(3)), "{} and {}", of(2), of(3));
         assert!(outbox.0.dead_index.len().unwrap() == letters.len());
         let first = letters[0].id;
-        outbox.0.commit(&Changes { dug_up: vec![first], ..Changes::default() }).unwrap();
+        outbox.0.commit(Changes { dug_up: vec![first], ..Changes::default() }).unwrap();
         assert_eq!(outbox.0.dead_letter(first).unwrap(), None);
         assert_eq!(outbox.0.dead_index.len().unwrap(), letters.len() - 1);
     }

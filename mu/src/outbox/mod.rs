@@ -3,10 +3,19 @@
 //! A backend implements [`Outbox`] and passes the conformance suite in `tests/it/outbox.rs`. A commit is atomic; after
 //! [`Durability::Synced`] it survives a power cut, after [`Durability::Buffered`] it survives the end of the program.
 //! Later synced commits make earlier buffered ones durable as well.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `local` | the embedded outbox of one messenger |
+//! | `traces`, `graves` | its traces, and which of its dead letters give way |
+//! | [`postgres`] | the outbox that several messengers share |
 
 mod graves;
 mod local;
+pub mod postgres;
 mod traces;
+
+use std::collections::BTreeSet;
 
 use futures_util::future::BoxFuture;
 use holon_protocol::{ItemId, ProcessId, Timestamp};
@@ -14,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use graves::LETTER_BYTES;
 pub use local::LocalOutbox;
+pub use postgres::{PostgresOptions, PostgresOutbox};
 
 use crate::crank::outgoing::Skipped;
 use crate::crank::task::{ProcessRecord, Task, TaskId};
@@ -32,6 +42,8 @@ pub const MAX_TRACE_EVENTS: usize = 2_000_000;
 pub const MAX_EVENTS_PER_ITEM: usize = 12_000;
 /// Most tasks read at a time when the outbox is loaded.
 pub const LOAD_PAGE_TASKS: usize = 1_000;
+/// How many shares the work of messengers with a common outbox is divided into.
+pub const SHARES: u8 = 64;
 
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +67,38 @@ pub enum OutboxError {
         /// Format supported.
         supported: &'static str,
     },
+    /// Nothing was changed: a task, dead letter or monitor is not as this messenger left it, because another messenger has
+    /// taken it over or it is done already. It is not for this messenger to go on with it.
+    #[error("another messenger has taken this over, or it is done already")]
+    Lost,
+    /// The database does not answer. Nothing was changed.
+    #[error("the outbox database cannot be used now: {0}")]
+    Away(String),
+    /// The database stopped answering in the middle. It may have made the changes or not.
+    #[error("the connection to the outbox database broke, and it is not known whether something was stored: {0}")]
+    Unsure(String),
+    /// The options of the connection cannot be used.
+    #[error("the outbox database is not set up as it has to be: {0}")]
+    Setup(String),
+}
+
+impl OutboxError {
+    /// Whether the store is out of reach, for now.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Unsure(_))
+    }
+}
+
+/// A part of the work: everything that processes with ids of one kind emit, and the pushing of their results and crons. In
+/// a shared outbox one messenger at a time has it, so that what keeps its order never has two hands on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share(pub u8);
+
+impl Share {
+    /// The share of a process.
+    pub fn of(process: ProcessId) -> Self {
+        Self(process.as_bytes()[0] % SHARES)
+    }
 }
 
 /// When a commit counts as done.
@@ -128,36 +172,123 @@ pub enum Letter {
     },
 }
 
-/// What a commit changes.
+/// What becomes of what a push has had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    /// Its results asked for so much more, which makes this total as far as this messenger knows.
+    More {
+        /// How much more.
+        more: u64,
+        /// How much altogether.
+        total: u64,
+    },
+    /// It starts from nothing again.
+    Afresh,
+    /// Nothing of it is left to do here.
+    Over,
+}
+
+/// What becomes of a monitor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Monitoring {
+    /// It is this one, whatever there was.
+    Put(Monitor),
+    /// What was due has been queued. The commit is refused when the monitor is not this one any more.
+    Move {
+        /// As it was.
+        from: Monitor,
+        /// As it is now.
+        to: Monitor,
+    },
+    /// Nothing is known of it any more.
+    End,
+}
+
+/// What a commit changes. One that removes or changes what is not there, or is another messenger's by now, is refused as a
+/// whole with [`OutboxError::Lost`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Changes {
     /// Tasks that are finished.
     pub remove: Vec<TaskId>,
-    /// Tasks that are new or have reached another stage.
+    /// Tasks that have reached another stage.
     pub put: Vec<(TaskId, Task)>,
+    /// New tasks. They are numbered in their order, after all that were committed before.
+    pub new: Vec<Task>,
+    /// New tasks that this messenger keeps to itself until it ends or dies.
+    pub intents: Vec<Task>,
     /// What was given up.
     pub dead: Vec<DeadLetter>,
     /// Dead letters that are taken up again.
     pub dug_up: Vec<LetterId>,
-    /// What the push with this origin has had; `None`: it is over.
-    pub accounts: Vec<(ItemId, Option<u64>)>,
+    /// What pushes with these origins have had.
+    pub accounts: Vec<(ItemId, Charge)>,
     /// What happened to items.
     pub traces: Vec<(ItemId, Event)>,
     /// Processes that exist.
     pub processes: Vec<(ProcessId, ProcessRecord)>,
     /// Processes whose boot is being pushed.
     pub boots: Vec<ProcessId>,
-    /// Processes that are monitored from now on, or with another cursor; `None`: not any more.
-    pub monitors: Vec<(ProcessId, Option<Monitor>)>,
+    /// What becomes of monitors.
+    pub monitors: Vec<(ProcessId, Monitoring)>,
     /// Processes that are monitored by themselves from now on, unless something is known of their monitors already: what
     /// a client said before holds.
     pub births: Vec<(ProcessId, Monitor)>,
 }
 
+/// What came of a commit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Committed {
+    /// The new tasks that are this messenger's to do, with their bytes. Others get to those who have their shares.
+    pub new: Vec<(TaskId, Task)>,
+    /// The ids of the intents.
+    pub intents: Vec<TaskId>,
+}
+
+/// Tasks that come to this messenger.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Load {
+    /// Oldest first. Bytes to send may be left out.
+    pub tasks: Vec<(TaskId, Task)>,
+    /// What their pushes have had.
+    pub accounts: Vec<(ItemId, u64)>,
+}
+
+/// What becomes, or ceases to be, this messenger's to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shift {
+    /// These shares, with all their tasks. Some may be known.
+    Gained {
+        /// Which.
+        shares: BTreeSet<Share>,
+        /// Everything that is left to do in them.
+        load: Load,
+    },
+    /// New tasks of shares that this messenger has. Some may be known.
+    Arrived(Load),
+    /// All processes that are to be monitored by this messenger.
+    Monitors(Vec<ProcessId>),
+    /// These shares are another messenger's by now.
+    Lost(BTreeSet<Share>),
+    /// Others shall have these shares as soon as nothing of them is being sent any more.
+    Surplus(BTreeSet<Share>),
+}
+
+/// How messengers with a common outbox share the work.
+pub trait Shared: Send + Sync {
+    /// Whether this messenger may start anything now: false once others may believe it dead.
+    fn holds(&self) -> bool;
+    /// Waits for what becomes, or ceases to be, this messenger's to do.
+    fn shift(&self) -> BoxFuture<'_, Result<Shift, OutboxError>>;
+    /// The messenger acts on this shift from now on: works on what came, has nothing more in hand of what went.
+    fn applied(&self, shift: Shift) -> BoxFuture<'_, Result<(), OutboxError>>;
+    /// Lets others have everything at once: this messenger ends.
+    fn leave(&self) -> BoxFuture<'_, Result<(), OutboxError>>;
+}
+
 /// A durable work queue.
 pub trait Outbox: Send + Sync + 'static {
     /// Makes all of `changes` at once.
-    fn commit(&self, changes: Changes, durability: Durability) -> BoxFuture<'_, Result<(), OutboxError>>;
+    fn commit(&self, changes: Changes, durability: Durability) -> BoxFuture<'_, Result<Committed, OutboxError>>;
     /// A task with its bytes.
     fn task(&self, id: TaskId) -> BoxFuture<'_, Result<Option<Task>, OutboxError>>;
     /// At most `limit` tasks after `after`, oldest first. Bytes to send may be left out.
@@ -187,4 +318,8 @@ pub trait Outbox: Send + Sync + 'static {
     fn traced(&self, process: ProcessId, limit: usize) -> BoxFuture<'_, Result<Vec<ItemId>, OutboxError>>;
     /// Forgets at most `limit` events, those before `before` and those over [`MAX_TRACE_EVENTS`]; how many.
     fn forget_traces(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, OutboxError>>;
+    /// How the work is shared with other messengers; `None` when there can be no others.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
 }

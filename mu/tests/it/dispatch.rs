@@ -44,9 +44,8 @@ fn pull(of: u8) -> Task {
 }
 
 fn loaded(limits: Limits, tasks: &[Task]) -> Dispatcher {
-    let mut dispatcher = Dispatcher::new(limits, None);
-    for task in tasks {
-        let id = dispatcher.allocate();
+    let mut dispatcher = Dispatcher::new(limits);
+    for (id, task) in (1..).map(TaskId).zip(tasks) {
         dispatcher.add(id, task);
     }
     dispatcher
@@ -226,7 +225,7 @@ fn a_push_of_a_thousand_messages_delays_another_push_by_a_few() {
     let storm: Vec<_> = (0..250).map(|target| of(1, target)).collect();
     let mut dispatcher = loaded(limits(), &storm);
     assert_eq!(start(&mut dispatcher, 0).len(), 10);
-    let neighbour = dispatcher.allocate();
+    let neighbour = TaskId(251);
     dispatcher.add(neighbour, &of(2, 1));
     for done in 1..=2 {
         dispatcher.finished(TaskId(done));
@@ -278,7 +277,7 @@ fn slow_results_leave_the_places_of_quick_ones_and_share_their_own() {
     assert_eq!(start(&mut dispatcher, 0).len(), 3, "six of eight");
     let quick: Vec<_> = (0..10)
         .map(|number| {
-            let id = dispatcher.allocate();
+            let id = TaskId(100 + u64::from(number));
             dispatcher.add(id, &of(1 + number, pull(50 + number)));
             id
         })

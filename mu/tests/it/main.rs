@@ -17,5 +17,6 @@ mod real;
 mod real_time;
 mod security;
 mod seeing;
+mod sharing;
 mod simulation;
 mod storms;

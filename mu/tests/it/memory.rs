@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use holon_mu::crank::task::{ProcessRecord, Task, TaskId};
-use holon_mu::outbox::{Changes, DeadLetter, Durability, LetterId, MAX_EVENTS_PER_ITEM, Monitor, Outbox, OutboxError};
+use holon_mu::outbox::{
+    Changes, Charge, Committed, DeadLetter, Durability, LetterId, MAX_EVENTS_PER_ITEM, Monitor, Monitoring, Outbox,
+    OutboxError,
+};
 use holon_mu::trace::{Event, What};
 use holon_protocol::{ItemId, ProcessId, Timestamp};
 
@@ -20,23 +23,42 @@ pub struct Contents {
     pub accounts: BTreeMap<ItemId, u64>,
     pub traces: Vec<(ItemId, Event)>,
     letters: u64,
+    numbered: u64,
 }
 
 impl Contents {
-    fn apply(&mut self, changes: Changes) {
+    /// Whether all that changes would change is there.
+    fn allows(&self, changes: &Changes) -> bool {
+        let tasks = changes.remove.iter().chain(changes.put.iter().map(|(id, _)| id));
+        let mut moves = changes.monitors.iter().filter_map(|(process, monitoring)| match monitoring {
+            Monitoring::Move { from, .. } => Some((process, from)),
+            _ => None,
+        });
+        tasks.into_iter().all(|id| self.tasks.contains_key(id))
+            && changes.dug_up.iter().all(|id| self.dead.iter().any(|letter| letter.id == *id))
+            && moves.all(|(process, from)| self.monitors.get(process) == Some(from))
+    }
+
+    fn apply(&mut self, changes: Changes, committed: Committed) {
         for id in changes.remove {
             self.tasks.remove(&id);
         }
         self.tasks.extend(changes.put);
+        let intents = committed.intents.into_iter().zip(changes.intents);
+        for (id, task) in committed.new.into_iter().chain(intents) {
+            self.numbered = self.numbered.max(id.0);
+            self.tasks.insert(id, task);
+        }
         self.dead.retain(|letter| !changes.dug_up.contains(&letter.id));
         for letter in changes.dead {
             self.letters += 1;
             self.dead.push(DeadLetter { id: LetterId(self.letters), ..letter });
         }
-        for (origin, pushed) in changes.accounts {
-            match pushed {
-                Some(pushed) => drop(self.accounts.insert(origin, pushed)),
-                None => drop(self.accounts.remove(&origin)),
+        for (origin, charge) in changes.accounts {
+            match charge {
+                Charge::More { total, .. } => drop(self.accounts.insert(origin, total)),
+                Charge::Afresh => drop(self.accounts.insert(origin, 0)),
+                Charge::Over => drop(self.accounts.remove(&origin)),
             }
         }
         self.traces.extend(changes.traces);
@@ -45,10 +67,12 @@ impl Contents {
         for (process, monitor) in changes.births {
             self.monitors.entry(process).or_insert(monitor);
         }
-        for (process, monitor) in changes.monitors {
-            match monitor {
-                Some(monitor) => drop(self.monitors.insert(process, monitor)),
-                None => drop(self.monitors.remove(&process)),
+        for (process, monitoring) in changes.monitors {
+            match monitoring {
+                Monitoring::Put(monitor) | Monitoring::Move { to: monitor, .. } => {
+                    self.monitors.insert(process, monitor);
+                }
+                Monitoring::End => drop(self.monitors.remove(&process)),
             }
         }
     }
@@ -63,20 +87,27 @@ struct Journal {
     /// What the disk has.
     synced: Contents,
     /// Commits after that, in order.
-    buffered: Vec<Changes>,
+    buffered: Vec<(Changes, Committed)>,
     now: Contents,
 }
 
 impl MemoryOutbox {
-    pub fn write(&self, changes: Changes, durability: Durability) {
+    pub fn write(&self, changes: Changes, durability: Durability) -> Result<Committed, OutboxError> {
         let mut journal = self.0.lock().unwrap();
-        journal.now.apply(changes.clone());
-        journal.buffered.push(changes);
+        if !journal.now.allows(&changes) {
+            return Err(OutboxError::Lost);
+        }
+        let mut ids = (journal.now.numbered + 1..).map(TaskId);
+        let new = changes.new.iter().cloned().map(|task| (ids.next().unwrap(), task)).collect();
+        let committed = Committed { new, intents: ids.take(changes.intents.len()).collect() };
+        journal.now.apply(changes.clone(), committed.clone());
+        journal.buffered.push((changes, committed.clone()));
         if durability == Durability::Synced {
-            for changes in std::mem::take(&mut journal.buffered) {
-                journal.synced.apply(changes);
+            for (changes, committed) in std::mem::take(&mut journal.buffered) {
+                journal.synced.apply(changes, committed);
             }
         }
+        Ok(committed)
     }
 
     pub fn contents(&self) -> Contents {
@@ -100,8 +131,8 @@ impl MemoryOutbox {
     pub fn crash(&self, kept: usize) {
         let mut journal = self.0.lock().unwrap();
         let mut left = journal.synced.clone();
-        for changes in journal.buffered.drain(..).take(kept) {
-            left.apply(changes);
+        for (changes, committed) in journal.buffered.drain(..).take(kept) {
+            left.apply(changes, committed);
         }
         journal.synced = left.clone();
         journal.now = left;
@@ -113,9 +144,8 @@ impl MemoryOutbox {
 }
 
 impl Outbox for MemoryOutbox {
-    fn commit(&self, changes: Changes, durability: Durability) -> BoxFuture<'_, Result<(), OutboxError>> {
-        self.write(changes, durability);
-        ready(Ok(())).boxed()
+    fn commit(&self, changes: Changes, durability: Durability) -> BoxFuture<'_, Result<Committed, OutboxError>> {
+        ready(self.write(changes, durability)).boxed()
     }
 
     fn task(&self, id: TaskId) -> BoxFuture<'_, Result<Option<Task>, OutboxError>> {

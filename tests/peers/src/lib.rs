@@ -1,4 +1,7 @@
-//! The npm packages the suites run as they were published, pinned by `tests/node/package-lock.json` and never committed.
+//! The npm packages the suites run as they were published, pinned by `tests/node/package-lock.json` and never committed,
+//! and a PostgreSQL server.
+
+pub mod postgres;
 
 use std::{
     fs::{self, File},

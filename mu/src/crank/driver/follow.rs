@@ -10,7 +10,10 @@ use crate::crank::descent::Descent;
 use crate::crank::outgoing::Skipped;
 use crate::crank::step::Follow;
 use crate::crank::task::{Forwarded, Task, TaskId, Work};
-use crate::outbox::{Changes, DeadLetter, Durability, Letter, LetterId, MAX_UNUSABLE_PER_RESULT, Monitor, OutboxError};
+use crate::outbox::{
+    Changes, Charge, DeadLetter, Durability, Letter, LetterId, Load, MAX_UNUSABLE_PER_RESULT, Monitor, Monitoring,
+    OutboxError,
+};
 use crate::trace::{self, Kind, Made, What};
 
 /// A cron result and what it asks for: the beginning of a push.
@@ -38,13 +41,13 @@ impl Driver {
         lock(&self.0.accounts).cron_room(&self.0.limits.budgets, process, total, MAX_QUEUED_TASKS)
     }
 
-    /// Queues what cron results of a process ask for, as far as there is room, together with the cursor of the last one
-    /// taken, durably. How many were taken; the others are to be offered again later.
+    /// Queues what cron results of a process ask for, as far as there is room, and moves its monitor, which is `known`, to
+    /// the cursor of the last one taken, durably. How many were taken; the others are to be offered again later.
     pub async fn queue_cron(
         &self,
         process: ProcessId,
         results: Vec<CronResult>,
-        from_birth: bool,
+        known: &Monitor,
     ) -> Result<usize, OutboxError> {
         let mut changes = Changes::default();
         let mut all = Follow::default();
@@ -79,7 +82,8 @@ impl Driver {
         if reached.is_none() {
             return Ok(0);
         }
-        changes.monitors.push((process, Some(Monitor { cursor: reached, from_birth, off: false })));
+        let moved = Monitoring::Move { from: known.clone(), to: Monitor { cursor: reached, ..known.clone() } };
+        changes.monitors.push((process, moved));
         let origins: Vec<_> = changes.accounts.iter().map(|(origin, _)| *origin).collect();
         let stored = self.follow(changes, Some(process), all, Durability::Synced).await;
         if stored.is_err() {
@@ -142,11 +146,12 @@ impl Driver {
     }
 
     /// Counts what a result asks for.
-    fn spend(&self, descent: &Descent, count: usize) -> Result<Option<(ItemId, Option<u64>)>, Spent> {
+    fn spend(&self, descent: &Descent, count: usize) -> Result<Option<(ItemId, Charge)>, Spent> {
         let total = self.queued();
         let budgets = &self.0.limits.budgets;
         let account = lock(&self.0.accounts).spend(budgets, descent, count, total, MAX_QUEUED_TASKS)?;
-        Ok(descent.origin.zip(account.map(|account| Some(account.pushed))))
+        let charge = account.map(|account| Charge::More { more: count as u64, total: account.pushed });
+        Ok(descent.origin.zip(charge))
     }
 
     /// Adds what follows to `changes`, commits, and takes the new tasks in.
@@ -196,19 +201,22 @@ impl Driver {
         let monitor = Monitor { cursor: None, from_birth: true, off: false };
         changes.births.extend(born.iter().map(|process| (*process, monitor.clone())));
         changes.processes = processes;
-        {
-            let mut dispatcher = lock(&self.0.dispatcher);
-            changes.put.extend(new.into_iter().map(|task| (dispatcher.allocate(), task)));
-        }
+        changes.new = new;
         let settled = self.settle(&mut changes);
-        let put = changes.put.clone();
-        if let Err(error) = self.0.outbox.commit(changes, durability).await {
-            lock(&self.0.settled).extend(settled);
-            return Err(error);
+        match self.0.outbox.commit(changes, durability).await {
+            Ok(committed) => {
+                // In a shared outbox they come to whoever has their shares.
+                if self.0.outbox.shared().is_none() {
+                    self.0.births.announce(born);
+                }
+                self.take_in(Load { tasks: committed.new, accounts: Vec::new() });
+                Ok(())
+            }
+            Err(error) => {
+                lock(&self.0.settled).extend(settled);
+                Err(error)
+            }
         }
-        self.0.births.announce(born);
-        self.take_in(&put);
-        Ok(())
     }
 
     /// Adds the accounts of pushes that are over to `changes`; their origins.
@@ -217,17 +225,25 @@ impl Driver {
         let accounts = lock(&self.0.accounts);
         let opened: HashSet<_> = changes.accounts.iter().map(|(origin, _)| *origin).collect();
         let over = settled.iter().filter(|origin| accounts.of(**origin).is_none() && !opened.contains(*origin));
-        changes.accounts.extend(over.map(|origin| (*origin, None)));
+        changes.accounts.extend(over.map(|origin| (*origin, Charge::Over)));
         settled
     }
 
-    /// Takes tasks in that are in the outbox.
-    pub(super) fn take_in(&self, tasks: &[(TaskId, Task)]) {
+    /// Takes tasks in that are in the outbox. Those that are known already stay as they are.
+    pub(super) fn take_in(&self, load: Load) {
         let mut dispatcher = lock(&self.0.dispatcher);
         let mut accounts = lock(&self.0.accounts);
-        for (id, task) in tasks {
-            dispatcher.add(*id, task);
+        for (origin, pushed) in load.accounts {
+            accounts.load(origin, pushed);
+        }
+        for (id, task) in &load.tasks {
+            if !dispatcher.add(*id, task) {
+                continue;
+            }
             accounts.waits(&task.descent);
+            if let Work::Confirm(Forwarded { item, .. }) = &task.work {
+                lock(&self.0.confirming).insert(*item, *id);
+            }
         }
         self.0.metrics.queued(dispatcher.len());
         drop((accounts, dispatcher));
@@ -242,20 +258,24 @@ impl Driver {
                 confirming.remove(item);
             }
         }
-        if lock(&self.0.accounts).left(&task.descent)
-            && let Some(origin) = task.descent.origin
-        {
-            lock(&self.0.settled).push(origin);
-        }
         self.vanish(id);
     }
 
-    /// A task is not in the outbox any more, or never was.
+    /// A task is not in the outbox any more, or not this messenger's.
     pub(super) fn vanish(&self, id: TaskId) {
         let mut dispatcher = lock(&self.0.dispatcher);
-        dispatcher.finished(id);
+        let descent = dispatcher.finished(id);
         self.0.metrics.queued(dispatcher.len());
+        self.left(descent);
         drop(dispatcher);
         self.hand_on();
+    }
+
+    /// Tasks of these pushes are not this messenger's any more.
+    pub(super) fn left(&self, descents: impl IntoIterator<Item = Descent>) {
+        let mut accounts = lock(&self.0.accounts);
+        let over: Vec<_> = descents.into_iter().filter(|descent| accounts.left(descent)).collect();
+        drop(accounts);
+        lock(&self.0.settled).extend(over.into_iter().filter_map(|descent| descent.origin));
     }
 }

@@ -1,8 +1,7 @@
 //! Dead letters: what was given up, and taking it up again at the operator's wish.
 
 use super::{Driver, lock};
-use crate::crank::task::TaskId;
-use crate::outbox::{Changes, DeadLetter, Durability, Letter, LetterId, OutboxError};
+use crate::outbox::{Changes, Charge, DeadLetter, Durability, Letter, LetterId, Load, OutboxError};
 
 /// A dead letter cannot be taken up again.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +32,7 @@ impl Driver {
     ///
     /// # Errors
     /// When there is no such letter, or it is no task.
-    pub async fn retry(&self, id: LetterId) -> Result<TaskId, RetryError> {
+    pub async fn retry(&self, id: LetterId) -> Result<(), RetryError> {
         // One at a time: the same letter must not be taken up twice.
         let _alone = self.0.retrying.lock().await;
         let letter = self.0.outbox.dead_letter(id).await?.ok_or(RetryError::Unknown(id))?;
@@ -42,14 +41,18 @@ impl Driver {
             Letter::Entry { .. } => return Err(RetryError::Unusable { id, reason: letter.reason }),
         };
         task.descent.granted = task.descent.depth;
-        let refilled = task.descent.origin.filter(|origin| lock(&self.0.accounts).refill(*origin));
-        let accounts = refilled.map(|origin| (origin, Some(0))).into_iter().collect();
-        let new = lock(&self.0.dispatcher).allocate();
-        let put = vec![(new, task)];
-        let changes = Changes { put: put.clone(), dug_up: vec![id], accounts, ..Changes::default() };
-        self.0.outbox.commit(changes, Durability::Synced).await?;
-        tracing::info!(letter = id.0, task = %new, "dead letter taken up again");
-        self.take_in(&put);
-        Ok(new)
+        let origin = task.descent.origin;
+        let accounts = origin.map(|origin| (origin, Charge::Afresh)).into_iter().collect();
+        let changes = Changes { new: vec![task], dug_up: vec![id], accounts, ..Changes::default() };
+        let committed = match self.0.outbox.commit(changes, Durability::Synced).await {
+            Err(OutboxError::Lost) => return Err(RetryError::Unknown(id)),
+            committed => committed?,
+        };
+        if let Some(origin) = origin {
+            lock(&self.0.accounts).refill(origin);
+        }
+        tracing::info!(letter = id.0, "dead letter taken up again");
+        self.take_in(Load { tasks: committed.new, accounts: Vec::new() });
+        Ok(())
     }
 }

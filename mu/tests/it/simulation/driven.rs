@@ -16,7 +16,7 @@ use holon_mu::crank::outgoing;
 use holon_mu::crank::step::{Effect, Outcome, Policy, Scheduler, forwarded_accepted, push};
 use holon_mu::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, Work};
 use holon_mu::crank::world::Outside;
-use holon_mu::outbox::{Changes, Durability, Letter, Monitor};
+use holon_mu::outbox::{Changes, Durability, Letter, Monitor, Monitoring};
 use holon_protocol::ProcessId;
 use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
@@ -139,8 +139,8 @@ impl Driven {
             ..Limits::default()
         };
         let outbox = MemoryOutbox::default();
-        let monitors = vec![(process(0), Some(Monitor { from_birth: true, ..Monitor::default() }))];
-        outbox.write(Changes { monitors, ..Changes::default() }, Durability::Synced);
+        let monitors = vec![(process(0), Monitoring::Put(Monitor { from_birth: true, ..Monitor::default() }))];
+        outbox.write(Changes { monitors, ..Changes::default() }, Durability::Synced).unwrap();
         let outside = Arc::new(Faulty {
             network: Mutex::new(network),
             random: Mutex::new(Random(seed)),
@@ -191,8 +191,8 @@ impl Driven {
 
     /// A page of cron results is offered; whether none is left.
     async fn poll(&self) -> bool {
-        let cursor = self.outbox.look(|contents| contents.monitors[&process(0)].cursor.clone());
-        let start = cursor.map_or(0, |cursor| cursor.parse::<usize>().unwrap() + 1);
+        let known = self.outbox.look(|contents| contents.monitors[&process(0)].clone());
+        let start = known.cursor.as_ref().map_or(0, |cursor| cursor.parse::<usize>().unwrap() + 1);
         let results = (start..CRON_RESULTS.min(start + 5)).map(|number| {
             let outgoing = outgoing::read(&self.outside.network.lock().unwrap().cron_result(number)).unwrap();
             let origin = id((1 << 55) + number as u64);
@@ -201,7 +201,7 @@ impl Driven {
             CronResult { cursor: number.to_string(), origin, error: None, follow }
         });
         let results: Vec<_> = results.collect();
-        self.driver.queue_cron(process(0), results, true).await.unwrap();
+        self.driver.queue_cron(process(0), results, &known).await.unwrap();
         start >= CRON_RESULTS
     }
 

@@ -12,7 +12,7 @@ use holon_mu::crank::step::{
     unsent,
 };
 use holon_mu::crank::task::{Forwarded, ForwardedKind, Task, TaskId, Work};
-use holon_mu::outbox::{Changes, DeadLetter, Durability, Letter, LetterId, Monitor};
+use holon_mu::outbox::{Changes, DeadLetter, Durability, Letter, LetterId, Monitor, Monitoring};
 use holon_protocol::{ItemId, Nonce, ProcessId, Timestamp};
 
 use super::network::{CRON_RESULTS, Item, Network, SCHEDULER, process, record};
@@ -100,8 +100,8 @@ impl Simulation {
         // Leaves are refused for good until the faults end: they become dead letters, which are then taken up again.
         network.poison = (seed % 5 == 3 && matches!(faults, Faults::Random(_))).then_some("0");
         let outbox = MemoryOutbox::default();
-        let monitors = vec![(process(0), Some(Monitor { cursor: None, from_birth: true, off: false }))];
-        outbox.write(Changes { monitors, ..Changes::default() }, Durability::Synced);
+        let monitors = vec![(process(0), Monitoring::Put(Monitor { cursor: None, from_birth: true, off: false }))];
+        outbox.write(Changes { monitors, ..Changes::default() }, Durability::Synced).unwrap();
         Self {
             random: Random(seed),
             faults,
@@ -109,7 +109,7 @@ impl Simulation {
             active: true,
             now: 0,
             outbox,
-            dispatcher: Dispatcher::new(limits(), None),
+            dispatcher: Dispatcher::new(limits()),
             network,
             running: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -185,11 +185,9 @@ impl Simulation {
                 }
                 changes.boots.push(*process);
             }
-            changes.put.push((self.dispatcher.allocate(), task));
+            changes.new.push(task);
         }
-        let put = changes.put.clone();
-        self.outbox.write(changes, durability);
-        for (id, task) in &put {
+        for (id, task) in &self.outbox.write(changes, durability).unwrap().new {
             self.dispatcher.add(*id, task);
         }
     }
@@ -224,9 +222,8 @@ impl Simulation {
     }
 
     fn intend(&mut self, task: Task) -> TaskId {
-        let id = self.dispatcher.allocate();
-        self.outbox.write(Changes { put: vec![(id, task)], ..Changes::default() }, Durability::Synced);
-        id
+        let changes = Changes { intents: vec![task], ..Changes::default() };
+        self.outbox.write(changes, Durability::Synced).unwrap().intents[0]
     }
 
     /// The next step of a client's request: intent, then forward.
@@ -246,8 +243,8 @@ impl Simulation {
                         self.follow(remove, forwarded_accepted(&forwarded, descent), Durability::Buffered);
                         self.acknowledged.push(forwarded);
                     }
-                    Outcome::Refused(_) => self.outbox.write(remove, Durability::Buffered),
-                    _ => self.dispatcher.add(intent, &task),
+                    Outcome::Refused(_) => drop(self.outbox.write(remove, Durability::Buffered).unwrap()),
+                    _ => assert!(self.dispatcher.add(intent, &task)),
                 }
             }
             Client::Assignment { process, message, stage: AssignStage::Begun } => {
@@ -269,8 +266,8 @@ impl Simulation {
                         self.follow(remove, follow, Durability::Buffered);
                         self.assigned.push((process, message));
                     }
-                    Outcome::Refused(_) => self.outbox.write(remove, Durability::Buffered),
-                    _ => self.dispatcher.add(intent, &task),
+                    Outcome::Refused(_) => drop(self.outbox.write(remove, Durability::Buffered).unwrap()),
+                    _ => assert!(self.dispatcher.add(intent, &task)),
                 }
             }
         }
@@ -278,8 +275,8 @@ impl Simulation {
 
     /// A page of cron results is taken and its cursor stored with what it asks for.
     fn poll(&mut self) {
-        let monitor = self.outbox.look(|contents| contents.monitors[&process(0)].clone());
-        let start = monitor.cursor.map_or(0, |cursor| cursor.parse::<usize>().unwrap() + 1);
+        let from = self.outbox.look(|contents| contents.monitors[&process(0)].clone());
+        let start = from.cursor.as_ref().map_or(0, |cursor| cursor.parse::<usize>().unwrap() + 1);
         let end = CRON_RESULTS.min(start + CRON_PAGE);
         if start >= end || self.is_random() && self.random.percent(30) {
             return;
@@ -290,8 +287,9 @@ impl Simulation {
             let origin = super::network::id((1 << 55) + number as u64);
             follow.tasks.extend(push(process(0), None, Descent::of_origin(origin).below(origin), outgoing).tasks);
         }
-        let monitor = Monitor { cursor: Some((end - 1).to_string()), from_birth: true, off: false };
-        let changes = Changes { monitors: vec![(process(0), Some(monitor))], ..Changes::default() };
+        let to = Monitor { cursor: Some((end - 1).to_string()), from_birth: true, off: false };
+        let monitors = vec![(process(0), Monitoring::Move { from, to })];
+        let changes = Changes { monitors, ..Changes::default() };
         self.follow(changes, follow, Durability::Synced);
     }
 
@@ -314,7 +312,7 @@ impl Simulation {
             Next::Stage(work) => {
                 task.work = work;
                 let changes = Changes { put: vec![(id, task.clone())], ..Changes::default() };
-                self.outbox.write(changes, Durability::Synced);
+                self.outbox.write(changes, Durability::Synced).unwrap();
                 self.dispatcher.progressed(id);
                 let effect = task.effect();
                 self.running.insert(id, (task, effect));
@@ -327,7 +325,7 @@ impl Simulation {
             Next::Crowded => self.dispatcher.crowded(id, Timestamp(self.now)),
             // What never arrived is asked for until retrying ends; nobody was told that it did.
             Next::Retry(..) if !self.active && self.never_arrived(&task) => {
-                self.outbox.write(remove, Durability::Buffered);
+                self.outbox.write(remove, Durability::Buffered).unwrap();
                 self.dispatcher.finished(id);
             }
             Next::Retry(fault, reason) => {
@@ -375,7 +373,7 @@ impl Simulation {
         self.clients.clear();
         let kept = self.random.below(self.outbox.buffered() + 1);
         self.outbox.crash(kept);
-        self.dispatcher = Dispatcher::new(limits(), None);
+        self.dispatcher = Dispatcher::new(limits());
         for (id, task) in self.outbox.look(|contents| contents.tasks.clone()) {
             self.dispatcher.add(id, &task);
         }
@@ -395,10 +393,10 @@ impl Simulation {
         let before = self.retried;
         for letter in self.outbox.look(|contents| contents.dead.clone()) {
             let Letter::Task(task) = letter.letter else { continue };
-            let id = self.dispatcher.allocate();
-            let changes = Changes { put: vec![(id, (*task).clone())], dug_up: vec![letter.id], ..Changes::default() };
-            self.outbox.write(changes, Durability::Synced);
-            self.dispatcher.add(id, &task);
+            let changes = Changes { new: vec![*task], dug_up: vec![letter.id], ..Changes::default() };
+            for (id, task) in &self.outbox.write(changes, Durability::Synced).unwrap().new {
+                self.dispatcher.add(*id, task);
+            }
             self.retried += 1;
         }
         self.retried > before
@@ -435,7 +433,7 @@ impl Simulation {
                         let effect = task.effect_after(self.dispatcher.failures(id));
                         self.running.insert(id, (task, effect));
                     }
-                    None => self.dispatcher.finished(id),
+                    None => drop(self.dispatcher.finished(id)),
                 }
             }
             if !self.clients.is_empty() && self.random.percent(30) {

@@ -1,0 +1,51 @@
+//! Brings the tables to the format of this program when it starts.
+
+use tokio_postgres::Client;
+
+use super::connections::text;
+use crate::outbox::{OutboxError, SHARES};
+
+/// What makes each format out of the one before.
+const FORMATS: [&str; 1] = [include_str!("schema.sql")];
+/// The newest of them.
+const SUPPORTED: &str = "1";
+
+fn failed(error: tokio_postgres::Error) -> OutboxError {
+    match error.as_db_error() {
+        Some(_) => OutboxError::Setup(text(&error)),
+        None => OutboxError::Away(text(&error)),
+    }
+}
+
+/// Makes the schema and its tables, or brings them to the format of this program. Messengers that start at the same time
+/// do it one after the other.
+///
+/// # Errors
+/// When a later program has brought them to a format that this one does not know, or the user may not make tables.
+pub async fn migrate(client: &mut Client, schema: &str) -> Result<(), OutboxError> {
+    let transaction = client.transaction().await.map_err(failed)?;
+    let alone = format!(
+        "SELECT pg_advisory_xact_lock(hashtext('holon messenger migration'), hashtext('{schema}'));
+         CREATE SCHEMA IF NOT EXISTS \"{schema}\";
+         SET LOCAL search_path TO \"{schema}\";
+         CREATE TABLE IF NOT EXISTS format (number integer NOT NULL)"
+    );
+    transaction.batch_execute(&alone).await.map_err(failed)?;
+    let found = transaction.query_typed("SELECT max(number) FROM format", &[]).await.map_err(failed)?;
+    let found: Option<i32> = found.first().and_then(|row| row.get(0));
+    let done = usize::try_from(found.unwrap_or(0)).unwrap_or(usize::MAX);
+    if done > FORMATS.len() {
+        return Err(OutboxError::Format { found: done.to_string(), supported: SUPPORTED });
+    }
+    for (step, sql) in FORMATS.iter().enumerate().skip(done) {
+        let number = step + 1;
+        tracing::info!(schema, format = number, "bringing the outbox database to this format");
+        transaction.batch_execute(sql).await.map_err(failed)?;
+        let shares = format!(
+            "INSERT INTO share (id) SELECT generate_series(0, {SHARES} - 1) ON CONFLICT DO NOTHING;
+             INSERT INTO format (number) VALUES ({number})"
+        );
+        transaction.batch_execute(&shares).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}

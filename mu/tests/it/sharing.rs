@@ -1,0 +1,298 @@
+//! Messengers with one outbox, on a real PostgreSQL: who has what, and what becomes of it when one ends, dies, or is
+//! believed dead; and a database that goes away for a while.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use holon_mu::crank::descent::Descent;
+use holon_mu::crank::task::{Task, TaskId, Work};
+use holon_mu::outbox::{
+    Changes, Charge, Durability, Monitor, Monitoring, Outbox, OutboxError, PostgresOptions, PostgresOutbox, SHARES,
+    Share, Shared, Shift,
+};
+use holon_peers::postgres::{Postgres, schema, shared};
+use holon_protocol::{ItemId, ProcessId};
+
+const LEASE: Duration = Duration::from_millis(800);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn options(url: String) -> PostgresOptions {
+    PostgresOptions { schema: schema(), lease: LEASE, connections: 4, ..PostgresOptions::new(url) }
+}
+
+/// A process of a share, and as many others of the same one as there are numbers.
+fn process(share: Share, number: u8) -> ProcessId {
+    let mut bytes = [number; 32];
+    bytes[0] = share.0;
+    ProcessId::from_bytes(bytes)
+}
+
+fn pull(share: Share, number: u8) -> Task {
+    let message = ItemId::from_bytes([number; 32]).into();
+    let descent = Descent::of_origin(ItemId::from_bytes([share.0; 32]));
+    Task { root: None, descent, work: Work::Pull { message, process: process(share, 1) } }
+}
+
+fn number(task: &Task) -> u8 {
+    match &task.work {
+        Work::Pull { message, .. } => message.as_bytes()[0],
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A messenger without a crank: it does what it is told of at once, and keeps what is left to do.
+struct Messenger {
+    outbox: PostgresOutbox,
+    shares: BTreeSet<Share>,
+    tasks: Vec<(TaskId, Task)>,
+    accounts: Vec<(ItemId, u64)>,
+    monitored: Vec<ProcessId>,
+}
+
+impl Messenger {
+    async fn start(options: &PostgresOptions) -> Self {
+        let outbox = PostgresOutbox::open(options.clone()).await.unwrap();
+        Self { outbox, shares: BTreeSet::new(), tasks: Vec::new(), accounts: Vec::new(), monitored: Vec::new() }
+    }
+
+    fn sharing(&self) -> &dyn Shared {
+        self.outbox.shared().unwrap()
+    }
+
+    async fn follow(&mut self) {
+        let shift = match self.outbox.shared().unwrap().shift().await {
+            Ok(shift) => shift,
+            Err(error) => {
+                println!("{error}");
+                return;
+            }
+        };
+        match &shift {
+            Shift::Gained { shares, load } => {
+                self.shares.extend(shares);
+                self.take(load.tasks.clone());
+                self.accounts.extend(load.accounts.clone());
+            }
+            Shift::Arrived(load) => {
+                self.take(load.tasks.clone());
+                self.accounts.extend(load.accounts.clone());
+            }
+            Shift::Monitors(monitored) => self.monitored = monitored.clone(),
+            Shift::Lost(shares) | Shift::Surplus(shares) => {
+                self.shares.retain(|share| !shares.contains(share));
+                self.tasks.retain(|(_, task)| !shares.contains(&task.share()));
+            }
+        }
+        self.sharing().applied(shift).await.unwrap();
+    }
+
+    fn take(&mut self, tasks: Vec<(TaskId, Task)>) {
+        for task in tasks {
+            if !self.tasks.iter().any(|(id, _)| *id == task.0) {
+                self.tasks.push(task);
+            }
+        }
+    }
+
+    async fn add(&mut self, tasks: Vec<Task>) {
+        let changes = Changes { new: tasks, ..Changes::default() };
+        let committed = self.outbox.commit(changes, Durability::Synced).await.unwrap();
+        self.take(committed.new);
+    }
+
+    async fn remove(&self, id: TaskId) -> Result<(), OutboxError> {
+        self.outbox.commit(Changes { remove: vec![id], ..Changes::default() }, Durability::Buffered).await.map(drop)
+    }
+
+    fn numbers(&self) -> Vec<u8> {
+        self.tasks.iter().map(|(_, task)| number(task)).collect()
+    }
+}
+
+/// Lets all of them follow what happens until it has come to this.
+async fn until(messengers: &mut [&mut Messenger], what: &str, mut so: impl FnMut(&[&mut Messenger]) -> bool) {
+    let begun = Instant::now();
+    while !so(messengers) {
+        assert!(begun.elapsed() < DEADLINE, "never: {what}");
+        for messenger in messengers.iter_mut() {
+            // Often there is nothing to follow.
+            let _ = tokio::time::timeout(Duration::from_millis(100), messenger.follow()).await;
+        }
+    }
+}
+
+fn all(messengers: &[&mut Messenger]) -> usize {
+    messengers.iter().map(|messenger| messenger.shares.len()).sum()
+}
+
+/// Two messengers that have half of the shares each.
+async fn two(options: &PostgresOptions) -> (Messenger, Messenger) {
+    let mut a = Messenger::start(options).await;
+    until(&mut [&mut a], "the only one has everything", |all| all[0].shares.len() == usize::from(SHARES)).await;
+    let mut b = Messenger::start(options).await;
+    let half = usize::from(SHARES) / 2;
+    until(&mut [&mut a, &mut b], "each has half", |m| m[0].shares.len() == half && m[1].shares.len() == half).await;
+    assert!(a.shares.is_disjoint(&b.shares));
+    (a, b)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messengers_divide_the_work_and_one_that_ends_leaves_its_part_to_the_others() {
+    let options = options(shared().unwrap());
+    let (mut a, mut b) = two(&options).await;
+    let mut c = Messenger::start(&options).await;
+    let part = usize::from(SHARES).div_ceil(3);
+    let fair = |m: &[&mut Messenger]| all(m) == usize::from(SHARES) && m.iter().all(|one| one.shares.len() <= part);
+    until(&mut [&mut a, &mut b, &mut c], "each has its part", fair).await;
+    let begun = Instant::now();
+    a.sharing().leave().await.unwrap();
+    drop(a);
+    let everything = |m: &[&mut Messenger]| all(m) == usize::from(SHARES);
+    until(&mut [&mut b, &mut c], "the others have everything", everything).await;
+    assert!(begun.elapsed() < DEADLINE / 2, "nobody has to wait for a lease to end");
+    assert!(b.shares.is_disjoint(&c.shares));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_messenger_commits_for_anothers_process_gets_there_in_order_and_only_there() {
+    let options = options(shared().unwrap());
+    let (mut a, mut b) = two(&options).await;
+    let (ours, theirs) = (*a.shares.first().unwrap(), *b.shares.first().unwrap());
+    a.add(vec![pull(ours, 1), pull(theirs, 2), pull(theirs, 3)]).await;
+    assert_eq!(a.numbers(), [1], "its own it has at once");
+    // What came before is not overtaken by what its owner adds itself, though it has not heard of it yet.
+    b.add(vec![pull(theirs, 4)]).await;
+    until(&mut [&mut a, &mut b], "they arrive", |m| m[1].tasks.len() == 3).await;
+    assert_eq!((a.numbers(), b.numbers()), (vec![1], vec![2, 3, 4]));
+    assert!(b.tasks.is_sorted_by_key(|(id, _)| *id));
+    b.add(vec![pull(theirs, 5)]).await;
+    until(&mut [&mut a, &mut b], "it is there", |m| m[1].tasks.len() == 4).await;
+    // Nobody can touch what is another's.
+    let of_b = b.tasks[0].0;
+    assert!(matches!(a.remove(of_b).await, Err(OutboxError::Lost)));
+    b.remove(of_b).await.unwrap();
+    assert!(matches!(b.remove(of_b).await, Err(OutboxError::Lost)), "once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_messengers_work_and_intents_go_on_elsewhere_within_a_bounded_time() {
+    let options = options(shared().unwrap());
+    let (mut a, mut b) = two(&options).await;
+    let share = *a.shares.first().unwrap();
+    a.add(vec![pull(share, 1), pull(share, 2)]).await;
+    let intents = Changes { intents: vec![pull(share, 3)], ..Changes::default() };
+    a.outbox.commit(intents, Durability::Synced).await.unwrap();
+    assert_eq!(a.numbers(), [1, 2], "an intent is nobody's to do");
+    let begun = Instant::now();
+    // Without a word, as a killed one.
+    drop(a);
+    until(&mut [&mut b], "it has everything", |m| all(m) == usize::from(SHARES) && m[0].tasks.len() == 3).await;
+    let mut numbers = b.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3]);
+    assert!(begun.elapsed() > LEASE / 2, "not before its lease was over");
+    for (id, _) in b.tasks.clone() {
+        b.remove(id).await.unwrap();
+    }
+    assert_eq!(b.outbox.tasks(None, 10).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_messenger_that_was_believed_dead_can_change_nothing_any_more() {
+    let options = options(shared().unwrap());
+    let (mut a, mut b) = two(&options).await;
+    let share = *a.shares.first().unwrap();
+    let monitored = process(share, 1);
+    let monitors = vec![(monitored, Monitoring::Put(Monitor::default()))];
+    a.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await.unwrap();
+    a.add(vec![pull(share, 1)]).await;
+    let intents = Changes { intents: vec![pull(share, 2)], ..Changes::default() };
+    let intent = a.outbox.commit(intents, Durability::Synced).await.unwrap().intents[0];
+    until(&mut [&mut a, &mut b], "one of them monitors", |m| m[0].monitored == [monitored]).await;
+    assert!(b.monitored.is_empty(), "a process is monitored once");
+    // To the others it is dead; itself it does not know.
+    a.sharing().leave().await.unwrap();
+    until(&mut [&mut b], "the other goes on", |m| m[0].tasks.len() == 2 && m[0].monitored == [monitored]).await;
+    let task = a.tasks[0].0;
+    let to = Monitor { cursor: Some("x".into()), ..Monitor::default() };
+    let moved = Monitoring::Move { from: Monitor::default(), to: to.clone() };
+    for change in [
+        Changes { remove: vec![task], ..Changes::default() },
+        Changes { put: vec![(task, pull(share, 9))], ..Changes::default() },
+        Changes { remove: vec![intent], ..Changes::default() },
+        Changes { monitors: vec![(monitored, moved.clone())], ..Changes::default() },
+    ] {
+        let change = Changes { new: vec![pull(share, 8)], ..change };
+        let result = a.outbox.commit(change, Durability::Synced).await;
+        assert!(matches!(result, Err(OutboxError::Lost)), "{result:?}");
+    }
+    assert_eq!(b.outbox.tasks(None, 10).await.unwrap().len(), 2);
+    let moved = Changes { monitors: vec![(monitored, moved)], ..Changes::default() };
+    b.outbox.commit(moved, Durability::Synced).await.unwrap();
+    assert_eq!(b.outbox.monitor(monitored).await.unwrap(), Some(to));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_push_has_had_is_counted_over_all_messengers() {
+    let options = options(shared().unwrap());
+    let (mut a, mut b) = two(&options).await;
+    let (ours, theirs) = (*a.shares.first().unwrap(), *b.shares.first().unwrap());
+    let origin = ItemId::from_bytes([theirs.0; 32]);
+    for (messenger, share, more) in [(&mut a, ours, 5), (&mut b, theirs, 7)] {
+        let accounts = vec![(origin, Charge::More { more, total: more })];
+        let changes = Changes { accounts, new: vec![pull(share, 1)], ..Changes::default() };
+        let committed = messenger.outbox.commit(changes, Durability::Buffered).await.unwrap();
+        messenger.take(committed.new);
+    }
+    a.add(vec![pull(theirs, 2)]).await;
+    until(&mut [&mut a, &mut b], "it arrives with its account", |m| m[1].accounts.contains(&(origin, 12))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_loses_nothing_and_is_used_again_when_it_is_back() {
+    let mut database = Postgres::start().unwrap();
+    let options = options(database.url());
+    let mut a = Messenger::start(&options).await;
+    until(&mut [&mut a], "it has everything", |m| all(m) == usize::from(SHARES)).await;
+    a.add(vec![pull(Share(1), 1)]).await;
+    database.stop().unwrap();
+    let begun = Instant::now();
+    let away = Changes { new: vec![pull(Share(1), 2)], ..Changes::default() };
+    let error = a.outbox.commit(away, Durability::Synced).await.unwrap_err();
+    assert!(error.is_away(), "{error}");
+    assert!(begun.elapsed() < DEADLINE, "whoever asked is told in time");
+    let begun = Instant::now();
+    while a.sharing().holds() {
+        assert!(begun.elapsed() < DEADLINE, "a messenger that nobody hears may start nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    database.begin().unwrap();
+    let begun = Instant::now();
+    while !a.sharing().holds() {
+        assert!(begun.elapsed() < DEADLINE, "it is heard again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    until(&mut [&mut a], "it has everything still", |m| all(m) == usize::from(SHARES)).await;
+    a.add(vec![pull(Share(1), 3)]).await;
+    until(&mut [&mut a], "it is there", |m| m[0].numbers() == [1, 3]).await;
+    assert_eq!(a.outbox.tasks(None, 10).await.unwrap(), a.tasks);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_a_later_format_are_told_without_the_password() {
+    let good = options(shared().unwrap());
+    let bad = PostgresOptions { url: good.url.replace("%20of%20", "%20or%20").into(), ..good.clone() };
+    let error = PostgresOutbox::open(bad).await.err().unwrap();
+    assert!(matches!(error, OutboxError::Setup(_)), "{error}");
+    assert!(error.to_string().contains("28P01") && !error.to_string().contains("tests"), "{error}");
+
+    drop(PostgresOutbox::open(good.clone()).await.unwrap());
+    let (client, connection) = tokio_postgres::connect(&good.url, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let later = format!("INSERT INTO {}.format (number) VALUES (99)", good.schema);
+    client.batch_execute(&later).await.unwrap();
+    drop(client);
+    connection.await.unwrap().unwrap();
+    let error = PostgresOutbox::open(good).await.err().unwrap();
+    assert!(matches!(error, OutboxError::Format { .. }), "{error}");
+}
