@@ -82,7 +82,7 @@ struct Actor {
     /// Nonce of the last log entry that is done, plus one; 0 before any.
     progress: AtomicU64,
     /// When its next cron message is due, as of the last evaluation.
-    next_cron: Mutex<NextCron>,
+    next_cron: Mutex<(NextCron, Option<u64>)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -152,7 +152,8 @@ impl Actors {
             Ok(()) => receiver.await.unwrap_or(Err(Error::Stopping)),
             Err(error) => Err(error),
         };
-        let next = lock(&actor.next_cron).after(self.0.sources.clock.now());
+        let (next, spacing_ms) = *lock(&actor.next_cron);
+        let next = next.after(self.0.sources.clock.now(), spacing_ms);
         drop(actor);
         self.0.forget(process);
         evaluated.map(|()| next)
@@ -197,7 +198,7 @@ impl Actors {
                 live: tokio::sync::Mutex::new(None),
                 state: Mutex::default(),
                 progress: AtomicU64::new(0),
-                next_cron: Mutex::new(NextCron::Unknown),
+                next_cron: Mutex::new((NextCron::Unknown, None)),
             })
         };
         actors.entry(process).or_insert_with(new).clone()
@@ -262,7 +263,9 @@ impl Inner {
                     std::mem::take(&mut mailbox.waiting)
                 };
                 self.round(actor, &mut live, waiting).await;
-                *lock(&actor.next_cron) = live.as_ref().map_or(NextCron::Unknown, |runner| runner.stream.next_cron());
+                *lock(&actor.next_cron) = live.as_ref().map_or((NextCron::Unknown, None), |runner| {
+                    (runner.stream.next_cron(), runner.stream.block_spacing_ms())
+                });
                 self.settle(actor.process, live.as_ref());
             }
         };

@@ -16,7 +16,7 @@ use crate::checkpoint::{self, Claim, Policy, Published, Reach, Restored};
 use crate::error::Error;
 use crate::given_up::GivenUp;
 use crate::hydrate::{self, Checked, Scheduled};
-use crate::log::{Goal, Link, Log, LogError, Logged, Logs, Now, Page, Range, verify};
+use crate::log::{Goal, Link, Log, LogError, Logged, Logs, Now, Page, Range, SlotError, signatures, verify};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::process::{Loader, Process};
@@ -26,8 +26,6 @@ use crate::runner::{Interrupted, Keeping, Runner, Surroundings, Turn};
 
 /// Assigned items fetched at the same time, and evaluated before more are.
 const HYDRATIONS: usize = 4;
-/// Most entries checked without leaving the async thread.
-const CHECK_INLINE: usize = 16;
 /// Published checkpoints that are tried before the log is taken instead.
 const PUBLISHED_TRIES: usize = 4;
 /// Processes of which is remembered what they are after their memory is gone. They keep their modules.
@@ -517,15 +515,32 @@ async fn check(
     page: Page,
     goal: Goal,
 ) -> Result<CheckedPage, Error> {
-    let many = page.entries.len() > CHECK_INLINE;
+    if page.entries.is_empty() {
+        return Ok(CheckedPage { checked: Vec::new(), last: link, more: page.more });
+    }
     let latest = verify::latest(clock);
     let work = move || {
-        let mut checked = Vec::with_capacity(page.entries.len());
+        let mut more = page.more;
+        let mut followed = Vec::with_capacity(page.entries.len());
         for Logged { entry, on_chain } in page.entries {
             let (assignment, next) = verify::follow(process, chained, latest, link.as_ref(), &entry)?;
             // A process's own entry comes first whatever was asked for.
             if next.nonce.0 > 0 && goal.excludes(&next) {
-                return Ok(CheckedPage { checked, last: link, more: false });
+                more = false;
+                break;
+            }
+            followed.push((entry, on_chain, assignment, next));
+            link = Some(next);
+        }
+        let entries: Vec<&wire::Entry> = followed.iter().map(|(entry, ..)| entry).collect();
+        if let Some((at, fault)) = signatures::first_broken(&entries) {
+            let slot = followed.get(at).map_or(Nonce(0), |(.., next)| next.nonce);
+            return Err(SlotError { process, slot, fault }.into());
+        }
+        let mut checked = Vec::with_capacity(followed.len());
+        for (mut entry, on_chain, assignment, next) in followed {
+            if let Some(message) = &mut entry.message {
+                message.anchor = signatures::anchor_as_text(message.anchor.take());
             }
             checked.push(match (hydrate::map(entry, assignment, next)?, on_chain) {
                 (Checked::Assigned { assignment, link, .. }, Some(item)) => {
@@ -533,12 +548,9 @@ async fn check(
                 }
                 (checked, _) => checked,
             });
-            link = Some(next);
         }
-        Ok(CheckedPage { checked, last: link, more: page.more })
+        Ok(CheckedPage { checked, last: link, more })
     };
-    if !many {
-        return work();
-    }
+    // Signatures take their time, even one of them.
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)?
 }

@@ -126,7 +126,9 @@ async fn events(request: HttpRequest, api: web::Data<Api>) -> Answer {
         Some(id) => Some(Bound::parse(id).ok_or_else(|| parameter("Last-Event-ID", "a cursor is required.".into()))?),
         None => query.bound("from")?,
     };
-    Ok(holon_unit::events::response(api.compute.follower()?, api.compute.follow(process, from)))
+    let answer = api.compute.follower().map_err(ApiError::from);
+    let answer = answer.map(|place| holon_unit::events::response(place, api.compute.follow(process, from)));
+    parking::noted(&api, process, answer)
 }
 
 async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
@@ -147,7 +149,7 @@ async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
         let next = match next_cron.get() {
             NextCron::At(at) => HeaderValue::from_str(&at.to_string()).ok(),
             NextCron::Never => Some(HeaderValue::from_static("never")),
-            NextCron::Unknown => None,
+            NextCron::Blocks | NextCron::Unknown => None,
         };
         if let Some(next) = next {
             answer.headers_mut().insert(CRON_NEXT, next);

@@ -161,19 +161,35 @@ pub enum NextCron {
     At(Timestamp),
     /// There will be none.
     Never,
-    /// It depends on blocks to come.
+    /// With some block to come.
+    Blocks,
+    /// Nobody here knows.
     Unknown,
 }
 
+/// Shortest and longest time, in milliseconds, after which somebody asks again who waits for a block.
+const ASK_AGAIN_MS: std::ops::RangeInclusive<u64> = 500..=10_000;
+
 impl NextCron {
     /// The same for somebody who has evaluated everything up to `now`: a message that was due and has not fired waits for a
-    /// block.
-    pub fn after(self, now: Timestamp) -> Self {
+    /// block, and so it makes sense to ask again after a quarter of the time between two blocks, `spacing_ms`.
+    pub fn after(self, now: Timestamp, spacing_ms: Option<u64>) -> Self {
         match self {
-            Self::At(at) if at <= now => Self::Unknown,
+            Self::At(at) if at > now => self,
+            Self::At(_) | Self::Blocks => {
+                let (least, most) = ASK_AGAIN_MS.into_inner();
+                let pause = spacing_ms.map_or(most, |spacing| (spacing / 4).clamp(least, most));
+                Self::At(Timestamp(now.0.saturating_add(pause)))
+            }
             next => next,
         }
     }
+}
+
+/// Milliseconds between two blocks, on average; `None` for fewer than two.
+pub fn spacing_ms(blocks: &[Block]) -> Option<u64> {
+    let (first, last) = (blocks.first()?, blocks.last()?);
+    last.timestamp.0.saturating_sub(first.timestamp.0).checked_div(last.height.0.saturating_sub(first.height.0))
 }
 
 /// Which cron has fired.
@@ -292,7 +308,7 @@ impl Walk {
             return NextCron::At(*timestamp);
         }
         if schedule.blocks.iter().any(|cron| cron.every.is_some()) {
-            return NextCron::Unknown;
+            return NextCron::Blocks;
         }
         let (now, origin) = (self.tick / 1000, self.origin.timestamp.0 / 1000);
         let due = schedule.times.iter().filter_map(|cron| due(cron, now, origin)).min();
@@ -352,14 +368,21 @@ impl Walk {
             && block.timestamp < right
             && tick / 1000 >= block.timestamp.0 / 1000
         {
-            // One that comes late fires now: time does not go back.
-            let late = block.timestamp <= self.consumed.timestamp;
+            // Blocks of one time all fire at it, and each cron once (spec 05 §9.3). Another that comes late fires now: time
+            // does not go back.
+            let before = &blocks[..blocks.partition_point(|before| before.height < block.height)];
+            let twin = block.timestamp == self.consumed.timestamp && before.last() == Some(&self.consumed);
+            let late = !twin && block.timestamp <= self.consumed.timestamp;
             let timestamp = if late { Timestamp(tick) } else { block.timestamp };
             self.consumed = Block { timestamp, height: block.height };
             self.height = block.height;
-            let since = block.height.0.checked_sub(self.origin.height.0).filter(|&since| since > 0);
+            let since = |block: &Block| block.height.0.checked_sub(self.origin.height.0).filter(|&since| since > 0);
+            let twins: Vec<&Block> = match twin {
+                true => before.iter().rev().take_while(|before| before.timestamp == block.timestamp).collect(),
+                false => Vec::new(),
+            };
             for (index, cron) in schedule.blocks.iter().enumerate() {
-                if fires(cron, since) {
+                if fires(cron, since(&block)) && !twins.iter().any(|twin| fires(cron, since(twin))) {
                     self.fired.push_back((Fired::Block(index), timestamp, block.height));
                 }
             }

@@ -3,7 +3,7 @@
 //! An error *inside* an evaluation is none of these: it is a result with `Error`.
 
 use actix_web::http::StatusCode;
-use holon_protocol::{ModuleId, Nonce, ProcessId};
+use holon_protocol::{MessageId, ModuleId, Nonce, ProcessId};
 use holon_unit::ApiError;
 
 use crate::cron::CronError;
@@ -69,6 +69,14 @@ pub enum Error {
         module: ModuleId,
         /// How long was waited for it.
         patience: std::time::Duration,
+    },
+    /// The id of a message is that of another process.
+    #[error("{asked} is a process, not a message of process {process}")]
+    OtherProcess {
+        /// The id that was asked for.
+        asked: MessageId,
+        /// The process that was named.
+        process: ProcessId,
     },
     /// No scheduler can be found for the process.
     #[error("scheduler of process {process} cannot be found: {reason}")]
@@ -210,6 +218,7 @@ impl Error {
             | Self::Cron(_)
             | Self::Store(_)
             | Self::NotInLog { .. }
+            | Self::OtherProcess { .. }
             | Self::NoSlot { .. } => false,
         }
     }
@@ -229,7 +238,7 @@ impl Error {
             | Self::Replaced(_)
             | Self::Busy { .. }
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NoSlot { .. } => StatusCode::NOT_FOUND,
+            Self::NoSlot { .. } | Self::OtherProcess { .. } => StatusCode::NOT_FOUND,
             Self::DryRunQueue | Self::RateLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::ProcessTag { .. }
             | Self::Module { .. }

@@ -68,7 +68,7 @@ pub struct Arguments {
     #[arg(long, env = "UPLOADER_URL")]
     pub uploader_url: Option<Url>,
     /// Scheduler locations that win over published ones: `<wallet address>=<url>`, comma separated.
-    #[arg(long = "scheduler-url", env = "SCHEDULER_URLS", value_delimiter = ',', value_parser = scheduler_url)]
+    #[arg(long = "scheduler-url", env = "SCHEDULER_URLS", value_delimiter = ',', value_parser = scheduler_url, allow_hyphen_values = true)]
     pub scheduler_urls: Vec<(Address, Url)>,
     /// Allow schedulers at private and loopback addresses.
     #[arg(long, env = "ALLOW_PRIVATE_URLS", default_value_t = false)]
@@ -121,7 +121,7 @@ pub struct Arguments {
     #[arg(long, env = "PROCESS_CHECKPOINT_CREATION_THROTTLE", default_value_t = DEFAULT_PUBLISH_THROTTLE.as_millis() as u64)]
     pub publish_throttle_ms: u64,
     /// Wallets whose published checkpoints may be used, comma separated.
-    #[arg(long, env = "PROCESS_CHECKPOINT_TRUSTED_OWNERS", value_delimiter = ',')]
+    #[arg(long, env = "PROCESS_CHECKPOINT_TRUSTED_OWNERS", value_delimiter = ',', allow_hyphen_values = true)]
     pub checkpoint_owners: Vec<Address>,
     /// Whose published checkpoints are used: `none`, `own` wallet, `listed` wallets, a number of them that must agree, or
     /// those that are `verified` by a replay. Without it `listed` if any are, else `own` if this unit publishes, else `none`.
@@ -135,13 +135,13 @@ pub struct Arguments {
     #[arg(long, env = "HYDRATION_MODE_NONCE_LIMIT", default_value_t = 0)]
     pub hydration_limit: u64,
     /// Processes that are refused, comma separated.
-    #[arg(long, env = "RESTRICT_PROCESSES", value_delimiter = ',')]
+    #[arg(long, env = "RESTRICT_PROCESSES", value_delimiter = ',', allow_hyphen_values = true)]
     pub restrict_processes: Vec<ProcessId>,
     /// When not empty, the only processes that are served.
-    #[arg(long, env = "ALLOW_PROCESSES", value_delimiter = ',')]
+    #[arg(long, env = "ALLOW_PROCESSES", value_delimiter = ',', allow_hyphen_values = true)]
     pub allow_processes: Vec<ProcessId>,
     /// When not empty, the only owners whose processes are served.
-    #[arg(long, env = "ALLOW_OWNERS", value_delimiter = ',')]
+    #[arg(long, env = "ALLOW_OWNERS", value_delimiter = ',', allow_hyphen_values = true)]
     pub allow_owners: Vec<String>,
     /// Window of the dry-run rate limit, in milliseconds; 0 turns the limit off.
     #[arg(long, env = "RATE_LIMIT_WINDOW", default_value_t = 60_000)]
@@ -529,5 +529,29 @@ impl TryFrom<Arguments> for Options {
             page_size: arguments.page_size,
             ..Self::new(arguments.data_dir, wallet, arguments.gateway_url)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use holon_protocol::ProcessId;
+
+    use super::*;
+
+    #[test]
+    fn ids_and_addresses_may_begin_with_a_hyphen() {
+        let (process, address) = (ProcessId::from_bytes([0xf8; 32]), Address::from_bytes([0xfb; 32]));
+        assert!(process.to_string().starts_with('-') && address.to_string().starts_with('-'));
+        let ids = format!("{process},{process}");
+        let location = format!("{address}=http://localhost:9000");
+        let flags = ["--restrict-processes", &ids, "--allow-processes", &ids, "--scheduler-url", &location];
+        let owners = address.to_string();
+        let more = ["--allow-owners", &owners, "--checkpoint-owners", &owners, "--wallet", "wallet.json"];
+        let program = Program::try_parse_from(["holon-cu"].into_iter().chain(flags).chain(more)).unwrap();
+        let arguments = program.arguments;
+        assert_eq!((arguments.restrict_processes, arguments.allow_processes), (vec![process; 2], vec![process; 2]));
+        assert_eq!((arguments.allow_owners, arguments.checkpoint_owners), (vec![owners], vec![address]));
+        assert_eq!(arguments.scheduler_urls[0].0, address);
     }
 }

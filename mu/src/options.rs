@@ -181,7 +181,7 @@ pub struct Arguments {
     #[arg(long, env = "CU_URL", default_value = "http://localhost:6363")]
     pub cu_url: Url,
     /// Schedulers by wallet, as ADDRESS=URL, separated by commas; they take precedence over published locations
-    #[arg(long = "scheduler-url", env = "SCHEDULER_URLS", value_delimiter = ',', value_parser = scheduler_url)]
+    #[arg(long = "scheduler-url", env = "SCHEDULER_URLS", value_delimiter = ',', value_parser = scheduler_url, allow_hyphen_values = true)]
     pub scheduler_urls: Vec<(Address, Url)>,
     /// Further origins that schedulers may redirect to, separated by commas
     #[arg(long = "scheduler-origin", env = "SCHEDULER_ORIGINS", value_delimiter = ',')]

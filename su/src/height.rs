@@ -10,6 +10,8 @@ use crate::scheduler::Scheduler;
 
 /// How often the height is asked unless told otherwise.
 pub const INTERVAL: Duration = Duration::from_secs(5);
+/// The same where the gateway is one's own: a block is known soon after it was mined.
+pub const LOCAL_INTERVAL: Duration = Duration::from_millis(250);
 /// Attempts at start before the scheduler refuses to start.
 pub const START_ATTEMPTS: u32 = 5;
 /// Pause between them.

@@ -88,14 +88,18 @@ pub struct Arguments {
     #[arg(long, env = "MAX_MESSAGE_SIZE_BYTES", default_value_t = DEFAULT_MAX_MESSAGE_BYTES)]
     pub max_message_size_bytes: usize,
     /// Signers who may send larger messages, comma separated.
-    #[arg(long, env = "MAX_SIZE_OWNER_WHITELIST", value_delimiter = ',')]
+    #[arg(long, env = "MAX_SIZE_OWNER_WHITELIST", value_delimiter = ',', allow_hyphen_values = true)]
     pub max_size_owner_whitelist: Vec<String>,
     /// Signers who may send larger messages for some processes, comma separated.
-    #[arg(long, env = "MAX_SIZE_FROM_OWNER_WHITELIST", value_delimiter = ',')]
+    #[arg(long, env = "MAX_SIZE_FROM_OWNER_WHITELIST", value_delimiter = ',', allow_hyphen_values = true)]
     pub max_size_from_owner_whitelist: Vec<String>,
     /// Those processes, comma separated.
-    #[arg(long, env = "MAX_SIZE_FROM_WHITELIST", value_delimiter = ',')]
+    #[arg(long, env = "MAX_SIZE_FROM_WHITELIST", value_delimiter = ',', allow_hyphen_values = true)]
     pub max_size_from_whitelist: Vec<String>,
+    /// How often the gateway is asked for the L1 height, in milliseconds.
+    #[arg(long, env = "SU_HEIGHT_INTERVAL", default_value_t = height::INTERVAL.as_millis() as u64,
+        value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    pub height_interval_ms: u64,
     /// Stored bytes a page may hold; a page that would hold more ends early.
     #[arg(long, env = "MAX_READ_MEMORY", default_value_t = DEFAULT_MAX_READ_BYTES)]
     pub max_read_bytes: usize,
@@ -278,6 +282,7 @@ impl TryFrom<Arguments> for Options {
                 from: arguments.max_size_from_whitelist,
             }),
             max_read_bytes: arguments.max_read_bytes,
+            height_interval: Duration::from_millis(arguments.height_interval_ms),
             ..Self::new(arguments.data_dir, wallet, arguments.gateway_url)
         })
     }

@@ -53,8 +53,27 @@ pub struct PageRequest {
     pub bounds: Bounds,
     /// Most entries, at least 1.
     pub limit: usize,
-    /// Whether assignments show their anchor.
-    pub show_anchor: bool,
+    /// How anchors are spelled.
+    pub anchors: Anchors,
+}
+
+/// How anchors are spelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Anchors {
+    /// Those that are text.
+    #[default]
+    Text,
+    /// Those of messages that are text, and all of assignments (spec 02 §6.1).
+    Assignments,
+    /// All, also that there is none: [`wire::Entry::signed`].
+    All,
+}
+
+impl Anchors {
+    /// What a route that gives one entry makes of it: `show-anchor` is for pages, only its extension is not.
+    fn of_one(self) -> Self {
+        if self == Self::All { self } else { Self::Text }
+    }
 }
 
 /// What an id stands for.
@@ -106,7 +125,7 @@ impl Reader {
     pub fn latest(&self, process: ProcessId) -> Result<wire::Entry, ReadError> {
         let started = Instant::now();
         let newest = self.scheduler.visible(process)?.ok_or(ReadError::UnknownProcess)?;
-        let answer = self.entry(process, &self.record(process, newest)?, false)?.0;
+        let answer = self.entry(process, &self.record(process, newest)?, Anchors::Text)?.0;
         self.metrics.observe(Function::GetMessage, started.elapsed());
         Ok(answer)
     }
@@ -121,7 +140,7 @@ impl Reader {
             let record = self.record(process, nonce)?;
             let own = record.kind == EntryKind::Assigned && record.message == process.into();
             if !own {
-                let answer = self.entry(process, &record, false)?.0;
+                let answer = self.entry(process, &record, page.anchors.of_one())?.0;
                 self.metrics.observe(Function::GetMessage, started.elapsed());
                 return Ok(Found::Entry(Box::new(answer)));
             }
@@ -141,7 +160,7 @@ impl Reader {
 
         let mut page = Page { edges: Vec::new(), bytes: 0, by_nonce };
         if with_process {
-            page.push(self.read(process, self.record(process, Nonce(0))?, request.show_anchor)?);
+            page.push(self.read(process, self.record(process, Nonce(0))?, request.anchors)?);
         }
         let mut more = false;
         if let Some((first, last)) = range {
@@ -151,7 +170,7 @@ impl Reader {
                     more = true;
                     return Ok(false);
                 }
-                match self.read(process, record, request.show_anchor) {
+                match self.read(process, record, request.anchors) {
                     Ok(entry) => page.push(entry),
                     Err(error) => failed = Some(error),
                 }
@@ -211,13 +230,13 @@ impl Reader {
         Ok(self.store().first_after(process, Nonce(1), newest, Timestamp(time.unsigned_abs()))?)
     }
 
-    fn read(&self, process: ProcessId, record: Record, show_anchor: bool) -> Result<ReadEntry, ReadError> {
-        let (node, bytes) = self.entry(process, &record, show_anchor)?;
+    fn read(&self, process: ProcessId, record: Record, anchors: Anchors) -> Result<ReadEntry, ReadError> {
+        let (node, bytes) = self.entry(process, &record, anchors)?;
         Ok(ReadEntry { node, bytes, nonce: record.nonce, timestamp: record.timestamp })
     }
 
     /// The entry and how many stored bytes it has.
-    fn entry(&self, process: ProcessId, record: &Record, show_anchor: bool) -> Result<(wire::Entry, usize), ReadError> {
+    fn entry(&self, process: ProcessId, record: &Record, anchors: Anchors) -> Result<(wire::Entry, usize), ReadError> {
         let started = Instant::now();
         let item = match record.kind {
             EntryKind::Assigned => None,
@@ -229,7 +248,11 @@ impl Reader {
         let bytes = record.assignment_bytes.len() + item.as_ref().map_or(0, Bytes::len);
         let item = item.map(DataItem::parse).transpose()?;
         let assignment = DataItem::parse(record.assignment_bytes.clone())?;
-        Ok((wire::Entry::new(&assignment, item.as_ref(), show_anchor), bytes))
+        let entry = match anchors {
+            Anchors::All => wire::Entry::signed(&assignment, item.as_ref()),
+            anchors => wire::Entry::new(&assignment, item.as_ref(), anchors == Anchors::Assignments),
+        };
+        Ok((entry, bytes))
     }
 
     fn record(&self, process: ProcessId, nonce: Nonce) -> Result<Record, ReadError> {

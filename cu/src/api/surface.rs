@@ -77,7 +77,8 @@ pub fn routes() -> Routes {
             .gives(200, "A page.", Content::Json(schema::page(outcome())))
             .with(
                 "Cron-Next",
-                "When the next cron message is due, in milliseconds, or `never`; absent when blocks decide.",
+                "When it makes sense to ask again, in milliseconds: the next cron message is due, or the next block may be \
+                 known; or `never`.",
             )],
     )
     .at(

@@ -63,9 +63,38 @@ fn the_worked_example_of_the_specification_comes_out_exactly() {
 
 #[test]
 fn a_message_that_was_due_and_has_not_fired_waits_for_a_block() {
-    assert_eq!(NextCron::At(Timestamp(5)).after(Timestamp(5)), NextCron::Unknown);
-    assert_eq!(NextCron::At(Timestamp(6)).after(Timestamp(5)), NextCron::At(Timestamp(6)));
-    assert_eq!(NextCron::Never.after(Timestamp(5)), NextCron::Never);
+    let now = Timestamp(5);
+    let again = |pause: u64| NextCron::At(Timestamp(5 + pause));
+    for waiting in [NextCron::At(now), NextCron::Blocks] {
+        assert_eq!(waiting.after(now, Some(0)), again(500));
+        assert_eq!(waiting.after(now, Some(8_000)), again(2_000));
+        assert_eq!(waiting.after(now, Some(120_000)), again(10_000));
+        assert_eq!(waiting.after(now, None), again(10_000));
+    }
+    for known in [NextCron::At(Timestamp(6)), NextCron::Never, NextCron::Unknown] {
+        assert_eq!(known.after(now, Some(8_000)), known);
+    }
+    assert_eq!(spacing_ms(&[block(1, 1_000), block(4, 7_000)]), Some(2_000));
+    assert_eq!(spacing_ms(&[block(1, 1_000)]), None);
+    assert_eq!(spacing_ms(&[]), None);
+}
+
+#[test]
+fn blocks_of_one_time_fire_at_that_time_and_each_cron_once() {
+    let tags = [("Cron-Interval", "1-block"), ("Cron-Interval", "2-blocks"), ("Cron-Interval", "3-blocks")];
+    let schedule = Schedule::from_tags(&Tags::from_iter(tags)).unwrap();
+    let origin = block(100, 1000000250);
+    let blocks = [block(101, 1000003000), block(102, 1000003000), block(103, 1000003000), block(104, 1000009000)];
+    assert_eq!(
+        walk(&schedule, &blocks, origin, origin, 1000010900),
+        rows(&[
+            ("0-1-block", 1000003000, 101),
+            ("1-2-blocks", 1000003000, 102),
+            ("2-3-blocks", 1000003000, 103),
+            ("0-1-block", 1000009000, 104),
+            ("1-2-blocks", 1000009000, 104),
+        ])
+    );
 }
 
 #[test]
@@ -91,7 +120,7 @@ fn the_next_message_is_due_when_the_walk_emits_it() {
     }
     assert_eq!(Walk::new(origin, origin).next_due(&Schedule::default()), NextCron::Never);
     let blocks = tags(&[("Cron-Interval", "1-second"), ("Cron-Interval", "2-blocks")]);
-    assert_eq!(Walk::new(origin, origin).next_due(&blocks), NextCron::Unknown);
+    assert_eq!(Walk::new(origin, origin).next_due(&blocks), NextCron::Blocks);
 }
 
 /// The worked example as a process sees it: its own entry, crons, a message, and crons again, with the ordinates of their

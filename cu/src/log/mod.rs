@@ -11,6 +11,7 @@ pub mod fallback;
 mod fault;
 pub mod scheduler;
 pub mod served;
+pub mod signatures;
 pub mod verify;
 
 use std::sync::Arc;

@@ -20,6 +20,10 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 const PARSE_INLINE_BYTES: usize = 128 << 10;
 /// Most bytes of a foreign error body that an error repeats.
 const MAX_QUOTED_BYTES: usize = 1024;
+/// Asks for everything that signatures cover. Schedulers that do not know `all` show the anchors of assignments in pages.
+const SHOW_ANCHOR: (&str, &str) = ("show-anchor", "all");
+/// Largest time and nonce that schedulers understand: their numbers have a sign.
+const MAX_BOUND: u64 = i64::MAX as u64;
 /// Longest time for one answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest pause between two tries.
@@ -82,7 +86,16 @@ pub struct Now {
 #[serde(untagged)]
 enum PositionAnswer {
     Entry(Box<wire::Entry>),
-    Old { process_id: ProcessId, timestamp: Loose, nonce: Loose },
+    Old {
+        process_id: ProcessId,
+        timestamp: Loose,
+        nonce: Loose,
+    },
+    /// A page: the id is that of another process.
+    Log {
+        #[serde(rename = "page_info")]
+        _page: wire::PageInfo,
+    },
 }
 
 #[derive(Deserialize)]
@@ -129,8 +142,9 @@ impl Scheduler {
 
     /// `GET /{message}?process-id={process}`.
     pub async fn position(&self, base: &Url, process: ProcessId, message: MessageId) -> Result<Position, Error> {
+        let (of, asked) = (process, message);
         let (process, message) = (process.to_string(), message.to_string());
-        let answer = self.get("message", base, &[&message], &[("process-id", &process)]).await?;
+        let answer = self.get("message", base, &[&message], &[("process-id", &process), SHOW_ANCHOR]).await?;
         match answer {
             PositionAnswer::Entry(entry) => {
                 let assignment = holon_protocol::assignment::Assignment::from_tags(&entry.assignment.tags)
@@ -151,6 +165,7 @@ impl Scheduler {
                 }),
                 _ => Err(unreadable("message", "timestamp and nonce must be numbers")),
             },
+            PositionAnswer::Log { .. } => Err(Error::OtherProcess { asked, process: of }),
         }
     }
 
@@ -187,12 +202,11 @@ impl Scheduler {
     /// A page of the log: the first entries of `span`, at most `limit`.
     pub async fn page(&self, base: &Url, process: ProcessId, span: Span, limit: u32) -> Result<wire::Page, Error> {
         let process = process.to_string();
+        let bound = |number: u64| number.min(MAX_BOUND).to_string();
         let bounds = match span {
-            Span::Times { from, to } => {
-                [from.map(|from| ("from", from.to_string())), to.map(|to| ("to", to.to_string()))]
-            }
+            Span::Times { from, to } => [from.map(|from| ("from", bound(from.0))), to.map(|to| ("to", bound(to.0)))],
             Span::Nonces { from, to } => {
-                [from.map(|from| ("from-nonce", from.to_string())), to.map(|to| ("to-nonce", to.to_string()))]
+                [from.map(|from| ("from-nonce", bound(from.0))), to.map(|to| ("to-nonce", bound(to.0)))]
             }
         };
         let mut limit = limit.min(self.page_size);
@@ -201,6 +215,7 @@ impl Scheduler {
             let mut query = vec![("process-id", process.as_str())];
             query.extend(bounds.iter().flatten().map(|(name, value)| (*name, value.as_str())));
             query.push(("limit", &limit_text));
+            query.push(SHOW_ANCHOR);
             match self.get("messages", base, &[&process], &query).await {
                 Err(Error::SchedulerUnreadable { reason, .. }) if reason == TOO_LARGE && limit > 1 => limit /= 8,
                 other => return other,

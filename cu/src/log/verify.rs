@@ -1,9 +1,8 @@
 //! Checks of log entries: the hash chain, the order of nonces and timestamps, and that ids and addresses belong to the
 //! signatures and keys next to them. Pure.
 //!
-//! What the scheduler's JSON does not hold (the assignment's anchor, a message's bytes where its data is not text) cannot
-//! be checked here, so signatures cannot be verified; the chain makes two different logs of one process impossible to
-//! confuse.
+//! Whether the signatures cover what stands next to them is checked in [`super::signatures`], as far as the scheduler's JSON
+//! allows. The chain makes two different logs of one process impossible to confuse.
 
 use std::time::Duration;
 

@@ -69,14 +69,14 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, ParseError> {
-        if depth > MAX_DEPTH {
+        self.space();
+        if depth >= MAX_DEPTH && matches!(self.peek(), Some(b'{' | b'[')) {
             return Err(self.error("values are nested too deeply"));
         }
         self.values += 1;
         if self.values > MAX_VALUES {
             return Err(self.error("too many values"));
         }
-        self.space();
         match self.peek() {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
@@ -347,6 +347,7 @@ mod tests {
     fn nesting_is_bounded() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(&nested(MAX_DEPTH)).is_ok());
+        assert!(parse(&nested(MAX_DEPTH + 1)).is_err());
         assert!(parse(&nested(1_000_000)).is_err());
     }
 

@@ -69,6 +69,102 @@ async fn a_log_that_was_changed_is_refused_and_nothing_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_scheduler_says_otherwise_than_it_was_signed_is_refused_and_nothing_is_recorded() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut last = process.into();
+    for _ in 0..3 {
+        last = network.send(process, "Add").await;
+    }
+    type Change = fn(&mut Value);
+    let cases: [(&str, Change); 4] = [
+        ("message ", |node| node["message"]["data"] = json!("somewhat else")),
+        ("message ", |node| set(&mut node["message"]["tags"], "Action", "X-Echo")),
+        ("message ", |node| node["message"]["anchor"] = json!("A".repeat(43))),
+        ("assignment ", |node| set(&mut node["assignment"]["tags"], "Block-Height", "000000000001")),
+    ];
+    let path = format!("/result/{last}?process-id={process}");
+    for slot in ["2", "3"] {
+        for (what, change) in cases {
+            network.proxy.tamper(move |_, json| {
+                let lie = |node: &mut Value| {
+                    let tags = node["assignment"]["tags"].as_array().unwrap();
+                    if tags.contains(&json!({ "name": "Nonce", "value": slot })) {
+                        change(node);
+                    }
+                };
+                match json.get("edges").is_some() {
+                    true => json["edges"].as_array_mut().unwrap().iter_mut().for_each(|edge| lie(&mut edge["node"])),
+                    false if json.get("assignment").is_some() => lie(json),
+                    false => {}
+                }
+            });
+            let (status, body) = network.json(&path).await;
+            let error = body["error"].as_str().unwrap();
+            let start = format!("slot {slot} of process {process}: {what}");
+            assert!(status == 422 && error.starts_with(&start) && error.contains("is forged"), "{status} {body}");
+            assert_eq!(network.outputs(process).await, Vec::<String>::new(), "{what}");
+        }
+    }
+    network.proxy.honest();
+    assert_eq!(network.count(process, last).await, "4");
+    // The only missing entry, which comes with the answer about the message.
+    let next = network.send(process, "Add").await;
+    network.proxy.tamper(|_, json| {
+        if json.get("assignment").is_some() {
+            json["message"]["data"] = json!("somewhat else");
+        }
+    });
+    let (status, body) = network.json(&format!("/result/{next}?process-id={process}")).await;
+    assert!(status == 422 && body["error"].as_str().unwrap().starts_with("slot 4 of "), "{status} {body}");
+    network.proxy.honest();
+    assert_eq!(network.count(process, next).await, "5");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_shows_no_anchors_is_read_as_ever_and_a_process_sees_the_same() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let echo = |anchor: [u8; 32]| {
+        let item = DataItem::builder().target(process).tag("Data-Protocol", "ao").tag("Type", "Message");
+        item.tag("Variant", "ao.TN.1").tag("Action", "X-Echo").anchor(anchor).sign(&network.user).unwrap()
+    };
+    for (anchor, seen) in [([b'7'; 32], json!("7".repeat(32))), ([0xff; 32], Value::Null)] {
+        for shows in [true, false] {
+            let mut item = echo(anchor);
+            if !shows {
+                network.proxy.tamper(|_, json| {
+                    let hide = |node: &mut Value| {
+                        for part in ["message", "assignment"] {
+                            let anchor = &mut node[part]["anchor"];
+                            let bytes = holon_protocol::base64url::decode(anchor.as_str().unwrap_or_default()).unwrap();
+                            *anchor = json!(String::from_utf8(bytes).ok().filter(|text| !text.is_empty()));
+                        }
+                    };
+                    match json.get("edges").is_some() {
+                        true => {
+                            json["edges"].as_array_mut().unwrap().iter_mut().for_each(|edge| hide(&mut edge["node"]))
+                        }
+                        false if json.get("assignment").is_some() => hide(json),
+                        false => {}
+                    }
+                });
+                // Another item than before, with the same anchor.
+                let again = DataItem::builder().target(process).tag("Data-Protocol", "ao").tag("Type", "Message");
+                let again = again.tag("Variant", "ao.TN.1").tag("Action", "X-Echo").tag("Again", "yes");
+                item = again.anchor(anchor).sign(&network.user).unwrap();
+            }
+            network.schedule(&item).await;
+            let output = network.result(process, item.id().into()).await["Output"].clone();
+            assert_eq!(output["Anchor"], seen, "{shows}: {output}");
+            network.proxy.honest();
+        }
+    }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_assigned_item_is_fetched_and_seen_once() {
     let network = Network::start().await;
     let process = network.spawn(&[]).await;

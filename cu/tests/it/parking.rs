@@ -34,7 +34,7 @@ async fn a_parked_process_says_so_on_every_answer_and_serves_what_came_before() 
     // What came before is there, and says it too.
     assert_eq!(network.count(process, before).await, "2");
     assert_eq!(network.outputs(process).await, ["1", "2"]);
-    for path in [path(before), format!("/results/{process}"), path(endless), format!("/state/{process}")] {
+    for path in [path(before), format!("/results/{process}"), path(endless), format!("/events/{process}")] {
         let answer = network.get(&path).await;
         let header = answer.headers()["parked"].to_str().unwrap();
         assert!(header.starts_with("slot=2; since=") && header.contains("; until="), "{path}: {header}");

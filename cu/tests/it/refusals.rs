@@ -12,6 +12,8 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
     let message = network.send(process, "Add").await;
     let before = network.count(process, message).await;
     let nobody = ProcessId::from_bytes([3; 32]);
+    let other = network.spawn(&[]).await;
+    let another = format!("{other} is a process, not a message of process {process}");
     for (path, status, error) in [
         (format!("/result/{message}"), 400, "'processId': Required."),
         (format!("/result/{message}?process-id="), 400, "'processId': a process-id query parameter is required."),
@@ -23,6 +25,7 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
             "Error Encountered when loading message from Scheduler Unit: 400",
         ),
         (format!("/result/{message}?process-id={nobody}"), 500, "scheduler of process"),
+        (format!("/result/{other}?process-id={process}"), 404, &another),
         ("/results/short".into(), 400, "'processId': \"short\" is not an id"),
         (format!("/results/{process}?from=nonsense"), 400, "'from': a cursor or a timestamp"),
         (format!("/results/{process}?to=-1"), 400, "'to': a cursor or a timestamp"),
@@ -45,6 +48,9 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
     }
     assert_eq!(network.count(process, message).await, before);
     assert_eq!(network.outputs(process).await.len(), 2);
+    // A time beyond all time is the present.
+    let (status, latest) = network.json(&format!("/root/{process}?to={}", u64::MAX)).await;
+    assert_eq!((status, &latest["nonce"]), (200, &json!(1)), "{latest}");
     // Nothing evaluated is an empty listing, not an error.
     assert_eq!(network.json(&format!("/results/{nobody}")).await.1["edges"], json!([]));
     network.stop().await;

@@ -424,6 +424,11 @@ async fn a_weave_that_lies_is_found_out_at_the_slot() {
     });
     assert_eq!(replay(&liar.url, process, None).await.unwrap().state_root, honest.state_root);
 
+    // Without its first entry a log cannot even be begun.
+    liar.answers(|_, body| at_slot(body, 0, |_| false));
+    let error = replay(&liar.url, process, None).await.unwrap_err().to_string();
+    assert_eq!(error, format!("slot 0 of process {process}: no assignment is on Arweave, but there is one for slot 1"));
+
     let (one, two) = (third.clone(), third.clone());
     let cases: Vec<(u64, &str, Lie)> = vec![
         (3, "no assignment is on Arweave, but there is one for slot ", Box::new(|_, body| at_slot(body, 3, |_| false))),

@@ -139,6 +139,7 @@ impl Plan {
 
         let mut su = holon_su::Options::new(data.join("su"), keys.scheduler.clone(), urls.gateway.clone());
         su.listen = address(&urls.scheduler);
+        su.height_interval = holon_su::height::LOCAL_INTERVAL;
         su.explorer = explorer.clone();
 
         let mut cu = holon_cu::Options::new(data.join("cu"), keys.compute.clone(), urls.gateway.clone());

@@ -26,7 +26,7 @@ pub struct Item {
     pub tags: Tags,
     /// base64url.
     pub signature: String,
-    /// The 32 bytes as text, null if absent or not UTF-8.
+    /// The 32 bytes as text, null if absent or not UTF-8; see [`Entry::signed`] for another spelling.
     pub anchor: Option<String>,
     /// base64url; `""` for a message without target, null for a process without target.
     pub target: Option<String>,
@@ -66,6 +66,24 @@ impl Entry {
             message: item.map(|item| Item::new(item, is_process)),
             assignment: Assignment::new(assignment, show_anchor),
         }
+    }
+
+    /// The entry with everything that its signatures cover, as far as JSON can say it (an extension: `show-anchor=all`).
+    /// Anchors are base64url, `""` where there is none. A message whose tags are encoded otherwise than [`Tags::encode`]
+    /// does, so that JSON does not say what was signed, is as [`Self::new`] has it, and such an assignment, or one with data,
+    /// shows no anchor.
+    pub fn signed(assignment: &DataItem, item: Option<&DataItem>) -> Self {
+        let spelled = |item: &DataItem| Some(item.anchor().map(base64url::encode).unwrap_or_default());
+        let mut entry = Self::new(assignment, item, true);
+        let exact = |item: &DataItem| item.tags().encode() == item.tag_bytes();
+        entry.assignment.anchor =
+            if exact(assignment) && assignment.data().is_empty() { spelled(assignment) } else { None };
+        if let (Some(shown), Some(item)) = (&mut entry.message, item)
+            && exact(item)
+        {
+            shown.anchor = spelled(item);
+        }
+        entry
     }
 }
 

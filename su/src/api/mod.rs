@@ -166,7 +166,7 @@ pub fn routes() -> Routes {
             .query("from-nonce", schema::digits(), "From this nonce on.")
             .query("to-nonce", schema::digits(), "Up to this nonce.")
             .query("limit", schema::number_in(1, MAX_LIMIT as u64, DEFAULT_LIMIT as u64), "Entries of a page.")
-            .query("show-anchor", schema::text(), "Whether anchors of assignments are shown; any value.")
+            .query("show-anchor", schema::text(), "Whether anchors of assignments are shown; any value. `all` spells every anchor, also that there is none, so that signatures can be checked.")
             .gives(200, "An entry or a page.", Content::Json(schema::any_of([page(entry()), entry()])))
             .fails(400, "Nothing has that id here, or a parameter is wrong.")],
     )

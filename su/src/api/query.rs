@@ -4,7 +4,7 @@ use holon_protocol::{ItemId, ProcessId};
 use url::form_urlencoded;
 
 use super::answer::Failure;
-use crate::reader::{Bounds, PageRequest};
+use crate::reader::{Anchors, Bounds, PageRequest};
 
 /// Page size when none is asked for.
 pub const DEFAULT_LIMIT: usize = 100;
@@ -40,7 +40,12 @@ impl ReadQuery {
         } else {
             Bounds::Time { from: from?, to: to? }
         };
-        Ok(Self { process, page: PageRequest { bounds, limit, show_anchor: show_anchor.is_some() } })
+        let anchors = match show_anchor.as_deref() {
+            None => Anchors::Text,
+            Some("all") => Anchors::All,
+            Some(_) => Anchors::Assignments,
+        };
+        Ok(Self { process, page: PageRequest { bounds, limit, anchors } })
     }
 }
 
@@ -130,6 +135,14 @@ mod tests {
     #[test]
     fn large_limits_are_capped() {
         assert_eq!(ReadQuery::parse("limit=2147483647").unwrap().page.limit, MAX_LIMIT);
+    }
+
+    #[test]
+    fn anchors_are_shown_as_asked() {
+        let anchors = |query: &str| ReadQuery::parse(query).unwrap().page.anchors;
+        assert_eq!(anchors(""), Anchors::Text);
+        assert_eq!((anchors("show-anchor"), anchors("show-anchor=1")), (Anchors::Assignments, Anchors::Assignments));
+        assert_eq!(anchors("show-anchor=all"), Anchors::All);
     }
 
     #[test]

@@ -57,7 +57,10 @@ impl Slot {
             Body::Item(item) => Some(item),
             Body::OnChain(_) => None,
         };
-        wire::Entry::new(&self.assignment, item, false)
+        let mut entry = wire::Entry::new(&self.assignment, item, false);
+        // Both signatures have been verified, over more than an entry says: an assignment may carry data.
+        entry.assignment.anchor = None;
+        entry
     }
 
     /// The assigned item, if it is one.
@@ -194,7 +197,15 @@ impl<'a> Reader<'a> {
             }
         };
         let first = find::until_found(self.logs.0.retries, self.logs.0.backoff, look).await?;
-        let first = first.ok_or_else(|| missing("no assignment of it is on Arweave"))?;
+        let Some(first) = first else {
+            let there = self.claims(process, scheduler).there(&find::later(0)).await?;
+            return Err(match there.into_iter().filter(|&later| later > 0).min() {
+                None => missing("no assignment of it is on Arweave"),
+                Some(later) => {
+                    SlotError { process, slot: Nonce(0), fault: Fault::Missing { later: Nonce(later) } }.into()
+                }
+            });
+        };
         let first = first.map_err(|fault| SlotError { process, slot: Nonce(0), fault })?;
         self.counted(1);
         if first.says.message.is_none() {

@@ -57,6 +57,7 @@ impl Units {
 
         let mut su = holon_su::Options::new(data.join("su"), wallets.scheduler.clone(), urls.gateway.clone());
         su.listen = address(&ports.su)?;
+        su.height_interval = holon_su::height::LOCAL_INTERVAL;
         su.explorer = explorer.clone();
 
         let mut cu = holon_cu::Options::new(data.join("cu"), wallets.compute.clone(), urls.gateway.clone());
