@@ -404,18 +404,23 @@ impl Network {
         self.advance(Duration::from_millis(by)).await.map(drop)
     }
 
-    /// Makes blocks, at once; messages sent from now on carry the new height, which is returned, and processes that wake every
-    /// so many blocks have been woken.
+    /// Makes blocks, each a second after the one before: of blocks with the same second, processes that wake every so many blocks
+    /// would know one. Messages sent from now on carry the new height, which is returned, and those processes have been woken.
     ///
     /// # Errors
     /// [`Error::Down`] without a gateway, [`Error::Busy`] if pushing does not come to an end.
     pub async fn mine(&self, blocks: u64) -> Result<BlockHeight, Error> {
         self.idle().await?;
+        let clock = self.clock.clone();
         let height = self
             .on_units(move |units| {
                 async move {
                     let gateway = units.gateway().ok_or(Error::Down(Unit::Gateway))?;
-                    let height = gateway.mine(blocks).await.map_err(environment)?;
+                    let mut height = gateway.height();
+                    for _ in 0..blocks {
+                        clock.advance(Duration::from_secs(1));
+                        height = gateway.mine(1).await.map_err(environment)?;
+                    }
                     units.tell_height(height);
                     Ok(height)
                 }
