@@ -7,6 +7,7 @@
 //! | [`session`] | the process and what is asked of it: sending, dry runs, evaluating |
 //! | [`obey`] | doing what a line says, and showing what came of it |
 //! | [`editor`] | the line editor: history, several lines, completion |
+//! | [`keyboard`] | what is typed while no line is read |
 //! | [`complete`] | what Tab offers |
 //! | [`feed`] | what happens to the process meanwhile |
 //! | [`screen`] | where all of it is written, so that nothing destroys what is being typed |
@@ -17,6 +18,7 @@
 mod complete;
 mod editor;
 mod feed;
+mod keyboard;
 mod line;
 mod lua;
 mod obey;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use self::editor::{LineEditor, Typed};
+use self::keyboard::Keyboard;
 use self::line::Language;
 use self::obey::{Console, Flow};
 use self::screen::Screen;
@@ -182,6 +185,7 @@ fn welcome(console: &Console, terminal: Terminal) {
 
 /// Reads and obeys lines until the user leaves. A line that fails is told, and that is all.
 async fn talk(mut console: Console, first: Vec<String>, live: bool) -> Result<(), Failure> {
+    let _keyboard = Keyboard::hold()?;
     let mut editor = LineEditor::open(console.helper())?;
     console.write_above(editor.printer()?);
     console.follow(live);

@@ -118,6 +118,21 @@ fn lines_are_completed_continued_and_remembered() {
 }
 
 #[test]
+fn what_is_typed_before_the_prompt_is_for_the_next_line() {
+    let user = User::new();
+    let _network = user.network(".holon");
+    user.run(["wallet", "new", "--type", "ed25519"]).ok();
+    let mut tty = Tty::run(user.command(["console", "counter"]));
+    tty.last("counter>");
+    // All at once: nothing of it waits for an answer, least of all the end.
+    tty.press("Increment 5\rIncrement 6\rGet\r\x04");
+    let lines =
+        tty.until("three answers", |lines| lines.windows(2).any(|pair| pair[0] == "counter> Get" && pair[1] == "12"));
+    assert!(lines.windows(2).any(|pair| pair[0] == "counter> Increment 5" && pair[1] == "6"), "{lines:#?}");
+    assert_eq!(tty.end().code(), Some(0));
+}
+
+#[test]
 fn colours_are_there_for_those_who_want_them() {
     let user = User::new();
     let _network = user.network(".holon");
