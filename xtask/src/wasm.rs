@@ -13,7 +13,7 @@ use crate::{cargo, root};
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Processes that are shipped, as their packages in `wasm-processes`.
-const GUESTS: [&str; 6] = ["chatroom", "counter", "registry", "relay", "ticker", "token"];
+const GUESTS: [&str; 8] = ["chatroom", "counter", "price-board", "registry", "relay", "swap", "ticker", "token"];
 
 const NO_TOOLCHAIN: &str = "\
 No toolchain for wasm32-unknown-unknown was found. Install one of
@@ -84,7 +84,8 @@ fn compile() -> Result<Vec<Guest>> {
         .into_iter()
         .map(|name| Guest {
             name,
-            built: target.join(TARGET).join("release").join(format!("{name}.wasm")),
+            // Cargo writes an underscore for a hyphen.
+            built: target.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_"))),
             committed: workspace.join(name).join(format!("{name}.wasm")),
         })
         .collect())
