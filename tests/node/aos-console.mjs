@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { generateKeyPair, createHash } from "node:crypto";
 import { promisify } from "node:util";
 import { connect, createDataItemSigner } from "@permaweb/aoconnect";
+import { finish, needed, step } from "./steps.mjs";
 
 const { GATEWAY_URL, ARWEAVE_GRAPHQL, MU_URL, CU_URL, SCHEDULER, AUTHORITY, UPDATE_URL } = process.env;
 const [moduleName, moduleId] = process.argv.slice(2);
@@ -33,27 +34,6 @@ async function newWallet() {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const tags = (...pairs) => pairs.map(([name, value]) => ({ name, value }));
-const failed = [];
-
-async function step(name, run) {
-  const begun = performance.now();
-  try {
-    const value = await run();
-    console.log(`ok      ${name} (${Math.round(performance.now() - begun)} ms)`);
-    return value;
-  } catch (error) {
-    failed.push(name);
-    console.log(`FAILED  ${name}: ${error?.stack ?? error}`);
-    return undefined;
-  }
-}
-
-async function needed(name, run) {
-  const value = await step(name, run);
-  if (value === undefined) process.exit(1);
-  return value;
-}
-
 // ---- lookups (spec 07 §6): the console writes its queries by hand, with names inlined and commas left out
 
 async function search(query, variables) {
@@ -450,5 +430,4 @@ await step("--cron and a monitor make the process act on its own, and the feed s
   assert.match(await unmonitor({ process: clock.id, signer: clock.wallet.signer }), /^[\w-]{43}$/);
 });
 
-if (failed.length > 0) console.log(`${failed.length} steps failed: ${failed.join("; ")}`);
-process.exit(failed.length > 0 ? 1 : 0);
+finish();

@@ -10,6 +10,7 @@ import { generateKeyPairSync, createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { connect, createDataItemSigner } from "@permaweb/aoconnect";
 import { ArweaveSigner, createData } from "@dha-team/arbundles";
+import { finish, needed, step } from "./steps.mjs";
 
 const { GATEWAY_URL, UPLOADER_URL, MU_URL, CU_URL, SCHEDULER, AUTHORITY } = process.env;
 const [moduleFile, moduleFormat] = process.argv.slice(2);
@@ -24,28 +25,6 @@ const { message, spawn, result, results, dryrun, assign, monitor, unmonitor, sig
 const wallet = generateKeyPairSync("rsa", { modulusLength: 4096, publicExponent: 65537 }).privateKey.export({ format: "jwk" });
 const address = createHash("sha256").update(Buffer.from(wallet.n, "base64url")).digest("base64url");
 const signer = createDataItemSigner(wallet);
-
-const failed = [];
-
-async function step(name, run) {
-  const begun = performance.now();
-  try {
-    const value = await run();
-    console.log(`ok      ${name} (${Math.round(performance.now() - begun)} ms)`);
-    return value;
-  } catch (error) {
-    failed.push(name);
-    console.log(`FAILED  ${name}: ${error?.stack ?? error}`);
-    return undefined;
-  }
-}
-
-// A step that others stand on.
-async function needed(name, run) {
-  const value = await step(name, run);
-  if (value === undefined) process.exit(1);
-  return value;
-}
 
 async function until(what, ask) {
   const end = Date.now() + DEADLINE_MS;
@@ -359,5 +338,4 @@ await step("wrong calls are refused with words", async () => {
   await assert.rejects(assign({ process: alice, message: nobody }), /4\d\d|5\d\d/);
 });
 
-if (failed.length > 0) console.log(`${failed.length} steps failed: ${failed.join("; ")}`);
-process.exit(failed.length > 0 ? 1 : 0);
+finish();

@@ -231,6 +231,12 @@ mod tests {
         [(7, slot(Body::Item(item("message")))), (9, slot(Body::OnChain(Arc::new(on_chain))))].into()
     }
 
+    /// An entry whose item has data of this length.
+    fn slot(bytes: usize) -> Slot {
+        let item = DataItem::builder().data(vec![7; bytes]).sign(&Signer::generate_ed25519().unwrap()).unwrap();
+        Slot { assignment: item.clone(), body: Body::Item(item) }
+    }
+
     #[test]
     fn a_window_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
@@ -251,11 +257,6 @@ mod tests {
     fn what_does_not_fit_into_a_file_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path(), ProcessId::from_bytes([1; 32]), 0);
-        let wallet = Signer::generate_ed25519().unwrap();
-        let slot = |bytes: usize| {
-            let item = DataItem::builder().data(vec![7; bytes]).sign(&wallet).unwrap();
-            Slot { assignment: item.clone(), body: Body::Item(item) }
-        };
         let half = MAX_CONTENT_BYTES as usize / 2;
         add(&path, &[(1, slot(100)), (2, slot(half)), (3, slot(half)), (4, slot(100))].into()).unwrap();
         assert_eq!(load(&path, 0, u64::MAX).0.into_keys().collect::<Vec<_>>(), [1, 4]);
@@ -265,11 +266,6 @@ mod tests {
     fn no_more_is_read_than_there_is_room_for_and_the_rest_is_named_and_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path(), ProcessId::from_bytes([1; 32]), 0);
-        let wallet = Signer::generate_ed25519().unwrap();
-        let slot = |bytes: usize| {
-            let item = DataItem::builder().data(vec![7; bytes]).sign(&wallet).unwrap();
-            Slot { assignment: item.clone(), body: Body::Item(item) }
-        };
         let large = 1 << 20;
         add(&path, &[(2, slot(large)), (4, slot(large)), (6, slot(100)), (8, slot(large))].into()).unwrap();
         let read = |first, limit| {
