@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::{cargo, root};
 
-/// Runs them all. `arguments` go to both `cargo test`s.
+/// Runs them all, also after one that fails. `arguments` go to both `cargo test`s.
 pub fn all(arguments: &[&str]) -> Result<()> {
     browser()?;
     let processes = root().join("wasm-processes");
@@ -15,11 +15,15 @@ pub fn all(arguments: &[&str]) -> Result<()> {
     let status = Command::new(cargo())
         .current_dir(processes)
         .env("CARGO_TARGET_DIR", target)
-        .args(["test", "--locked"])
+        .args(["test", "--locked", "--no-fail-fast"])
         .args(arguments)
         .status()?;
     ensure!(status.success(), "tests in wasm-processes failed");
-    let status = Command::new(cargo()).current_dir(root()).args(["test", "--workspace"]).args(arguments).status()?;
+    let status = Command::new(cargo())
+        .current_dir(root())
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(arguments)
+        .status()?;
     ensure!(status.success(), "tests failed");
     Ok(())
 }
