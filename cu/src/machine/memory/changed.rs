@@ -141,11 +141,12 @@ mod tests {
     use super::*;
     use crate::machine::{PAGE_BYTES, PageHash};
 
-    const PAGES: u32 = 200;
+    /// Under Miri every hash of the tree takes milliseconds.
+    const PAGES: u32 = if cfg!(miri) { 24 } else { 200 };
 
     proptest! {
         #![proptest_config(ProptestConfig {
-            cases: if cfg!(miri) { 8 } else { 256 }, failure_persistence: None, ..ProptestConfig::default()
+            cases: if cfg!(miri) { 4 } else { 256 }, failure_persistence: None, ..ProptestConfig::default()
         })]
 
         #[test]
@@ -165,7 +166,7 @@ mod tests {
         /// A stream of contents with copies that compute their trees late, early or never.
         #[test]
         fn a_tree_from_the_nearest_one_is_the_tree_of_the_contents(
-            steps in proptest::collection::vec((0..5_u8, any::<prop::sample::Index>(), 0..PAGES, 1..9_u32, any::<u8>()), 1..40),
+            steps in proptest::collection::vec((0..5_u8, any::<prop::sample::Index>(), 0..PAGES, 1..9_u32, any::<u8>()), 1..if cfg!(miri) { 12 } else { 40 }),
         ) {
             let mut line = vec![(vec![0_u8; PAGES as usize], Lineage::of_zeros(u64::from(PAGES) * PAGE_BYTES as u64))];
             for (kind, which, start, len, value) in steps {
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn trees_computed_beside_the_stream_are_used_by_it() {
-        let bytes = u64::from(PAGES) * PAGE_BYTES as u64;
+        let bytes = 200 * PAGE_BYTES as u64;
         let mut now = Lineage::of_zeros(bytes);
         now.change(0..150);
         for turn in 0..20 {
