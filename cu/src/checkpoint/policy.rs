@@ -14,8 +14,10 @@ pub enum Policy {
     None,
     /// This unit's wallet signed it.
     Own,
-    /// This unit's wallet or a listed one signed it.
+    /// This unit's wallet or a listed one signed it, and it names its root.
     Listed,
+    /// The same, on the signer's word: one that names no root is used as well.
+    Trusted,
     /// So many different ones of them published the same root for the same point.
     Quorum(usize),
     /// A replay of the log gives the same root.
@@ -30,10 +32,11 @@ impl std::str::FromStr for Policy {
             "none" => Ok(Self::None),
             "own" => Ok(Self::Own),
             "listed" => Ok(Self::Listed),
+            "trusted" => Ok(Self::Trusted),
             "verified" => Ok(Self::Verified),
             number => match number.parse() {
                 Ok(signers) if signers > 0 => Ok(Self::Quorum(signers)),
-                _ => Err(format!("{text}: none, own, listed, verified or a number of signers is needed")),
+                _ => Err(format!("{text}: none, own, listed, trusted, verified or a number of signers is needed")),
             },
         }
     }
@@ -45,7 +48,7 @@ impl Policy {
         match self {
             Self::None => Vec::new(),
             Self::Own => vec![own],
-            Self::Listed | Self::Quorum(_) | Self::Verified => {
+            Self::Listed | Self::Trusted | Self::Quorum(_) | Self::Verified => {
                 let mut signers: BTreeSet<Address> = listed.iter().copied().collect();
                 signers.insert(own);
                 signers.into_iter().collect()
@@ -64,14 +67,14 @@ impl Policy {
         }
         let needed = match self {
             Self::None => return Vec::new(),
-            Self::Own | Self::Listed | Self::Verified => 1,
+            Self::Own | Self::Listed | Self::Trusted | Self::Verified => 1,
             Self::Quorum(signers) => signers,
         };
         let different =
             |group: &Vec<(Address, Claim, T)>| group.iter().map(|(signer, ..)| *signer).collect::<BTreeSet<_>>().len();
-        // Without a root nobody says the same as anybody else, not even one alone.
+        // Without a root nothing can be checked, and nobody says the same as anybody else.
         let agrees = |group: &Vec<(Address, Claim, T)>| {
-            !matches!(self, Self::Quorum(_)) || group.iter().all(|(_, claim, _)| claim.root.is_some())
+            self == Self::Trusted || group.iter().all(|(_, claim, _)| claim.root.is_some())
         };
         groups.into_values().rev().filter(|group| different(group) >= needed && agrees(group)).collect()
     }
@@ -113,7 +116,8 @@ mod tests {
             let groups = policy.allowed(claims());
             groups.iter().map(|group| group.iter().map(|(.., item)| *item).collect::<String>()).collect::<Vec<_>>()
         };
-        assert_eq!(allowed(Policy::Listed), ["a", "bc", "d", "e"]);
+        assert_eq!(allowed(Policy::Trusted), ["a", "bc", "d", "e"]);
+        assert_eq!(allowed(Policy::Listed), ["bc", "d"]);
         assert_eq!(allowed(Policy::Quorum(1)), ["bc", "d"]);
         assert_eq!(allowed(Policy::Quorum(2)), ["bc"]);
         assert!(allowed(Policy::Quorum(3)).is_empty() && allowed(Policy::None).is_empty());

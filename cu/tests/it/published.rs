@@ -126,15 +126,26 @@ async fn a_published_checkpoint_has_the_networks_tags_and_starts_a_unit_that_kno
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_of_the_reference_which_names_no_root_is_used_when_its_signer_is_listed() {
-    let change = |options: &mut Options| {
+async fn a_checkpoint_of_the_reference_which_names_no_root_is_used_only_when_its_signer_is_trusted() {
+    let listed = |options: &mut Options| {
         nothing_local(options);
         options.checkpoint_policy = CheckpointPolicy::Listed;
     };
-    let (mut network, process, at, memory) = forgetful(change).await;
+    let trusted = |options: &mut Options| {
+        nothing_local(options);
+        options.checkpoint_policy = CheckpointPolicy::Trusted;
+    };
+    let (mut network, process, at, memory) = forgetful(listed).await;
     claim(&network, process, &at, &memory, None, other()).await;
     network.start_cu().await;
-    assert_eq!(goes_on(&network, process).await, 1);
+    assert_eq!(goes_on(&network, process).await, 7, "it was used although it names no root");
+    network.stop_cu().await;
+    std::fs::remove_dir_all(network.folder.path().join("cu/results")).unwrap();
+    network.loosen(trusted);
+    network.start_cu().await;
+    let message = network.send(process, "Add").await;
+    assert_eq!(network.count(process, message).await, "8");
+    assert_eq!(evaluated(&network).await, 2);
     // What was before is evaluated when somebody asks.
     assert_eq!(network.count(process, process.into()).await, "1");
     network.stop().await;
