@@ -48,6 +48,9 @@ pub const MAX_WAITING: usize = 64;
 const MAX_ASIDE_THREADS: usize = 2 * (MAX_LONG + MAX_WAITING);
 /// What is added to the nice value of a thread with a long job: it gets about a third of what others get.
 const LONG_NICE: i32 = 5;
+/// What is added to the nice value of threads that yield to others: they get about a ninth of what those get, where there is not enough
+/// for all.
+const YIELDING_NICE: i32 = 10;
 /// How long an evaluation that was ended for want of memory may take to let go of its own before another one is ended.
 const FREED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest wait for a place before looking again.
@@ -82,6 +85,8 @@ struct Shared {
     places: usize,
     /// After this time a job is long.
     long_after: Duration,
+    /// What is added to the nice value of its threads.
+    nice: i32,
     /// Whether the computer runs out of memory.
     is_short: Box<dyn Fn() -> bool + Send + Sync>,
     state: Mutex<State>,
@@ -218,6 +223,15 @@ impl State {
     }
 }
 
+/// Lowers the priority of this thread. On Linux it is the thread's own; without it the others only share evenly.
+fn lower(nice: i32) {
+    if nice > 0
+        && let Err(error) = rustix::process::setpriority_process(None, nice)
+    {
+        tracing::debug!(%error, "an evaluation thread keeps its priority");
+    }
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
@@ -227,13 +241,19 @@ impl std::fmt::Debug for Shared {
 impl Pool {
     /// Starts `threads` threads; at most `limit` jobs wait for one.
     pub fn new(name: &str, threads: usize, limit: usize) -> std::io::Result<Self> {
-        Self::with(name, threads, limit, LONG_AFTER, is_short_of_memory)
+        Self::with(name, threads, limit, 0, LONG_AFTER, is_short_of_memory)
+    }
+
+    /// The same with threads that others get processors before.
+    pub fn yielding(name: &str, threads: usize, limit: usize) -> std::io::Result<Self> {
+        Self::with(name, threads, limit, YIELDING_NICE, LONG_AFTER, is_short_of_memory)
     }
 
     fn with(
         name: &str,
         threads: usize,
         limit: usize,
+        nice: i32,
         long_after: Duration,
         is_short: impl Fn() -> bool + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
@@ -243,6 +263,7 @@ impl Pool {
             name: name.to_owned(),
             places,
             long_after,
+            nice,
             is_short: Box::new(is_short),
             state: Mutex::new(state),
             queued: Condvar::new(),
@@ -332,6 +353,7 @@ impl Shared {
     }
 
     fn work(self: Arc<Self>) {
+        lower(self.nice);
         loop {
             let (id, job) = {
                 let mut state = self.lock();
@@ -457,10 +479,7 @@ impl Pacer for Place {
             }
             long.memory_bytes = progress.memory_bytes;
             if !std::mem::replace(&mut long.lowered, true) {
-                // On Linux this is the thread's own. Without it the others only share evenly.
-                if let Err(error) = rustix::process::setpriority_process(None, LONG_NICE) {
-                    tracing::debug!(%error, "a long evaluation keeps its priority");
-                }
+                lower(shared.nice + LONG_NICE);
             }
             if long.placed {
                 if first.is_none_or(|(_, waiting)| waiting + SLICE > ran) {

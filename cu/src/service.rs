@@ -46,7 +46,7 @@ impl Service {
         let operator = Operator::new(options.operator_token.as_ref().map(|token| token.as_str()), &options.data_dir)
             .map_err(|(path, source)| ServiceError::DataDir { path, source })?;
         let actors = Actors::new(sources.clone(), options.clone(), tasks.clone());
-        let dry_runs = Pool::new("cu-dry-run", options.dry_run_workers, options.dry_run_queue)?;
+        let dry_runs = Pool::yielding("cu-dry-run", options.dry_run_workers, options.dry_run_queue)?;
         let compute = Compute::new(actors, sources, dry_runs, options.clone());
         tasks.spawn("cu-caches", {
             let (compute, stopping) = (compute.clone(), tasks.stopping());

@@ -177,7 +177,7 @@ fn the_largest_is_ended_when_memory_runs_short_and_none_twice() {
 async fn while_memory_runs_short_jobs_are_ended_one_after_the_other() {
     let short = Arc::new(AtomicBool::new(false));
     let asked = short.clone();
-    let pool = Pool::with("test", 1, 10, Duration::ZERO, move || asked.load(Ordering::Relaxed)).unwrap();
+    let pool = Pool::with("test", 1, 10, 0, Duration::ZERO, move || asked.load(Ordering::Relaxed)).unwrap();
     let pool = Arc::new(pool);
     let ending = Arc::new(AtomicUsize::new(0));
     let mut jobs = Vec::new();
@@ -210,7 +210,7 @@ async fn while_memory_runs_short_jobs_are_ended_one_after_the_other() {
 
 #[tokio::test]
 async fn a_job_that_waits_for_something_outside_gives_its_place_to_others() {
-    let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
+    let pool = Arc::new(Pool::with("test", 1, 10, 0, DEADLINE, || false).unwrap());
     let progress = Progress { memory_bytes: 1 };
     let (answer, answered) = mpsc::channel::<()>();
     let running = pool.clone();
@@ -250,7 +250,7 @@ async fn a_job_that_waits_for_something_outside_gives_its_place_to_others() {
 
 #[tokio::test]
 async fn a_job_that_waits_is_told_when_it_is_to_end() {
-    let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
+    let pool = Arc::new(Pool::with("test", 1, 10, 0, DEADLINE, || false).unwrap());
     let running = pool.clone();
     let waits = tokio::spawn(async move {
         let job = || {
@@ -270,7 +270,7 @@ async fn a_job_that_waits_is_told_when_it_is_to_end() {
 
 #[tokio::test]
 async fn a_job_that_nobody_waits_for_is_not_run() {
-    let pool = Arc::new(Pool::with("test", 1, 10, DEADLINE, || false).unwrap());
+    let pool = Arc::new(Pool::with("test", 1, 10, 0, DEADLINE, || false).unwrap());
     let (busy, release) = occupied(&pool).await;
     let (ran, runs) = mpsc::channel::<()>();
     // Polled once, so that it waits, and dropped before a thread is free.
@@ -287,7 +287,7 @@ async fn a_job_that_nobody_waits_for_is_not_run() {
 
 #[tokio::test]
 async fn a_full_queue_refuses() {
-    let pool = Arc::new(Pool::with("test", 1, 1, DEADLINE, || false).unwrap());
+    let pool = Arc::new(Pool::with("test", 1, 1, 0, DEADLINE, || false).unwrap());
     let (busy, release) = occupied(&pool).await;
     let waiting = pool.run(|| 1);
     tokio::pin!(waiting);
@@ -312,4 +312,12 @@ async fn occupied(pool: &Arc<Pool>) -> (tokio::task::JoinHandle<()>, mpsc::Sende
     });
     tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
     (busy, release)
+}
+
+#[tokio::test]
+async fn threads_that_yield_have_a_lower_priority_than_others() {
+    let nice = || rustix::process::getpriority_process(None).unwrap();
+    let usual = Pool::new("test", 1, 10).unwrap().run(nice).await.unwrap();
+    let yielding = Pool::yielding("test", 1, 10).unwrap().run(nice).await.unwrap();
+    assert!(yielding > usual, "{yielding} and {usual}");
 }
