@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use holon_protocol::{BlockHeight, ProcessId, Timestamp, wire};
+use holon_protocol::{BlockHeight, ProcessId, Timestamp};
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
@@ -29,7 +29,7 @@ use crate::advance::Sources;
 use crate::checkpoint::Reach;
 use crate::cron::NextCron;
 use crate::error::Error;
-use crate::log::{Goal, Link};
+use crate::log::{Goal, Link, Logged};
 use crate::machine::Fork;
 use crate::options::Options;
 use crate::process::Process;
@@ -134,7 +134,7 @@ impl Actors {
         process: ProcessId,
         goal: Goal,
         nonce: Option<u64>,
-        entry: Option<wire::Entry>,
+        entry: Option<Logged>,
     ) -> Result<(), Error> {
         let (sender, receiver) = oneshot::channel();
         let request = Request { goal, entry: entry.map(Box::new), reply: Reply::Evaluated(sender) };

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::StreamExt;
 use futures_util::stream;
 use holon_arweave::Node;
+use holon_protocol::assignment::Assignment;
 use holon_protocol::{Address, BlockHeight, MessageId, Nonce, ProcessId, Timestamp, wire};
 use holon_unit::clock::Clock;
 use tokio::task::JoinHandle;
@@ -16,8 +17,12 @@ use crate::checkpoint::{self, Claim, Policy, Published, Reach, Restored};
 use crate::error::Error;
 use crate::given_up::GivenUp;
 use crate::hydrate::{self, Checked, Scheduled};
-use crate::log::{Goal, Link, Log, LogError, Logged, Logs, Now, Page, Range, SlotError, signatures, verify};
+use crate::log::verify::Course;
+use crate::log::{
+    Fault, Goal, Link, Log, LogError, Logged, Logs, Now, Page, Range, SlotError, original, signatures, verify,
+};
 use crate::metrics::Metrics;
+use crate::options::Unverifiable;
 use crate::pool::Pool;
 use crate::process::{Loader, Process};
 use crate::recent::Recent;
@@ -53,6 +58,8 @@ pub struct Sources {
     pub recent: Mutex<Recent<ProcessId, Arc<Process>>>,
     /// What time it is.
     pub clock: Clock,
+    /// What is done about entries that cannot be checked.
+    pub unverifiable: Unverifiable,
     /// When it is cancelled, evaluation ends after the turn.
     pub stopping: CancellationToken,
 }
@@ -74,9 +81,9 @@ impl From<Now> for Tail {
     }
 }
 
-/// A page on its way, and being checked, beside the evaluation of the one before it. It stops when nobody waits for it any
-/// more.
-struct Fetch(JoinHandle<Result<CheckedPage, Error>>);
+/// A page on its way, beside the evaluation of the one before it. It stops when nobody waits for it any more. What it ends in is
+/// being judged already.
+struct Fetch(JoinHandle<Result<Following, Error>>);
 
 impl Drop for Fetch {
     fn drop(&mut self) {
@@ -253,11 +260,11 @@ impl Sources {
         &self,
         slot: &mut Option<Runner>,
         goal: Goal,
-        known: Option<wire::Entry>,
+        known: Option<Logged>,
         progress: &mut (dyn FnMut(&Runner) + Send),
     ) -> Result<(), Error> {
         let Some(runner) = slot.as_mut() else { return Err(Error::Stopping) };
-        let (id, chained) = (runner.process.id, runner.process.chained);
+        let (id, process) = (runner.process.id, runner.process.clone());
         if let (Goal::Slot(slot), Some(link)) = (goal, runner.stream.link())
             && link.nonce >= slot
         {
@@ -276,37 +283,42 @@ impl Sources {
             right = right.map(|right| Tail { end: right.end.min(verify::latest(&self.clock)), ..right });
         }
         let mut link = runner.stream.link().copied();
-        let fetch = |after: Option<Link>| {
+        let fetch = |after: Option<Link>, evaluated: bool| {
             let page = log.page(after, goal);
-            let clock = self.clock.clone();
-            Fetch(tokio::spawn(async move { check(id, chained, &clock, after, page.await?, goal).await }))
+            let (process, latest) = (process.clone(), verify::latest(&self.clock));
+            Fetch(tokio::spawn(async move { follow(process, latest, after, page.await?, goal, evaluated).await }))
         };
         let mut pending = None;
         let mut first = match known {
-            Some(entry) if follows(link.as_ref(), &entry) => Some(single(entry)),
+            Some(logged) if follows(link.as_ref(), &logged.entry) => Some(Page { entries: vec![logged], more: false }),
             _ => None,
         };
         loop {
             let page = match (first.take(), pending.take()) {
-                (Some(page), _) => check(id, chained, &self.clock, link, page, goal).await?,
-                (None, fetching) => received(fetching.unwrap_or_else(|| fetch(link))).await?,
+                (Some(page), _) => {
+                    follow(process.clone(), verify::latest(&self.clock), link, page, goal, false).await?
+                }
+                (None, fetching) => received(fetching.unwrap_or_else(|| fetch(link, false))).await?,
             };
             let more = page.more;
             link = page.last;
+            // The next page is fetched while this one is judged, and judged while this one is evaluated.
             if more {
-                pending = Some(fetch(link));
+                pending = Some(fetch(link, true));
             }
+            let checked = page.checked().await?;
             // Up to a time before the next entry, the blocks count that this entry names.
             if !more && right.is_some() && matches!(goal, Goal::Time(_)) {
                 let next = Goal::Slot(link.map_or(Nonce(0), |link| Nonce(link.nonce.0 + 1)));
-                let page = check(id, chained, &self.clock, link, log.page(link, next).await?, next).await?;
-                if let Some((timestamp, height)) = page.checked.first().map(Checked::stands) {
+                let latest = verify::latest(&self.clock);
+                let page = follow(process.clone(), latest, link, log.page(link, next).await?, next, false).await?;
+                if let Some((timestamp, height)) = page.checked().await?.first().map(Checked::stands) {
                     right = right.map(|right| Tail { end: right.end.min(timestamp), height, named: true });
                 }
             }
-            let mut parts = parts(page.checked);
+            let mut parts = parts(checked);
             while let Some(part) = parts.pop_front() {
-                let (entries, failed) = complete(&*log, part).await;
+                let (entries, failed) = complete(&*log, id, self.unverifiable, part).await;
                 let more = more || !parts.is_empty() || failed.is_some();
                 self.feed(slot, &*log, entries, more, right).await?;
                 self.evaluate(slot, progress).await?;
@@ -433,10 +445,15 @@ fn parts(checked: Vec<Checked>) -> VecDeque<Vec<Checked>> {
 
 /// Fetches what assignments of on-chain items lack (spec 05 §5.2), several at a time, in order. What comes before one that
 /// cannot be had is good.
-async fn complete(log: &dyn Log, checked: Vec<Checked>) -> (Vec<Scheduled>, Option<Error>) {
+async fn complete(
+    log: &dyn Log,
+    process: ProcessId,
+    unverifiable: Unverifiable,
+    checked: Vec<Checked>,
+) -> (Vec<Scheduled>, Option<Error>) {
     let mut out = Vec::with_capacity(checked.len());
-    let mut completed =
-        stream::iter(checked.into_iter().map(|checked| complete_one(log, checked))).buffered(HYDRATIONS);
+    let complete = |checked| complete_one(log, process, unverifiable, checked);
+    let mut completed = stream::iter(checked.into_iter().map(complete)).buffered(HYDRATIONS);
     while let Some(scheduled) = completed.next().await {
         match scheduled {
             Ok(scheduled) => out.push(scheduled),
@@ -446,14 +463,29 @@ async fn complete(log: &dyn Log, checked: Vec<Checked>) -> (Vec<Scheduled>, Opti
     (out, None)
 }
 
-async fn complete_one(log: &dyn Log, checked: Checked) -> Result<Scheduled, Error> {
-    match checked {
-        Checked::Ready(scheduled) => Ok(scheduled),
-        Checked::Assigned { item, assignment, link } => {
+async fn complete_one(
+    log: &dyn Log,
+    process: ProcessId,
+    unverifiable: Unverifiable,
+    checked: Checked,
+) -> Result<Scheduled, Error> {
+    let mut scheduled = match checked {
+        Checked::Ready(scheduled) => scheduled,
+        Checked::Assigned { item, assignment, link, unchecked } => {
             let with_data = !hydrate::excludes(&assignment, "Data");
-            Ok(hydrate::hydrate(&assignment, link, log.on_chain(link.nonce, item, with_data).await?))
+            let item = log.on_chain(link.nonce, item, with_data).await?;
+            Scheduled { unchecked, ..hydrate::hydrate(&assignment, link, item) }
         }
+    };
+    match (unverifiable, scheduled.unchecked.take()) {
+        (_, None) => {}
+        (Unverifiable::Mark, said) => scheduled.unchecked = said,
+        (Unverifiable::Refuse, Some(_)) => {
+            return Err(SlotError { process, slot: scheduled.link.nonce, fault: Fault::Unverifiable }.into());
+        }
+        (Unverifiable::Fetch, Some(said)) => original::compare(log, &scheduled, &said).await?,
     }
+    Ok(scheduled)
 }
 
 /// Whether the log begins with the process itself. One that came empty does not show it, and a process that is put in front
@@ -478,7 +510,7 @@ fn runner_of(slot: &mut Option<Runner>) -> Result<&mut Runner, Error> {
     slot.as_mut().ok_or(Error::Stopping)
 }
 
-async fn received(mut fetch: Fetch) -> Result<CheckedPage, Error> {
+async fn received(mut fetch: Fetch) -> Result<Following, Error> {
     match (&mut fetch.0).await {
         Ok(page) => page,
         Err(_) => Err(Error::Stopping),
@@ -494,63 +526,84 @@ fn follows(link: Option<&Link>, entry: &wire::Entry) -> bool {
     }
 }
 
-fn single(entry: wire::Entry) -> Page {
-    Page { entries: vec![entry.into()], more: false }
-}
-
-/// A page after the checks.
-struct CheckedPage {
-    checked: Vec<Checked>,
+/// A page whose entries follow one another, and whose signatures are being judged.
+struct Following {
+    judged: JoinHandle<Result<Vec<Checked>, Error>>,
     /// The last entry.
     last: Option<Link>,
     /// Whether there are more before the end.
     more: bool,
 }
 
-async fn check(
-    process: ProcessId,
-    chained: bool,
-    clock: &Clock,
+impl Following {
+    /// The entries, once their signatures have been judged. Nothing of a page with one that is wrong is used.
+    async fn checked(self) -> Result<Vec<Checked>, Error> {
+        self.judged.await.map_err(|_| Error::Stopping)?
+    }
+}
+
+/// An entry that follows the one before it.
+struct Followed {
+    logged: Logged,
+    assignment: Assignment,
+    link: Link,
+}
+
+/// Checks that the entries of a page follow `link` and one another, as far as `goal`, and has their signatures judged. Something is
+/// `evaluated` meanwhile, or not.
+async fn follow(
+    process: Arc<Process>,
+    latest: Timestamp,
     mut link: Option<Link>,
     page: Page,
     goal: Goal,
-) -> Result<CheckedPage, Error> {
-    if page.entries.is_empty() {
-        return Ok(CheckedPage { checked: Vec::new(), last: link, more: page.more });
-    }
-    let latest = verify::latest(clock);
-    let work = move || {
-        let mut more = page.more;
-        let mut followed = Vec::with_capacity(page.entries.len());
-        for Logged { entry, on_chain } in page.entries {
-            let (assignment, next) = verify::follow(process, chained, latest, link.as_ref(), &entry)?;
+    evaluated: bool,
+) -> Result<Following, Error> {
+    let mut more = page.more;
+    let (of, entries) = (process.clone(), page.entries);
+    // The hashes of a page take their time.
+    let follow = tokio::task::spawn_blocking(move || {
+        let course = Course { process: of.id, chained: of.chained, signers: &of.signers, latest };
+        let mut followed = Vec::with_capacity(entries.len());
+        for logged in entries {
+            let (assignment, next) = verify::follow(&course, link.as_ref(), &logged.entry)?;
             // A process's own entry comes first whatever was asked for.
             if next.nonce.0 > 0 && goal.excludes(&next) {
                 more = false;
                 break;
             }
-            followed.push((entry, on_chain, assignment, next));
             link = Some(next);
+            followed.push(Followed { logged, assignment, link: next });
         }
-        let entries: Vec<&wire::Entry> = followed.iter().map(|(entry, ..)| entry).collect();
-        if let Some((at, fault)) = signatures::first_broken(&entries) {
-            let slot = followed.get(at).map_or(Nonce(0), |(.., next)| next.nonce);
-            return Err(SlotError { process, slot, fault }.into());
+        Ok::<_, Error>((followed, link, more))
+    });
+    let (followed, last, more) = follow.await.map_err(|_| Error::Stopping)??;
+    let judged = tokio::task::spawn_blocking(move || judge(process.id, followed, signatures::threads(evaluated)));
+    Ok(Following { judged, last, more })
+}
+
+/// Judges the signatures of entries that follow one another.
+fn judge(process: ProcessId, followed: Vec<Followed>, threads: usize) -> Result<Vec<Checked>, Error> {
+    let unjudged: Vec<&Followed> = followed.iter().filter(|followed| !followed.logged.verified).collect();
+    let entries: Vec<&wire::Entry> = unjudged.iter().map(|followed| &followed.logged.entry).collect();
+    let verdicts = signatures::judge(&entries, threads).map_err(|(at, fault)| {
+        let slot = unjudged.get(at).map_or(Nonce(0), |followed| followed.link.nonce);
+        SlotError { process, slot, fault }
+    })?;
+    let mut verdicts = verdicts.into_iter();
+    let mut checked = Vec::with_capacity(followed.len());
+    for Followed { logged: Logged { mut entry, on_chain, verified }, assignment, link } in followed {
+        let covered = verified || verdicts.next().unwrap_or(false);
+        if let Some(message) = &mut entry.message {
+            message.anchor = signatures::anchor_as_text(message.anchor.take());
         }
-        let mut checked = Vec::with_capacity(followed.len());
-        for (mut entry, on_chain, assignment, next) in followed {
-            if let Some(message) = &mut entry.message {
-                message.anchor = signatures::anchor_as_text(message.anchor.take());
+        checked.push(match (hydrate::map(entry, assignment, link, covered)?, on_chain) {
+            (Checked::Assigned { assignment, link, unchecked, .. }, Some(item)) => {
+                let item = Arc::unwrap_or_clone(item);
+                Checked::Ready(Scheduled { unchecked, ..hydrate::hydrate(&assignment, link, item) })
             }
-            checked.push(match (hydrate::map(entry, assignment, next)?, on_chain) {
-                (Checked::Assigned { assignment, link, .. }, Some(item)) => {
-                    Checked::Ready(hydrate::hydrate(&assignment, link, Arc::unwrap_or_clone(item)))
-                }
-                (checked, _) => checked,
-            });
-        }
-        Ok(CheckedPage { checked, last: link, more })
-    };
-    // Signatures take their time, even one of them.
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)?
+            (checked, _) => checked,
+        });
+    }
+    Ok(checked)
 }

@@ -43,6 +43,11 @@ const CRON_LIMIT: usize = 500;
 /// Header of `GET /cron/{process}` up to the present (an extension): when the next cron message is due, in milliseconds, or
 /// `never`; absent when it depends on blocks to come.
 const CRON_NEXT: HeaderName = HeaderName::from_static("cron-next");
+/// Header of a result whose message could not be checked against its signatures ([`crate::options::Unverifiable::Mark`]).
+const UNCHECKED: HeaderName = HeaderName::from_static("unchecked");
+/// Most looks for a process whose events are asked for, and the pause between two: it may have been spawned just now.
+const LOOKS: u32 = 5;
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Most results of a page.
 const MAX_LIMIT: usize = 1000;
 
@@ -92,9 +97,19 @@ async fn result(request: HttpRequest, api: web::Data<Api>) -> Answer {
         let message = path_id::<MessageId>(&request, "message", "messageId")?;
         let compute = api.compute.clone();
         let span = message_span("cu", trace_context::of(&request), process, message);
-        let work = async move { compute.result(process, message).await }.instrument(span);
+        let unchecked = Rc::new(Cell::new(false));
+        let says = unchecked.clone();
+        let work = async move {
+            let record = compute.result(process, message).await?;
+            says.set(record.unchecked);
+            Ok(record.result_json())
+        };
         let busy = format!("Evaluation of process \"{process}\" to \"{message}\" is in progress.");
-        unless_busy(&api, &query, busy, work).await
+        let mut answer = unless_busy(&api, &query, busy, work.instrument(span)).await?;
+        if unchecked.get() {
+            answer.headers_mut().insert(UNCHECKED, HeaderValue::from_static("message"));
+        }
+        Ok(answer)
     };
     parking::noted(&api, process, answer.await)
 }
@@ -126,9 +141,18 @@ async fn events(request: HttpRequest, api: web::Data<Api>) -> Answer {
         Some(id) => Some(Bound::parse(id).ok_or_else(|| parameter("Last-Event-ID", "a cursor is required.".into()))?),
         None => query.bound("from")?,
     };
-    let answer = api.compute.follower().map_err(ApiError::from);
-    let answer = answer.map(|place| holon_unit::events::response(place, api.compute.follow(process, from)));
-    parking::noted(&api, process, answer)
+    let place = api.compute.follower().map_err(ApiError::from)?;
+    for look in 1..=LOOKS {
+        match api.compute.knows(process).await {
+            Ok(false) if look == LOOKS => {
+                return Err(ApiError::not_found(format!("process {process} is known to no scheduler and no gateway")));
+            }
+            Ok(false) => actix_web::rt::time::sleep(LOOK_PAUSE).await,
+            // Who cannot be asked now may be asked later; meanwhile the stream says so.
+            Ok(true) | Err(_) => break,
+        }
+    }
+    parking::noted(&api, process, Ok(holon_unit::events::response(place, api.compute.follow(process, from))))
 }
 
 async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {

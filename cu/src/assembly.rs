@@ -125,6 +125,7 @@ pub async fn assemble(options: &Arc<Options>, metrics: &Metrics, tasks: &Tasks) 
         published: (options.checkpoint_policy != Policy::None).then_some(published),
         recent: Mutex::new(Recent::new(RECENT_PROCESSES)),
         clock: options.clock.clone(),
+        unverifiable: options.unverifiable,
         stopping: tasks.stopping(),
     });
     Ok(Assembly { sources, arweave })
@@ -155,7 +156,8 @@ fn served(options: &Options, items: AssignedItems) -> Result<ServedLogs, Service
     let operator = options.scheduler_urls.iter().map(|(_, url)| url.clone()).collect();
     let scheduler = Scheduler::new(policy, operator, options.retries, options.backoff, options.page_size)
         .map_err(|error| ServiceError::Gateway(error.to_string()))?;
-    Ok(ServedLogs::new(items, locator, scheduler, options.retries, options.backoff))
+    let again = (options.retries, options.backoff);
+    Ok(ServedLogs::new(items, locator, scheduler, again, options.unverifiable))
 }
 
 fn create(folder: &Path) -> Result<(), ServiceError> {

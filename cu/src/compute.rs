@@ -20,7 +20,7 @@ use crate::dry_run::DryRun;
 use crate::error::Error;
 use crate::feed::Follower;
 use crate::given_up::Parked;
-use crate::log::Goal;
+use crate::log::{Goal, Logged};
 use crate::machine::{Call, StateRoot};
 use crate::options::Options;
 use crate::pool::{Pool, PoolError};
@@ -127,11 +127,11 @@ impl Compute {
         Ok(())
     }
 
-    /// The result of a message as JSON (spec 05 §2.3), evaluated if it has not been.
-    pub async fn result(&self, process: ProcessId, message: MessageId) -> Result<String, Error> {
+    /// The result of a message (spec 05 §2.3), evaluated if it has not been.
+    pub async fn result(&self, process: ProcessId, message: MessageId) -> Result<Record, Error> {
         if let Some(record) = self.stored(process, message)? {
             tracing::debug!(target: MESSAGES, failed = record.failed, "evaluated before");
-            return Ok(record.result_json());
+            return Ok(record);
         }
         let (goal, nonce, entry) = self.find(process, message).await?;
         trace_context::nonce(nonce);
@@ -142,19 +142,29 @@ impl Compute {
             None => at.as_ref().map_or(Ok(None), |at| self.0.sources.results.get(process, at).map_err(stored)),
         };
         if let Some(record) = found()? {
-            return Ok(record.result_json());
+            return Ok(record);
         }
         self.0.actors.evaluate(process, goal, Some(nonce), entry).await?;
         if let Some(record) = found()? {
             tracing::debug!(target: MESSAGES, failed = record.failed, "evaluated");
-            return Ok(record.result_json());
+            return Ok(record);
         }
         // The process is past it, but the store does not have it (any more).
         tracing::warn!(%process, %message, "evaluated but not stored; replaying");
         self.0.actors.replay(process, goal).await?;
         match found()? {
-            Some(record) => Ok(record.result_json()),
+            Some(record) => Ok(record),
             None => Err(Error::NotInLog { message: message.to_string(), process }),
+        }
+    }
+
+    /// Whether anybody knows the process: this unit, its scheduler or the gateway, now.
+    pub async fn knows(&self, process: ProcessId) -> Result<bool, Error> {
+        let results = self.0.sources.results.clone();
+        let last = tokio::task::spawn_blocking(move || results.last(process)).await.map_err(|_| Error::Stopping)?;
+        match last.map_err(stored)? {
+            Some(_) => Ok(true),
+            None => self.0.sources.logs.knows(process).await,
         }
     }
 
@@ -291,11 +301,7 @@ impl Compute {
     }
 
     /// Where a message stands in the log of its process (spec 05 §4.4).
-    async fn find(
-        &self,
-        process: ProcessId,
-        message: MessageId,
-    ) -> Result<(Goal, u64, Option<holon_protocol::wire::Entry>), Error> {
+    async fn find(&self, process: ProcessId, message: MessageId) -> Result<(Goal, u64, Option<Logged>), Error> {
         let log = self.0.sources.logs.open(process).await?;
         if message == MessageId::from(process) {
             let record = log.record().await?;

@@ -34,7 +34,8 @@ impl Follower {
     /// The results after `from`, or from now on, as they come:
     ///
     /// * `ready`: `{"cursor"}` first, when no `from` was given: what comes after this cursor (or at all) is new;
-    /// * `result`: `{"cursor", "nonce", "timestamp", "blockHeight", "cron", "result"}`, its id is the cursor;
+    /// * `result`: `{"cursor", "nonce", "timestamp", "blockHeight", "cron", "result"}`, its id is the cursor, with `"unchecked": true` before
+    ///   the result if the message could not be checked against its signatures;
     /// * `held`: `{"error"}` when the process cannot be evaluated further, whenever the reason changes.
     pub fn follow(self, from: Option<Bound>) -> impl Stream<Item = Event> + 'static {
         let (sender, receiver) = mpsc::channel(1);
@@ -142,6 +143,9 @@ fn result(key: &Key, record: &Record) -> Event {
     json::integer(&mut out, record.block_height.0);
     out.push_str(",\"cron\":");
     json::nullable(&mut out, key.cron.as_deref());
+    if record.unchecked {
+        out.push_str(",\"unchecked\":true");
+    }
     out.push_str(",\"result\":");
     out.push_str(&record.result_json());
     out.push('}');

@@ -3,7 +3,8 @@
 
 use holon_protocol::assignment::Assignment;
 use holon_protocol::{
-    AssignmentId, BlockHeight, ItemId, MessageId, Nonce, ProcessId, Tags, Timestamp, address, base64url, dedupe, wire,
+    Address, AssignmentId, BlockHeight, ItemId, MessageId, Nonce, ProcessId, Tags, Timestamp, address, base64url,
+    dedupe, wire,
 };
 
 use serde::{Deserialize, Serialize};
@@ -195,6 +196,19 @@ pub struct Scheduled {
     pub deduplicated: bool,
     /// Whether it is the process's own entry.
     pub is_process: bool,
+    /// What was said about its place, if not everything that was said could be checked against signatures.
+    pub unchecked: Option<Box<Said>>,
+}
+
+/// An assignment as a scheduler tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// What it says.
+    pub assignment: Assignment,
+    /// Who is said to have signed it.
+    pub signer: Address,
+    /// Whether the message came with it, and was not read from a gateway.
+    pub sent: bool,
 }
 
 /// What an assignment of an on-chain item lacks.
@@ -229,6 +243,8 @@ pub enum Checked {
         assignment: Assignment,
         /// Where it stands.
         link: Link,
+        /// See [`Scheduled::unchecked`].
+        unchecked: Option<Box<Said>>,
     },
 }
 
@@ -242,14 +258,17 @@ impl Checked {
     }
 }
 
-/// Maps a checked entry (spec 05 §4.5).
-pub fn map(entry: wire::Entry, assignment: Assignment, link: Link) -> Result<Checked, LogError> {
+/// Maps a checked entry (spec 05 §4.5). `covered` says whether its signatures cover everything in it.
+pub fn map(entry: wire::Entry, assignment: Assignment, link: Link, covered: bool) -> Result<Checked, LogError> {
+    let signer = entry.assignment.owner.address;
+    let sent = entry.message.is_some();
+    let unchecked = (!covered).then(|| Box::new(Said { assignment: assignment.clone(), signer, sent }));
     let Some(item) = entry.message else {
         let item = assignment.message.ok_or_else(|| LogError::Assignment {
             assignment: link.assignment,
             reason: "neither a message nor a Message tag".into(),
         })?;
-        return Ok(Checked::Assigned { item: item.into(), assignment, link });
+        return Ok(Checked::Assigned { item: item.into(), assignment, link, unchecked });
     };
     let owner = ao_owner(&item.owner);
     let (from, forwarded_by) = address::from_and_forwarded_by(&owner, &item.tags);
@@ -276,6 +295,7 @@ pub fn map(entry: wire::Entry, assignment: Assignment, link: Link) -> Result<Che
         link,
         message_id: item.id.into(),
         identity,
+        unchecked,
     }))
 }
 
@@ -308,6 +328,7 @@ pub fn hydrate(assignment: &Assignment, link: Link, item: OnChain) -> Scheduled 
         link,
         message_id: item.id.into(),
         identity: Identity::Id(item.id),
+        unchecked: None,
     }
 }
 
@@ -433,7 +454,7 @@ mod tests {
     fn a_scheduled_message_has_the_normal_form_of_the_specification() {
         let (assignment, link) = assignment(&[]);
         let tags = [("A", "x"), ("From", "forged"), ("Owner", "forged"), ("From-Process", "other")];
-        let Checked::Ready(scheduled) = map(entry(Some(item(&tags))), assignment.clone(), link).unwrap() else {
+        let Checked::Ready(scheduled) = map(entry(Some(item(&tags))), assignment.clone(), link, true).unwrap() else {
             panic!("the entry has a message");
         };
         let (me, address) = (id(2).to_string(), owner().address.to_string());
@@ -451,7 +472,8 @@ mod tests {
     #[test]
     fn an_empty_from_process_leaves_the_owner_as_sender() {
         let (assignment, link) = assignment(&[]);
-        let Checked::Ready(scheduled) = map(entry(Some(item(&[("From-Process", "")]))), assignment, link).unwrap()
+        let Checked::Ready(scheduled) =
+            map(entry(Some(item(&[("From-Process", "")]))), assignment, link, true).unwrap()
         else {
             panic!("the entry has a message");
         };

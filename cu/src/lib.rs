@@ -56,5 +56,5 @@ pub use checkpoint::{Place as CheckpointStore, Policy as CheckpointPolicy};
 pub use error::ServiceError as Error;
 pub use metrics::Metrics;
 pub use open_files::raise_open_files;
-pub use options::{Arguments, LogSource, Options, OptionsError, Program};
+pub use options::{Arguments, LogSource, Options, OptionsError, Program, Unverifiable};
 pub use service::{Running, Service};

@@ -23,6 +23,7 @@ struct Evaluated {
 pub struct Metrics {
     evaluations: Family<Evaluated, Counter>,
     diverged: Counter,
+    unchecked: Counter,
     parked: Gauge,
     long: Gauge,
     live: Gauge,
@@ -47,6 +48,11 @@ impl Metrics {
                 "ao_cu_replay_divergences",
                 "Results of a replay that differ from the stored ones",
                 metrics.diverged.clone(),
+            );
+            registry.register(
+                "ao_cu_unchecked_messages",
+                "Messages evaluated of which the scheduler does not say all that its signatures cover",
+                metrics.unchecked.clone(),
             );
             registry.register(
                 "ao_cu_parked_processes",
@@ -75,6 +81,11 @@ impl Metrics {
             Source::Log(_) => "scheduled",
         };
         self.count("primary", message_type, failed);
+    }
+
+    /// Counts a message that could not be checked against its signatures.
+    pub fn unchecked(&self) {
+        self.unchecked.inc();
     }
 
     /// Counts a dry run.

@@ -123,8 +123,8 @@ pub struct Arguments {
     /// Wallets whose published checkpoints may be used, comma separated.
     #[arg(long, env = "PROCESS_CHECKPOINT_TRUSTED_OWNERS", value_delimiter = ',', allow_hyphen_values = true)]
     pub checkpoint_owners: Vec<Address>,
-    /// Whose published checkpoints are used: `none`, `own` wallet, `listed` wallets, a number of them that must agree, or
-    /// those that are `verified` by a replay. Without it `listed` if any are, else `own` if this unit publishes, else `none`.
+    /// Whose published checkpoints are used: `none`, `own` wallet, `listed` wallets, `trusted` ones even without a state root, a
+    /// number of them that must agree, or those that are `verified` by a replay. Without it `listed` if any are, else `own` if this unit publishes, else `none`.
     #[arg(long, env = "CU_CHECKPOINT_POLICY")]
     pub checkpoint_policy: Option<Policy>,
     /// Milliseconds after which a waiting request is answered 202; 0 waits for the result.
@@ -188,6 +188,10 @@ pub struct Arguments {
     /// Where logs are read: at schedulers, on Arweave, or on Arweave while a scheduler cannot be reached.
     #[arg(long, env = "CU_LOG", value_enum, default_value = "scheduler")]
     pub log: LogSource,
+    /// What is done about a log entry of which the scheduler does not say all that its signatures cover: `mark` its result, `fetch` the
+    /// signed items from the gateway and compare, or `refuse` to go on.
+    #[arg(long, env = "CU_UNVERIFIABLE", value_enum, default_value = "mark")]
+    pub unverifiable: Unverifiable,
     /// Gateways that WeaveDrive asks, in order, for what the gateway does not have, comma separated.
     #[arg(long = "weavedrive-gateway", env = "CU_WEAVEDRIVE_GATEWAYS", value_delimiter = ',')]
     pub weavedrive_gateways: Vec<Url>,
@@ -225,6 +229,19 @@ pub enum LogSource {
     Arweave,
     /// At the scheduler; on Arweave while that cannot be reached.
     Auto,
+}
+
+/// What is done about an entry of which a scheduler does not say all that its signatures cover. The reference believes all it says
+/// (spec 05 §4.1), and JSON has no place for some of what is signed (`docs/src/trust.md`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Unverifiable {
+    /// It is believed; its result says so.
+    #[default]
+    Mark,
+    /// The signed items are read from the gateway, and must say the same.
+    Fetch,
+    /// The process stops in front of it.
+    Refuse,
 }
 
 fn scheduler_url(text: &str) -> Result<(Address, Url), String> {
@@ -321,6 +338,8 @@ pub struct Options {
     pub weavedrive_patience: Duration,
     /// Where logs are read.
     pub log: LogSource,
+    /// What is done about entries that cannot be checked.
+    pub unverifiable: Unverifiable,
     /// Gateways that WeaveDrive asks for what the gateway does not have.
     pub weavedrive_gateways: Vec<Url>,
     /// Largest data of an item that is assigned to a process, in bytes.
@@ -386,6 +405,7 @@ impl Options {
             operator_token: None,
             weavedrive_patience: DEFAULT_WEAVEDRIVE_PATIENCE,
             log: LogSource::default(),
+            unverifiable: Unverifiable::default(),
             weavedrive_gateways: Vec::new(),
             assigned_max_bytes: MAX_ASSIGNED_BYTES,
             weavedrive_test: false,
@@ -523,6 +543,7 @@ impl TryFrom<Arguments> for Options {
             operator_token: arguments.operator_token.filter(|token| !token.is_empty()),
             weavedrive_patience: Duration::from_millis(arguments.weavedrive_patience_ms),
             log: arguments.log,
+            unverifiable: arguments.unverifiable,
             weavedrive_gateways: arguments.weavedrive_gateways,
             assigned_max_bytes: arguments.assigned_max_bytes,
             weavedrive_test: arguments.weavedrive_test,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use holon_arweave::{Gateway, Node};
 use holon_protocol::process::{parse_compute_limit, parse_memory_limit};
-use holon_protocol::{BlockHeight, ModuleId, ProcessId, Tags, wire};
+use holon_protocol::{Address, BlockHeight, ModuleId, ProcessId, Tags, wire};
 
 use crate::cron::{Block, Schedule};
 use crate::drive::GatewayDrive;
@@ -31,6 +31,8 @@ pub struct Process {
     pub schedule: Arc<Schedule>,
     /// Whether its log has a hash chain.
     pub chained: bool,
+    /// Wallets that may schedule it: its own scheduler, and those that the operator vouches for. None means any.
+    pub signers: Vec<Address>,
     /// Tags of its module.
     pub module_tags: Tags,
     /// The second argument of every call.
@@ -63,6 +65,7 @@ impl Process {
             origin,
             schedule: Arc::default(),
             chained: true,
+            signers: Vec::new(),
             module_tags: Tags::default(),
             environment: "{}".into(),
             module_id: ModuleId::from_bytes([9; 32]),
@@ -171,6 +174,10 @@ impl Loader {
         let (format, limits) = self.allowed(id, module_id, &record.tags, &node.tags)?;
         let code = self.modules.get(module_id, node, format, limits.compute).await?;
         let owner = hydrate::ao_owner(&record.owner);
+        let scheduler =
+            record.tags.get_ignore_case("Scheduler").and_then(|wallet| wallet.trim().parse::<Address>().ok());
+        let vouched = || self.options.scheduler_urls.iter().map(|(wallet, _)| *wallet);
+        let signers = scheduler.map_or(Vec::new(), |scheduler| std::iter::once(scheduler).chain(vouched()).collect());
         let module_tags = code.node.tags.clone();
         let environment = hydrate::environment(
             (&id.to_string(), &owner, &record.tags),
@@ -187,6 +194,7 @@ impl Loader {
             origin: Block { timestamp: record.timestamp, height },
             schedule,
             chained: height.0 >= verify::HASH_CHAIN_HEIGHT,
+            signers,
             module_tags,
             environment,
             module_id,

@@ -36,7 +36,7 @@ use crate::advance::Sources;
 use crate::assembly::{LOG_FOLDER, assemble};
 use crate::checkpoint::{Place, Reach};
 use crate::error::{Error, ServiceError};
-use crate::log::arweave::{ArweaveLogs, Body, Slot};
+use crate::log::arweave::{ArweaveLogs, Body, Slot, patience as waits};
 use crate::log::assigned::AssignedItems;
 use crate::log::{Goal, Link};
 use crate::machine::{Fork, PAGE_BYTES, StateRoot};
@@ -91,6 +91,15 @@ impl ReplayOptions {
             retries: 5,
             backoff: Duration::from_millis(500),
         }
+    }
+
+    /// Looks for what must be there, but is not there yet, for at least as long as `patience`.
+    pub fn patient(mut self, patience: Duration) -> Self {
+        /// More pauses than anybody waits for: the last of them are half a minute long.
+        const MOST_RETRIES: u32 = 200;
+        self.retries =
+            (1..MOST_RETRIES).find(|&retries| waits(retries, self.backoff) >= patience).unwrap_or(MOST_RETRIES);
+        self
     }
 
     fn gateway(&self) -> Result<Gateway, ReplayError> {
@@ -177,7 +186,7 @@ impl From<Error> for ReplayError {
     }
 }
 
-/// Where a replay stands. Numbers only grow.
+/// Where a replay stands. Its counts only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Entries that are done, plus those skipped as duplicates.
@@ -188,6 +197,8 @@ pub struct Progress {
     pub verified: u64,
     /// Entries that had been verified before and were read from disk.
     pub shelved: u64,
+    /// The slot that Arweave is being asked for, and for how long.
+    pub waiting: Option<(Nonce, Duration)>,
 }
 
 /// Looks at a replay from outside. Cheap to clone.
@@ -206,6 +217,7 @@ impl Observer {
             fetched: counts.fetched(),
             verified: counts.verified(),
             shelved: counts.shelved(),
+            waiting: counts.waiting(),
         }
     }
 }

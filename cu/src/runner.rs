@@ -356,6 +356,10 @@ impl Runner {
             };
             let mut record = Record::new(&evaluation, step.message.block_height, link);
             record.listed = step.source != Source::Prepended;
+            record.unchecked = matches!(&step.source, Source::Log(entry) if entry.unchecked);
+            if record.unchecked {
+                self.surroundings.metrics.unchecked();
+            }
             self.surroundings.metrics.evaluated(&step.source, record.failed);
             self.store(&step, &record)?;
             self.see(&step);

@@ -549,6 +549,7 @@ fn sources(folder: &Path, engine: &Engine, logs: Arc<Directory>) -> Sources {
         published: None,
         recent: Mutex::new(Recent::new(RECENT_PROCESSES)),
         clock: holon_unit::clock::Clock::system(),
+        unverifiable: crate::options::Unverifiable::default(),
         stopping: CancellationToken::new(),
     }
 }

@@ -48,6 +48,8 @@ pub struct Entry {
     pub identity: crate::hydrate::Identity,
     /// Whether it must be skipped if it has been seen.
     pub deduplicated: bool,
+    /// Whether not everything that was said of it could be checked against signatures.
+    pub unchecked: bool,
 }
 
 /// State of a process: where its last evaluated message stands.
@@ -249,6 +251,7 @@ impl Stream {
             message_id: scheduled.message_id,
             identity: scheduled.identity.clone(),
             deduplicated: scheduled.deduplicated,
+            unchecked: scheduled.unchecked.is_some(),
         };
         let key = Key { timestamp: message.timestamp, ordinate: entry.link.nonce.0, cron: None };
         Some(Step { message, key, source: Source::Log(Box::new(entry)) })
@@ -319,7 +322,15 @@ mod tests {
             block_height: BlockHeight(100 + (timestamp - START) / 7000),
             ..Message::default()
         };
-        Scheduled { message, link, message_id: id.into(), identity: Identity::Id(id), deduplicated: false, is_process }
+        Scheduled {
+            message,
+            link,
+            message_id: id.into(),
+            identity: Identity::Id(id),
+            deduplicated: false,
+            is_process,
+            unchecked: None,
+        }
     }
 
     fn stream(tags: &[(&str, &str)]) -> Stream {

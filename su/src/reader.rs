@@ -105,12 +105,16 @@ impl Reader {
     }
 
     /// `GET /processes/{id}`.
-    pub fn process(&self, process: ProcessId) -> Result<wire::Process, ReadError> {
+    pub fn process(&self, process: ProcessId, anchors: Anchors) -> Result<wire::Process, ReadError> {
         let started = Instant::now();
         self.scheduler.visible(process)?.ok_or(ReadError::UnknownProcess)?;
         let record = self.record(process, Nonce(0))?;
         let item = self.item(process, Nonce(0))?.ok_or_else(|| missing(process, Nonce(0)))?;
-        let answer = wire::Process::new(&DataItem::parse(record.assignment_bytes)?, &DataItem::parse(item)?);
+        let (assignment, item) = (DataItem::parse(record.assignment_bytes)?, DataItem::parse(item)?);
+        let answer = match anchors {
+            Anchors::All => wire::Process::signed(&assignment, &item),
+            Anchors::Text | Anchors::Assignments => wire::Process::new(&assignment, &item),
+        };
         self.metrics.observe(Function::GetProcess, started.elapsed());
         Ok(answer)
     }

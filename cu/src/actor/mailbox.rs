@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use holon_protocol::wire;
 use tokio::sync::oneshot;
 
 use super::{Actor, State, lock};
 use crate::error::Error;
-use crate::log::Goal;
+use crate::log::{Goal, Logged};
 use crate::runner::Runner;
 
 /// Most requests that wait for one process.
@@ -42,7 +41,7 @@ impl Reply {
 pub(super) struct Request {
     pub goal: Goal,
     /// The log entry there, if the caller has it.
-    pub entry: Option<Box<wire::Entry>>,
+    pub entry: Option<Box<Logged>>,
     pub reply: Reply,
 }
 

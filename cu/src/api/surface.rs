@@ -41,7 +41,8 @@ pub fn routes() -> Routes {
             .part("message", schema::id(), "The message; an assignment or the process itself too.")
             .needs("process-id", schema::id(), "Its process.")
             .query("no-busy", schema::text(), "Wait for the result, however long; any value.")
-            .gives(200, "The result.", Content::Json(outcome()))],
+            .gives(200, "The result.", Content::Json(outcome()))
+            .with("Unchecked", "`message`, if the scheduler does not say all that its signatures cover, so that they could not be checked.")],
     )
     .at(
         "/results/{process}",
@@ -64,6 +65,7 @@ pub fn routes() -> Routes {
             .gives(200, "A stream that stays open.", Content::events())
             .fails(400, "A parameter is wrong.")
             .fails(403, "The process is not served here.")
+            .fails(404, "Nobody knows the process.")
             .fails(503, "Too many clients read events already.")],
     )
     .at(

@@ -66,6 +66,7 @@ fn entry(process: ProcessId, nonce: u64) -> Scheduled {
         identity: Identity::Id(id),
         deduplicated: false,
         is_process: nonce == 0,
+        unchecked: None,
     }
 }
 

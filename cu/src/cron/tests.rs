@@ -149,6 +149,7 @@ fn the_worked_example_comes_out_of_the_stream_with_its_ordinates_and_texts() {
             identity: Identity::Id(id),
             deduplicated: false,
             is_process: nonce == 0,
+            unchecked: None,
         }
     };
     let entries = vec![entry(0, 1000000250, 100), entry(1, 1000010900, 103)];

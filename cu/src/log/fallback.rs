@@ -97,6 +97,20 @@ impl Logs for FallbackLogs {
         }
         .boxed()
     }
+
+    fn knows(&self, process: ProcessId) -> BoxFuture<'_, Result<bool, Error>> {
+        async move {
+            match self.0.first.knows(process).await {
+                Ok(true) => Ok(true),
+                Ok(false) => self.0.second.knows(process).await,
+                Err(error) => match self.0.second.knows(process).await {
+                    Ok(true) => Ok(true),
+                    Ok(false) | Err(_) => Err(error),
+                },
+            }
+        }
+        .boxed()
+    }
 }
 
 impl FallbackLogs {

@@ -49,6 +49,9 @@ pub enum Fault {
         /// How that shows.
         reason: String,
     },
+    /// What the scheduler says of it does not hold all that was signed, and the operator does not believe it then.
+    #[error("the scheduler does not say all that its signatures cover, so they cannot be checked")]
+    Unverifiable,
     /// The message, or assigned item, is not to be found.
     #[error("message {message} is not on Arweave")]
     Absent {

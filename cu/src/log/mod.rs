@@ -9,6 +9,7 @@ pub mod blocks;
 pub mod budget;
 pub mod fallback;
 mod fault;
+pub mod original;
 pub mod scheduler;
 pub mod served;
 pub mod signatures;
@@ -17,6 +18,7 @@ pub mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holon_arweave::{Gateway, Node};
 use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
@@ -53,6 +55,18 @@ pub async fn expected(gateway: &Gateway, id: ItemId, retries: u32, backoff: Dura
 pub trait Logs: Send + Sync {
     /// The log of a process.
     fn open(&self, process: ProcessId) -> BoxFuture<'_, Result<Box<dyn Log>, Error>>;
+
+    /// Whether anybody knows the process now. Unlike [`Self::open`] this need not wait for one that may be on its way.
+    fn knows(&self, process: ProcessId) -> BoxFuture<'_, Result<bool, Error>> {
+        async move {
+            match self.open(process).await {
+                Ok(_) => Ok(true),
+                Err(Error::Locate { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
 }
 
 /// The log of one process. Cheap to open; it lasts for one evaluation or question.
@@ -139,11 +153,13 @@ pub struct Logged {
     pub entry: wire::Entry,
     /// The item that it assigns, if that has been fetched already.
     pub on_chain: Option<Arc<OnChain>>,
+    /// Whether it was made from the signed items themselves.
+    pub verified: bool,
 }
 
 impl From<wire::Entry> for Logged {
     fn from(entry: wire::Entry) -> Self {
-        Self { entry, on_chain: None }
+        Self { entry, on_chain: None, verified: false }
     }
 }
 

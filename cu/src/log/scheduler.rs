@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::Logged;
 use crate::error::Error;
 
 /// Most bytes of an answer; a page that is larger is asked for again in smaller pieces.
@@ -50,7 +51,7 @@ pub struct Position {
     /// Nonce of the assignment.
     pub nonce: Nonce,
     /// The whole entry; old schedulers do not send it.
-    pub entry: Option<wire::Entry>,
+    pub entry: Option<Logged>,
 }
 
 /// A part of a log: without the lower bound from the very beginning, the process's own entry included; the upper bound
@@ -153,7 +154,7 @@ impl Scheduler {
                     process: assignment.process,
                     timestamp: assignment.timestamp,
                     nonce: assignment.nonce,
-                    entry: Some(*entry),
+                    entry: Some(Logged::from(*entry)),
                 })
             }
             PositionAnswer::Old { process_id, timestamp, nonce } => match (timestamp.number(), nonce.number()) {
@@ -171,7 +172,7 @@ impl Scheduler {
 
     /// `GET /processes/{process}`.
     pub async fn process(&self, base: &Url, process: ProcessId) -> Result<wire::Process, Error> {
-        self.get("process", base, &["processes", &process.to_string()], &[]).await
+        self.get("process", base, &["processes", &process.to_string()], &[SHOW_ANCHOR]).await
     }
 
     /// The scheduler the operator configured that keeps `process`, asked once each: it knows a process before any

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use holon_arweave::{LocateError, Locator};
+use holon_arweave::{LocateError, Locator, Verified};
 use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, wire};
 use url::Url;
 
 use super::assigned::AssignedItems;
 use super::blocks::Blocks;
 use super::scheduler::{Scheduler, Span};
-use super::verify;
-use super::{Goal, Link, Log, Logs, Now, Page, Position, Range};
+use super::{Fault, Goal, Link, Log, Logs, Now, Page, Position, Range, SlotError, signatures, verify};
 use crate::cron::Block;
 use crate::error::Error;
 use crate::hydrate::OnChain;
+use crate::options::Unverifiable;
 
 /// How long it is remembered that a process cannot be found.
 const MISSING_FOR: Duration = Duration::from_secs(5);
@@ -44,6 +44,7 @@ struct Inner {
     blocks: Blocks,
     retries: u32,
     backoff: Duration,
+    unverifiable: Unverifiable,
     /// Processes that could not be found, and when.
     missing: Mutex<HashMap<ProcessId, (Instant, String)>>,
 }
@@ -60,9 +61,15 @@ struct Served {
 impl ServedLogs {
     /// Logs at the schedulers that `locator` finds. What is expected to exist is looked for again up to `retries` times,
     /// first after `backoff`, which doubles.
-    pub fn new(items: AssignedItems, locator: Locator, scheduler: Scheduler, retries: u32, backoff: Duration) -> Self {
+    pub fn new(
+        items: AssignedItems,
+        locator: Locator,
+        scheduler: Scheduler,
+        (retries, backoff): (u32, Duration),
+        unverifiable: Unverifiable,
+    ) -> Self {
         let (blocks, missing) = (Blocks::default(), Mutex::default());
-        Self(Arc::new(Inner { items, locator, scheduler, blocks, retries, backoff, missing }))
+        Self(Arc::new(Inner { items, locator, scheduler, blocks, retries, backoff, unverifiable, missing }))
     }
 
     /// The scheduler's URL. A process that has just been scheduled may not be at the gateway yet, so one that is not known
@@ -121,6 +128,44 @@ impl Logs for ServedLogs {
         }
         .boxed()
     }
+
+    fn knows(&self, process: ProcessId) -> BoxFuture<'_, Result<bool, Error>> {
+        async move {
+            match self.0.locator.by_process(process, None).await {
+                Ok(_) => Ok(true),
+                Err(LocateError::ProcessNotFound(_) | LocateError::LocationNotFound(_)) => {
+                    Ok(self.0.scheduler.keeper(process).await.is_some())
+                }
+                Err(error) => Err(Error::Locate { process, reason: error.to_string() }),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Served {
+    /// The process as it was signed, from the gateway.
+    async fn process_item(&self) -> Result<Verified, Error> {
+        let id = self.process;
+        let wrong = |reason: &dyn std::fmt::Display| Error::Gateway(format!("process {id}: {reason}"));
+        let Inner { items, retries, backoff, .. } = &*self.logs.0;
+        let node = super::expected(items.gateway(), id.into(), *retries, *backoff).await?;
+        let node = node.ok_or_else(|| wrong(&"it is not known to the gateway"))?;
+        items.verified(&node, MAX_PROCESS_BYTES).await?.map_err(|fault| wrong(&fault))
+    }
+
+    /// Whether what the scheduler says about the process, as far as it counts here, is what was signed.
+    async fn compare(&self, record: &wire::Process) -> Result<(), Error> {
+        let signed = self.process_item().await?.header();
+        if signed.tags == record.tags && holon_protocol::address::wire(&signed.owner) == record.owner.address {
+            return Ok(());
+        }
+        let fault = Fault::Message {
+            message: self.process.into(),
+            reason: "the one on Arweave has other tags or another owner".into(),
+        };
+        Err(SlotError { process: self.process, slot: Nonce(0), fault }.into())
+    }
 }
 
 impl Log for Served {
@@ -138,6 +183,24 @@ impl Log for Served {
             if let Some(signature) = &record.signature {
                 verify::signed(process.into(), signature, &record.owner)?;
             }
+            let unsaid = match signatures::judge_process(&record) {
+                Ok(covered) => !covered,
+                Err(reason) => {
+                    return Err(SlotError {
+                        process,
+                        slot: Nonce(0),
+                        fault: Fault::Message { message: process.into(), reason },
+                    }
+                    .into());
+                }
+            };
+            match self.logs.0.unverifiable {
+                Unverifiable::Fetch if unsaid => self.compare(&record).await?,
+                Unverifiable::Refuse if unsaid => {
+                    return Err(SlotError { process, slot: Nonce(0), fault: Fault::Unverifiable }.into());
+                }
+                Unverifiable::Mark | Unverifiable::Fetch | Unverifiable::Refuse => {}
+            }
             Ok(record)
         }
         .boxed()
@@ -145,12 +208,7 @@ impl Log for Served {
 
     fn process_data(&self) -> BoxFuture<'_, Result<String, Error>> {
         async move {
-            let id = self.process;
-            let wrong = |reason: &dyn std::fmt::Display| Error::Gateway(format!("data of process {id}: {reason}"));
-            let Inner { items, retries, backoff, .. } = &*self.logs.0;
-            let node = super::expected(items.gateway(), id.into(), *retries, *backoff).await?;
-            let node = node.ok_or_else(|| wrong(&"it is not known to the gateway"))?;
-            let item = items.verified(&node, MAX_PROCESS_BYTES).await?.map_err(|fault| wrong(&fault))?;
+            let item = self.process_item().await?;
             Ok(String::from_utf8_lossy(&item.data()).into_owned())
         }
         .boxed()

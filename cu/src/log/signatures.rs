@@ -1,57 +1,97 @@
 //! Whether what a scheduler says about a log entry is what was signed. Pure.
 //!
-//! JSON does not hold everything that a signature covers, so some of it can be judged and some cannot. A message's anchor that
-//! is `null` may be there and not be text, and its tags may have been encoded in a way that JSON does not tell: only a
-//! scheduler that spells all anchors (`show-anchor=all`, [`wire::Entry::signed`]) says that neither is so. Data that is not
-//! text is not in the JSON at all, or has U+FFFD in it. An assignment's tags are the scheduler's own, so its anchor is enough.
+//! JSON does not hold everything that a signature covers. A message's anchor that is `null` may be there and not be text, and its
+//! tags may have been encoded in a way that JSON does not tell: only a scheduler that spells all anchors (`show-anchor=all`,
+//! [`wire::Entry::signed`]) says that neither is so. Data that is not text is not in the JSON at all, or has U+FFFD in it. An
+//! assignment's tags are the scheduler's own, so its anchor is enough.
 //!
-//! What cannot be judged is taken as it is: a message must never stop a process only because of how it was encoded.
+//! So there are three verdicts: the signatures cover what stands there; they do not; or it cannot be said. What the last one means is
+//! for the operator to say ([`Unverifiable`](crate::options::Unverifiable)).
+//!
+//! Pages are judged on several threads: the larger part of what a short message costs is its two signatures.
+
+use std::num::NonZero;
 
 use holon_protocol::item::{ItemError, Parts};
-use holon_protocol::{DataItem, Tags, base64url, wire};
+use holon_protocol::{Tags, base64url, wire};
 
 use super::Fault;
 
-/// Entries that one thread checks before another one helps.
-const ENTRIES_PER_THREAD: usize = 32;
-/// Most threads that check one page: the evaluation needs some, too.
+/// Entries that one thread judges before another one helps.
+const ENTRIES_PER_THREAD: usize = 8;
+/// Most threads that judge one page.
 const MAX_THREADS: usize = 4;
 /// Stands in text for bytes that were none.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// The first of `entries` with a signature that does not cover what stands next to it, and which of its two.
-pub fn first_broken(entries: &[&wire::Entry]) -> Option<(usize, Fault)> {
-    let threads = entries.len().div_ceil(ENTRIES_PER_THREAD).clamp(1, MAX_THREADS);
+/// How many threads may judge a page, while something is `evaluated` meanwhile or not: that needs a processor of its own.
+pub fn threads(evaluated: bool) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    processors.saturating_sub(usize::from(evaluated)).clamp(1, MAX_THREADS)
+}
+
+/// For each of `entries` whether its signatures cover all that stands next to them; what is not covered cannot be said.
+///
+/// # Errors
+/// The first one with a signature that does not cover what stands next to it, and which of its two.
+pub fn judge(entries: &[&wire::Entry], threads: usize) -> Result<Vec<bool>, (usize, Fault)> {
+    let threads = entries.len().div_ceil(ENTRIES_PER_THREAD).clamp(1, threads.max(1));
     let size = entries.len().div_ceil(threads).max(1);
-    let search = |(number, part): (usize, &[&wire::Entry])| {
-        part.iter().enumerate().find_map(|(at, entry)| Some((number * size + at, broken(entry)?)))
+    let judge = |(number, part): (usize, &[&wire::Entry])| {
+        let judged = part.iter().enumerate();
+        judged
+            .map(|(at, entry)| covered(entry).map_err(|fault| (number * size + at, fault)))
+            .collect::<Result<Vec<bool>, _>>()
     };
     std::thread::scope(|scope| {
         let mut parts = entries.chunks(size).enumerate();
         let first = parts.next();
-        let others: Vec<_> = parts.map(|part| scope.spawn(move || search(part))).collect();
-        let first = first.and_then(search);
+        let others: Vec<_> = parts.map(|part| (part, scope.spawn(move || judge(part)))).collect();
+        let mut verdicts = first.map_or_else(|| Ok(Vec::new()), judge)?;
         // In order: the earliest counts.
-        others.into_iter().map(|part| part.join().ok().flatten()).fold(first, Option::or)
+        for (part, other) in others {
+            // A thread that panicked has judged nothing.
+            verdicts.extend(other.join().unwrap_or_else(|_| judge(part))?);
+        }
+        Ok(verdicts)
     })
 }
 
-/// Which signature of an entry does not cover what stands next to it.
-fn broken(entry: &wire::Entry) -> Option<Fault> {
+/// Whether both signatures of an entry cover what stands next to them; an error says which does not.
+fn covered(entry: &wire::Entry) -> Result<bool, Fault> {
     let wire::Assignment { id, owner, tags, signature, anchor, target } = &entry.assignment;
-    let fields = Fields { signature, owner, target, tags, data: "" };
-    if let Some(anchor) = anchor
-        && let Some(reason) = fields.refuted(anchor)
-    {
-        return Some(Fault::Assignment { assignment: *id, reason });
-    }
-    let wire::Item { id, owner, data, tags, signature, anchor, target } = entry.message.as_ref()?;
-    let (data, anchor) = (data.as_ref()?, anchor.as_ref()?);
-    if !is_spelled(anchor) || data.contains(REPLACEMENT) {
-        return None;
-    }
-    let fields = Fields { signature, owner, target, tags, data };
-    fields.refuted(anchor).map(|reason| Fault::Message { message: *id, reason })
+    let fields = Fields { signature, owner, target: target.as_deref(), tags, data: "" };
+    let position = match anchor.as_deref() {
+        None => false,
+        // Whatever spells it, it is there.
+        Some(anchor) => {
+            fields.judge(Anchor::read(anchor), true).map_err(|reason| Fault::Assignment { assignment: *id, reason })?
+        }
+    };
+    let Some(wire::Item { id, owner, data, tags, signature, anchor, target }) = &entry.message else {
+        return Ok(position);
+    };
+    let fields =
+        Fields { signature, owner, target: target.as_deref(), tags, data: data.as_deref().unwrap_or_default() };
+    let is_exact =
+        anchor.as_deref().is_some_and(is_spelled) && data.as_ref().is_some_and(|data| !data.contains(REPLACEMENT));
+    let message = fields.judge(anchor.as_deref().map_or(Some(Anchor(None)), Anchor::read), is_exact);
+    let message = message.map_err(|reason| Fault::Message { message: *id, reason })?;
+    Ok(position && message)
+}
+
+/// Whether the signature of a process covers what its scheduler says about it; `false` where that cannot be said.
+///
+/// # Errors
+/// Why it does not.
+pub fn judge_process(record: &wire::Process) -> Result<bool, String> {
+    let Some(signature) = &record.signature else { return Ok(false) };
+    let wire::Process { owner, tags, data, anchor, target, .. } = record;
+    let fields =
+        Fields { signature, owner, target: target.as_deref(), tags, data: data.as_deref().unwrap_or_default() };
+    let is_exact =
+        anchor.as_deref().is_some_and(is_spelled) && data.as_ref().is_some_and(|data| !data.contains(REPLACEMENT));
+    fields.judge(anchor.as_deref().map_or(Some(Anchor(None)), Anchor::read), is_exact)
 }
 
 /// A message's anchor as a process sees it, whichever way the scheduler spells it: text, or none.
@@ -68,39 +108,55 @@ fn is_spelled(anchor: &str) -> bool {
     anchor.is_empty() || (anchor.len() == 43 && base64url::decode(anchor).is_ok())
 }
 
+/// An anchor, if there is one.
+#[derive(Clone, Copy)]
+struct Anchor(Option<[u8; 32]>);
+
+impl Anchor {
+    /// As text, in base64url, or `""` for none.
+    fn read(text: &str) -> Option<Self> {
+        let bytes = match text.len() {
+            0 => return Some(Self(None)),
+            32 => text.as_bytes().to_vec(),
+            _ => base64url::decode(text).ok()?,
+        };
+        bytes.try_into().ok().map(|bytes| Self(Some(bytes)))
+    }
+}
+
 /// What a signature covers, as JSON has it; without the anchor.
 struct Fields<'a> {
     signature: &'a str,
     owner: &'a wire::Owner,
-    target: &'a Option<String>,
+    target: Option<&'a str>,
     tags: &'a Tags,
     data: &'a str,
 }
 
 impl Fields<'_> {
-    /// Why the signature does not cover these fields and `anchor`; `None` if it does, or if that cannot be said.
-    fn refuted(&self, anchor: &str) -> Option<String> {
-        let decoded = |text: &str| base64url::decode(text).ok();
-        let field = |bytes: Vec<u8>| <[u8; 32]>::try_from(bytes).ok();
-        let anchor = match anchor {
+    /// Whether the signature covers these fields and `anchor`. That it does not is an error only if they are exactly what was signed;
+    /// else nothing can be said.
+    fn judge(&self, anchor: Option<Anchor>, is_exact: bool) -> Result<bool, String> {
+        let Some(Anchor(anchor)) = anchor else { return Ok(false) };
+        let target = match self.target.unwrap_or_default() {
             "" => None,
-            text if text.len() == 32 => Some(field(text.as_bytes().to_vec())?),
-            spelled => Some(field(decoded(spelled)?)?),
-        };
-        let target = match self.target.as_deref().unwrap_or_default() {
-            "" => None,
-            spelled => match decoded(spelled).and_then(field) {
+            spelled => match base64url::decode(spelled).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
                 Some(target) => Some(target),
-                None => return Some(format!("its target {spelled:?} is not 32 bytes")),
+                None if is_exact => return Err(format!("its target {spelled:?} is not 32 bytes")),
+                None => return Ok(false),
             },
         };
-        let (signature, owner) = (decoded(self.signature)?, decoded(&self.owner.key)?);
-        let data = self.data.as_bytes();
-        let parts = Parts { signature: &signature, owner: &owner, target, anchor, tags: self.tags, data };
-        match DataItem::assemble(&parts) {
+        let (Ok(signature), Ok(owner)) = (base64url::decode(self.signature), base64url::decode(&self.owner.key)) else {
+            return Ok(false);
+        };
+        let parts =
+            Parts { signature: &signature, owner: &owner, target, anchor, tags: self.tags, data: self.data.as_bytes() };
+        match parts.verify() {
+            Ok(()) => Ok(true),
             // No kind of signature that is known here.
-            Ok(_) | Err(ItemError::Lengths { .. }) => None,
-            Err(error) => Some(format!("what the scheduler says of it is not what was signed: {error}")),
+            Err(ItemError::Lengths { .. }) => Ok(false),
+            Err(error) if is_exact => Err(format!("what the scheduler says of it is not what was signed: {error}")),
+            Err(_) => Ok(false),
         }
     }
 }
@@ -109,7 +165,7 @@ impl Fields<'_> {
 mod tests {
     use holon_protocol::assignment::Assignment;
     use holon_protocol::chain::HashChain;
-    use holon_protocol::{BlockHeight, Nonce, ProcessId, Signer, Timestamp};
+    use holon_protocol::{BlockHeight, DataItem, Nonce, ProcessId, Signer, Timestamp};
 
     use super::*;
 
@@ -131,11 +187,12 @@ mod tests {
     }
 
     fn verdict(entry: &wire::Entry) -> Option<&'static str> {
-        first_broken(&[entry]).map(|(_, fault)| match fault {
-            Fault::Message { .. } => "message",
-            Fault::Assignment { .. } => "assignment",
-            _ => "something else",
-        })
+        match judge(&[entry], 1) {
+            Ok(verdicts) => (!verdicts[0]).then_some("unsaid"),
+            Err((_, Fault::Message { .. })) => Some("message"),
+            Err((_, Fault::Assignment { .. })) => Some("assignment"),
+            Err(_) => Some("something else"),
+        }
     }
 
     #[test]
@@ -168,9 +225,18 @@ mod tests {
         let signer = Signer::generate_ed25519().unwrap();
         let (assignment, item) = signed(&signer, Some([0xff; 32]), &[b'a', 0xff]);
         // Data that was replaced; anchors that are not shown, or shown as pages have always shown them.
+        assert_eq!(verdict(&wire::Entry::signed(&assignment, Some(&item))), Some("unsaid"));
+        assert_eq!(verdict(&wire::Entry::new(&assignment, Some(&item), false)), Some("unsaid"));
+        assert_eq!(verdict(&wire::Entry::new(&assignment, Some(&item), true)), Some("unsaid"));
+        // Text that has the sign by itself, and an anchor that is text, are covered nevertheless.
+        let (assignment, item) = signed(&signer, Some([b'a'; 32]), "say \u{fffd}".as_bytes());
         assert_eq!(verdict(&wire::Entry::signed(&assignment, Some(&item))), None);
-        assert_eq!(verdict(&wire::Entry::new(&assignment, Some(&item), false)), None);
         assert_eq!(verdict(&wire::Entry::new(&assignment, Some(&item), true)), None);
+        assert_eq!(
+            verdict(&wire::Entry::new(&assignment, Some(&item), false)),
+            Some("unsaid"),
+            "the assignment is not"
+        );
         // Tags that were encoded in another way: one block, with its length in bytes in front.
         let (assignment, item) = signed(&signer, None, b"hello");
         let usual = item.tag_bytes();
@@ -184,7 +250,26 @@ mod tests {
         let other = DataItem::parse(raw).unwrap();
         let entry = wire::Entry::signed(&assignment, Some(&other));
         assert_eq!(entry.message.as_ref().unwrap().anchor, None);
-        assert_eq!(verdict(&entry), None);
+        // Its signature is that of the usual encoding here; with one of the other it would look like this.
+        let other = wire::Item { data: Some("hallo".into()), ..entry.message.clone().unwrap() };
+        assert_eq!(verdict(&wire::Entry { message: Some(other), ..entry }), Some("unsaid"));
+    }
+
+    #[test]
+    fn what_is_said_of_a_process_is_judged_like_its_entry() {
+        let signer = Signer::generate_ed25519().unwrap();
+        for (anchor, data) in [(None, &b"1984"[..]), (Some([0xff; 32]), b""), (None, &[0xff])] {
+            let (assignment, process) = signed(&signer, anchor, data);
+            let honest = wire::Process::signed(&assignment, &process);
+            let text = std::str::from_utf8(data).is_ok();
+            assert_eq!(judge_process(&honest), Ok(text), "{anchor:?}");
+            let lie = wire::Process { tags: Tags::from_iter([("Module", "another")]), ..honest.clone() };
+            assert_eq!(judge_process(&lie).is_err(), text);
+            // Without the anchor nobody can say so, unless there is none.
+            let plain = wire::Process::new(&assignment, &process);
+            assert_eq!(judge_process(&plain), Ok(text && anchor.is_none()));
+            assert_eq!(judge_process(&wire::Process { tags: lie.tags, ..plain }), Ok(false));
+        }
     }
 
     #[test]
@@ -194,14 +279,17 @@ mod tests {
         let honest = wire::Entry::signed(&assignment, Some(&item));
         let mut lie = honest.clone();
         lie.message.as_mut().unwrap().data = Some("hallo".into());
-        assert_eq!(first_broken(&[]), None);
-        for length in [1, 31, 32, 33, 64, 65, 200] {
-            assert_eq!(first_broken(&vec![&honest; length]), None);
+        let unsaid = wire::Entry::new(&assignment, Some(&item), false);
+        assert_eq!(judge(&[], 4), Ok(vec![]));
+        for (length, threads) in [(1, 4), (8, 4), (9, 2), (31, 3), (64, 4), (65, 4), (65, 1)] {
             for at in [0, length / 2, length - 1] {
                 let mut page = vec![&honest; length];
+                page[at] = &unsaid;
+                let verdicts = judge(&page, threads).unwrap();
+                assert_eq!(verdicts, (0..length).map(|entry| entry != at).collect::<Vec<_>>(), "{length} {threads}");
                 page[at] = &lie;
                 page[length - 1] = &lie;
-                assert_eq!(first_broken(&page).map(|(at, _)| at), Some(at), "{length}");
+                assert_eq!(judge(&page, threads).unwrap_err().0, at, "{length} {threads}");
             }
         }
     }

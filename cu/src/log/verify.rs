@@ -98,6 +98,14 @@ pub enum LogError {
         /// The item.
         id: ItemId,
     },
+    /// An assignment is another wallet's.
+    #[error("assignment {assignment} is signed by {found}, which is not the scheduler of the process")]
+    Signer {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// Who signed it.
+        found: Address,
+    },
     /// A pushed message cannot be hashed because a field has an illegal length.
     #[error("{field} of message {id} must be 32 bytes")]
     Field {
@@ -123,16 +131,26 @@ pub struct Link {
     pub timestamp: Timestamp,
 }
 
+/// What every entry of a log must agree with.
+#[derive(Debug, Clone, Copy)]
+pub struct Course<'a> {
+    /// The process.
+    pub process: ProcessId,
+    /// Whether it is young enough to have a hash chain.
+    pub chained: bool,
+    /// Wallets that may schedule it; none means any.
+    pub signers: &'a [Address],
+    /// What time is too far in the future ([`latest`]).
+    pub latest: Timestamp,
+}
+
 /// Checks that `entry` follows `previous` (`None` at the start of the log) and returns what was read from it.
-/// `chained` says whether the process is young enough to have a hash chain, `latest` what time is too far in the future
-/// ([`latest`]).
 pub fn follow(
-    process: ProcessId,
-    chained: bool,
-    latest: Timestamp,
+    course: &Course<'_>,
     previous: Option<&Link>,
     entry: &wire::Entry,
 ) -> Result<(Assignment, Link), LogError> {
+    let Course { process, chained, signers, latest } = *course;
     let id = entry.assignment.id;
     let assignment = Assignment::from_tags(&entry.assignment.tags)
         .map_err(|error| LogError::Assignment { assignment: id, reason: error.to_string() })?;
@@ -165,6 +183,9 @@ pub fn follow(
         }
     }
     signed(id.into(), &entry.assignment.signature, &entry.assignment.owner)?;
+    if !signers.is_empty() && !signers.contains(&entry.assignment.owner.address) {
+        return Err(LogError::Signer { assignment: id, found: entry.assignment.owner.address });
+    }
     if let Some(item) = &entry.message {
         signed(item.id, &item.signature, &item.owner)?;
         let named = assignment.message.map_or(process.into(), ItemId::from);

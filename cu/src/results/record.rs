@@ -64,6 +64,8 @@ pub struct Record {
     pub failed: bool,
     /// Whether listings show it: the message that starts an old process is not stored (spec 05 §5.6).
     pub listed: bool,
+    /// Whether the message could not be checked against its signatures: the scheduler does not say all that they cover.
+    pub unchecked: bool,
     /// Height of the message.
     pub block_height: BlockHeight,
     /// Assignment and its link, for scheduled messages.
@@ -104,6 +106,7 @@ impl Record {
             gas_used: evaluation.gas_used,
             failed: !matches!(evaluation.outcome, Outcome::Ok(_)),
             listed: true,
+            unchecked: false,
             block_height,
             link,
         }
@@ -166,7 +169,8 @@ impl Record {
         let texts = [Some(self.lists.as_str()), self.output.as_deref(), self.error.as_deref()];
         let mut out = Vec::with_capacity(100 + texts.iter().flatten().map(|text| text.len()).sum::<usize>());
         out.push(VERSION);
-        out.push(u8::from(self.failed) | u8::from(self.listed) << 1 | u8::from(self.link.is_some()) << 2);
+        let flags = [self.failed, self.listed, self.link.is_some(), self.unchecked];
+        out.push(flags.iter().enumerate().fold(0, |flags, (bit, flag)| flags | u8::from(*flag) << bit));
         out.extend_from_slice(&self.gas_used.to_le_bytes());
         out.extend_from_slice(&self.block_height.0.to_le_bytes());
         if let Some((assignment, hash_chain)) = &self.link {
@@ -214,6 +218,7 @@ impl Record {
             gas_used: u64::from_le_bytes(*gas_used),
             failed: flags & 1 != 0,
             listed: flags & 2 != 0,
+            unchecked: flags & 8 != 0,
             block_height: BlockHeight(u64::from_le_bytes(*height)),
             link,
         })
@@ -269,6 +274,7 @@ mod tests {
                 None => Outcome::Ok(Response { output: Some(json!(output)), ..Response::default() }),
             };
             let mut record = record(outcome);
+            record.unchecked = cut % 2 == 0;
             record.link = Some((AssignmentId::from_bytes([1; 32]), HashChain::of([2; 32])));
             let bytes = record.write();
             prop_assert_eq!(Record::read(&bytes), Some(record));

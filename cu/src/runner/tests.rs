@@ -33,6 +33,7 @@ fn entry(nonce: u8) -> Scheduled {
         identity: Identity::Id(id),
         deduplicated: true,
         is_process: nonce == 0,
+        unchecked: None,
     }
 }
 

@@ -106,3 +106,13 @@ async fn a_process_that_cannot_go_on_says_why_and_then_goes_on() {
     assert_eq!(events.result().await["result"]["Output"], "3");
     network.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_process_that_nobody_knows_are_not_found() {
+    let network = Network::start().await;
+    let nobody = ProcessId::from_bytes([0x5a; 32]);
+    let (status, body) = network.json(&format!("/events/{nobody}")).await;
+    assert_eq!(status, 404, "{body}");
+    assert!(body["error"].as_str().unwrap().contains("is known to no scheduler"), "{body}");
+    network.stop().await;
+}

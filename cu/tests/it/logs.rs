@@ -1,6 +1,10 @@
 //! Logs: what is checked, what is completed, what is skipped.
 
-use holon_protocol::DataItem;
+use std::time::{Duration, Instant};
+
+use holon_cu::Unverifiable;
+use holon_protocol::assignment::Assignment;
+use holon_protocol::{DataItem, MessageId, ProcessId, wire};
 use serde_json::{Value, json};
 
 use crate::network::Network;
@@ -243,5 +247,175 @@ async fn a_long_log_is_read_in_pages() {
     let next = network.send(process, "Add").await;
     assert_eq!(network.count(process, next).await, "42");
     assert_eq!(network.proxy.count(&page), pages);
+    network.stop().await;
+}
+
+/// Changes entry `slot` wherever the scheduler tells of it.
+fn change_slot(network: &Network, slot: &'static str, mut change: impl FnMut(&mut Value) + Send + 'static) {
+    network.proxy.tamper(move |_, json| {
+        let mut change = |node: &mut Value| {
+            let tags = node["assignment"]["tags"].as_array().unwrap();
+            if tags.contains(&json!({ "name": "Nonce", "value": slot })) {
+                change(node);
+            }
+        };
+        match json.get("edges").is_some() {
+            true => json["edges"].as_array_mut().unwrap().iter_mut().for_each(|edge| change(&mut edge["node"])),
+            false if json.get("assignment").is_some() => change(json),
+            false => {}
+        }
+    });
+}
+
+/// Takes away what is needed to check a message, and lies about it.
+fn uncheckable_lie(node: &mut Value) {
+    node["message"]["anchor"] = Value::Null;
+    node["message"]["data"] = json!("a lie \u{fffd}");
+}
+
+/// A process with a message of bytes that are no text, which no JSON holds.
+async fn with_bytes(network: &Network) -> (ProcessId, MessageId) {
+    let process = network.spawn(&[]).await;
+    let message = DataItem::builder().target(process).tag("Data-Protocol", "ao").tag("Type", "Message");
+    let message = message.tag("Action", "X-Echo").data(vec![b'a', 0xff]).sign(&network.user).unwrap();
+    network.schedule(&message).await;
+    (process, message.id().into())
+}
+
+/// Status, header `Unchecked` and body of a result; while the gateway does not know a message yet, again.
+async fn result(network: &Network, process: ProcessId, message: MessageId) -> (u16, Option<String>, Value) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = network.get(&format!("/result/{message}?process-id={process}")).await;
+        let unchecked = answer.headers().get("unchecked").map(|value| value.to_str().unwrap().to_owned());
+        let (status, body) = crate::network::answer(answer).await;
+        if !body.to_string().contains("is not on Arweave") || Instant::now() > deadline {
+            return (status, unchecked, body);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn unchecked_messages(network: &Network) -> u64 {
+    let text = network.get("/metrics").await.text().await.unwrap();
+    let line = text.lines().find(|line| line.starts_with("ao_cu_unchecked_messages_total")).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_scheduler_lets_nobody_check_is_believed_but_marked() {
+    let network = Network::start().await;
+    let (process, bytes) = with_bytes(&network).await;
+    let (status, unchecked, body) = result(&network, process, bytes).await;
+    assert_eq!((status, unchecked.as_deref()), (200, Some("message")), "{body}");
+    let plain = network.send(process, "Add").await;
+    assert_eq!(result(&network, process, plain).await.1, None);
+    change_slot(&network, "3", uncheckable_lie);
+    let lied = network.send(process, "X-Echo").await;
+    let (status, unchecked, body) = result(&network, process, lied).await;
+    assert_eq!((status, unchecked.as_deref()), (200, Some("message")), "{body}");
+    assert!(body.to_string().contains("a lie"), "{body}");
+    // The mark is stored with the result.
+    assert_eq!(result(&network, process, lied).await.1.as_deref(), Some("message"));
+    assert_eq!(result(&network, process, plain).await.1, None);
+    assert_eq!(unchecked_messages(&network).await, 2);
+    // An assignment that shows no anchor is not checked either.
+    change_slot(&network, "4", |node| node["assignment"]["anchor"] = Value::Null);
+    let next = network.send(process, "Add").await;
+    assert_eq!(result(&network, process, next).await.1.as_deref(), Some("message"));
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_scheduler_lets_nobody_check_is_compared_with_what_was_signed_if_the_operator_wants_that() {
+    let network = Network::start_with(|options| options.unverifiable = Unverifiable::Fetch).await;
+    let (process, bytes) = with_bytes(&network).await;
+    let (status, unchecked, body) = result(&network, process, bytes).await;
+    assert_eq!((status, unchecked), (200, None), "{body}");
+    // Honest words with less in them are found to be true, lies are not.
+    change_slot(&network, "2", |node| {
+        node["message"]["anchor"] = Value::Null;
+        node["assignment"]["anchor"] = Value::Null;
+    });
+    let anchorless = DataItem::builder().target(process).tag("Data-Protocol", "ao").tag("Type", "Message");
+    let anchorless = anchorless.tag("Action", "Add").sign(&network.user).unwrap();
+    network.schedule(&anchorless).await;
+    assert_eq!(result(&network, process, anchorless.id().into()).await.0, 200);
+    let lied = network.send(process, "X-Echo").await;
+    type Change = fn(&mut Value);
+    let lies: [(&str, Change); 3] = [
+        ("has other data", uncheckable_lie),
+        ("has other anchor", |node| node["message"]["anchor"] = Value::Null),
+        ("says something else", |node| {
+            node["assignment"]["anchor"] = Value::Null;
+            set(&mut node["assignment"]["tags"], "Block-Height", "000000000001");
+        }),
+    ];
+    for (what, lie) in lies {
+        change_slot(&network, "3", lie);
+        let (status, _, body) = result(&network, process, lied).await;
+        let error = body["error"].as_str().unwrap();
+        let start = format!("slot 3 of process {process}: ");
+        assert!(status == 422 && error.starts_with(&start) && error.contains(what), "{what}: {status} {body}");
+    }
+    network.proxy.honest();
+    assert_eq!(result(&network, process, lied).await.0, 200);
+    assert_eq!(unchecked_messages(&network).await, 0);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_scheduler_lets_nobody_check_is_refused_if_the_operator_wants_that() {
+    let network = Network::start_with(|options| options.unverifiable = Unverifiable::Refuse).await;
+    let (process, bytes) = with_bytes(&network).await;
+    let (status, _, body) = result(&network, process, bytes).await;
+    let error = format!("slot 1 of process {process}: the scheduler does not say all that its signatures cover");
+    assert!(status == 422 && body["error"].as_str().unwrap().starts_with(&error), "{status} {body}");
+    // What comes before it counts.
+    assert_eq!(network.count(process, process.into()).await, "1");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_scheduler_of_a_process_assigns_to_it() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let message = network.send(process, "Add").await;
+    let stranger = network.user.clone();
+    change_slot(&network, "1", move |node| {
+        let tags = serde_json::from_value(node["assignment"]["tags"].clone()).unwrap();
+        let item = Assignment::from_tags(&tags).unwrap().item([0xfe; 32]).sign(&stranger).unwrap();
+        node["assignment"] = serde_json::to_value(wire::Assignment::new(&item, true)).unwrap();
+    });
+    let (status, body) = network.json(&format!("/result/{message}?process-id={process}")).await;
+    let error = body["error"].as_str().unwrap();
+    assert!(status == 422 && error.contains("which is not the scheduler of the process"), "{status} {body}");
+    network.proxy.honest();
+    assert_eq!(network.count(process, message).await, "2");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_scheduler_says_about_a_process_is_what_its_owner_signed() {
+    let network = Network::start().await;
+    let process = network.spawn(&[("Allowed", "nobody")]).await;
+    type Change = fn(&mut Value);
+    let lies: [Change; 3] = [
+        |record| set(&mut record["tags"], "Allowed", "everybody"),
+        |record| record["anchor"] = json!("A".repeat(43)),
+        |record| record["target"] = json!("A".repeat(43)),
+    ];
+    for lie in lies {
+        network.proxy.tamper(move |path, json| {
+            if path.starts_with("/processes/") {
+                lie(json);
+            }
+        });
+        let (status, body) = network.json(&format!("/result/{process}?process-id={process}")).await;
+        let start = format!("slot 0 of process {process}: message {process} is forged");
+        assert!(status == 422 && body["error"].as_str().unwrap().starts_with(&start), "{status} {body}");
+    }
+    network.proxy.honest();
+    assert_eq!(network.count(process, process.into()).await, "1");
     network.stop().await;
 }

@@ -489,6 +489,49 @@ async fn a_weave_that_lies_is_found_out_at_the_slot() {
     network.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_the_slot_that_is_asked_for_is_not_waited_for() {
+    // One look again would take longer than the test allows.
+    const PAUSE: Duration = Duration::from_secs(20);
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut messages = Vec::new();
+    for _ in 0..6 {
+        messages.push(network.send(process, "Add").await);
+    }
+    settled(&network, process, 6).await;
+    let liar = Liar::start(network.gateway.clone());
+    let hidden = format!("/raw/{}", messages[4]);
+    liar.answers(move |path, body| {
+        at_slot(body, 4, |_| false);
+        if path == hidden {
+            *body = Value::Null;
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let options = ReplayOptions { backoff: PAUSE, ..options(&folder, &liar.url) };
+    assert_eq!(options.clone().patient(Duration::from_secs(61)).retries, 3);
+    let begun = Instant::now();
+    let mut replay = Replay::open(options, process).await.unwrap();
+    for slot in [0, 2, 3] {
+        assert_eq!(replay.advance(Some(Nonce(slot))).await.unwrap().slot, Nonce(slot));
+    }
+    assert!(begun.elapsed() < PAUSE, "it took {:?}", begun.elapsed());
+    // What is needed is waited for, and it is said which slot that is.
+    let observer = replay.observer();
+    let waits = async {
+        while observer.progress().waiting.is_none_or(|(_, since)| since < Duration::from_millis(200)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        observer.progress().waiting.map(|(slot, _)| slot)
+    };
+    tokio::select! {
+        slot = waits => assert_eq!(slot, Some(Nonce(4))),
+        report = replay.advance(Some(Nonce(4))) => panic!("{report:?}"),
+    }
+    network.stop().await;
+}
+
 /// Publishes an assignment that no scheduler's log holds.
 async fn publish_assignment(network: &Network, by: &Signer, says: &Assignment) -> ItemId {
     let item = says.item([0x5a; 32]).sign(by).unwrap();

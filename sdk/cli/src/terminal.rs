@@ -1,13 +1,14 @@
 //! What people and scripts see: results on standard output, everything else on standard error.
 //!
-//! With `--json` standard output holds JSON only, one value a line. Colours and progress appear only on a terminal;
+//! With `--json` standard output holds JSON only, one value a line. Colours and progress appear only on a terminal
+//! (what may take long says so in a line now and then);
 //! `NO_COLOR` switches colours off. Whatever is written may hold text of strangers, so it is made [`harmless`] here.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -100,6 +101,14 @@ impl Terminal {
         self.progress_of(move || text.clone())
     }
 
+    /// The same for what may take long: without a terminal it is a line every few seconds.
+    pub fn report_of(self, text: impl Fn() -> String + Send + 'static) -> Progress {
+        match self.json || !std::io::stderr().is_terminal() {
+            true => Progress::lines(text),
+            false => self.progress_of(text),
+        }
+    }
+
     /// The same with a text that changes; it is asked for whenever it is drawn.
     pub fn progress_of(self, text: impl Fn() -> String + Send + 'static) -> Progress {
         let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
@@ -135,6 +144,28 @@ impl Progress {
         });
         // Without a thread there is no spinner, and nothing else is missing.
         Self(drawing.ok().map(|drawing| (done, drawing)))
+    }
+}
+
+impl Progress {
+    /// Time between two lines.
+    const LINE_EVERY: Duration = Duration::from_secs(5);
+
+    fn lines(text: impl Fn() -> String + Send + 'static) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let stop = done.clone();
+        let saying = thread::Builder::new().name("progress".into()).spawn(move || {
+            let mut said = Instant::now();
+            while !stop.load(Ordering::Relaxed) {
+                thread::park_timeout(Self::LINE_EVERY.saturating_sub(said.elapsed()));
+                if said.elapsed() >= Self::LINE_EVERY {
+                    said = Instant::now();
+                    // Colours are for terminals; whoever cannot read it any more misses nothing else.
+                    let _ = writeln!(std::io::stderr(), "{}", anstream::adapter::strip_str(&text()));
+                }
+            }
+        });
+        Self(saying.ok().map(|saying| (done, saying)))
     }
 }
 

@@ -241,6 +241,33 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// Checks the signature over these fields, without putting an item together.
+    ///
+    /// # Errors
+    /// As [`DataItem::assemble`].
+    pub fn verify(&self) -> Result<(), ItemError> {
+        if self.tags.len() > MAX_TAGS {
+            return Err(ItemError::TooManyTags(self.tags.len() as u64));
+        }
+        check_lengths(self.tags)?;
+        let tags = self.tags.encode();
+        if tags.len() > MAX_TAG_BYTES {
+            return Err(ItemError::TagBytes(tags.len() as u64));
+        }
+        let field = |field: &Option<[u8; 32]>| field.map_or(Vec::new(), |bytes| bytes.to_vec());
+        let (target, anchor) = (field(&self.target), field(&self.anchor));
+        let (owner, signature) = (self.owner.len(), self.signature.len());
+        let mut last = ItemError::Lengths { owner, signature };
+        for kind in kinds_of(owner, signature) {
+            let payload = payload(kind, self.owner, &target, &anchor, &tags, Value::Blob(self.data));
+            match crate::signature::verify(kind, self.owner, &payload, self.signature) {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
     /// Checks the signature over these fields, whose `data` is empty, and data of which only the hash is known.
     ///
     /// # Errors

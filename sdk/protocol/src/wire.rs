@@ -197,6 +197,15 @@ impl Process {
             target: process.target().map(base64url::encode),
         }
     }
+
+    /// The record with its anchor as [`Entry::signed`] spells it (an extension: `show-anchor=all`).
+    pub fn signed(assignment: &DataItem, process: &DataItem) -> Self {
+        let mut record = Self::new(assignment, process);
+        if process.tags().encode() == process.tag_bytes() {
+            record.anchor = Some(process.anchor().map(base64url::encode).unwrap_or_default());
+        }
+        record
+    }
 }
 
 fn text(bytes: &[u8]) -> Option<String> {

@@ -133,6 +133,7 @@ pub fn routes() -> Routes {
         "/processes/{process_id}",
         [get(read::process, "A process as it was spawned")
             .part("process_id", schema::id(), "The process.")
+            .query("show-anchor", schema::text(), "`all` spells the anchor, also that there is none, so that the signature can be checked.")
             .gives(200, "Its spawn.", Content::Json(process()))
             .fails(400, "It is not known here.")],
     )

@@ -40,12 +40,26 @@ impl ReadQuery {
         } else {
             Bounds::Time { from: from?, to: to? }
         };
-        let anchors = match show_anchor.as_deref() {
-            None => Anchors::Text,
-            Some("all") => Anchors::All,
-            Some(_) => Anchors::Assignments,
-        };
+        let anchors = anchors_of(show_anchor.as_deref());
         Ok(Self { process, page: PageRequest { bounds, limit, anchors } })
+    }
+}
+
+/// How anchors are spelled, for a route that has no other parameter and ignores what it does not know.
+pub(super) fn anchors(query: &str) -> Anchors {
+    anchors_of(
+        form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == "show-anchor")
+            .as_ref()
+            .map(|(_, value)| &**value),
+    )
+}
+
+fn anchors_of(show_anchor: Option<&str>) -> Anchors {
+    match show_anchor {
+        None => Anchors::Text,
+        Some("all") => Anchors::All,
+        Some(_) => Anchors::Assignments,
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Api;
 use super::answer::Failure;
-use super::query::ReadQuery;
+use super::query::{ReadQuery, anchors};
 use crate::log::StoreError;
 use crate::reader::{Found, ReadError, Reader};
 
@@ -33,10 +33,11 @@ pub(super) async fn metrics(api: Data<Api>) -> Result<HttpResponse, Failure> {
 }
 
 /// `GET /processes/{process_id}`
-pub(super) async fn process(api: Data<Api>, path: Path<String>) -> Result<HttpResponse, Failure> {
+pub(super) async fn process(api: Data<Api>, request: HttpRequest, path: Path<String>) -> Result<HttpResponse, Failure> {
+    let anchors = anchors(request.query_string());
     let process: ProcessId = path.parse().map_err(|_| ReadError::UnknownProcess)?;
     api.access.may_read(process)?;
-    answer(&api, move |reader| json(&reader.process(process)?)).await
+    answer(&api, move |reader| json(&reader.process(process, anchors)?)).await
 }
 
 /// `GET /{process_id}/latest`

@@ -81,6 +81,12 @@ pub async fn until_found<T, F: Future<Output = Result<Option<T>, Error>>>(
     Ok(None)
 }
 
+/// The pauses of as many retries, together.
+pub fn patience(retries: u32, backoff: Duration) -> Duration {
+    let pauses = std::iter::successors(Some(backoff), |pause| Some((*pause * 2).min(MAX_BACKOFF)));
+    pauses.take(retries as usize).fold(Duration::ZERO, Duration::saturating_add)
+}
+
 /// The slots of a window.
 pub fn window(number: u64) -> Range<u64> {
     number * super::WINDOW..(number + 1) * super::WINDOW

@@ -33,21 +33,22 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use holon_protocol::{Address, BlockHeight, DataItem, Nonce, ProcessId, wire};
+use holon_protocol::{Address, BlockHeight, DataItem, Nonce, ProcessId, Timestamp, wire};
 use holon_unit::clock::Clock;
 use tokio::sync::Semaphore;
 
+pub use self::find::patience;
 use self::read::Reader;
 pub use self::read::{Body, Slot};
 use self::reading::Reading;
 use super::assigned::AssignedItems;
 use super::blocks::Blocks;
 use super::budget::Budget;
-use super::verify::HASH_CHAIN_HEIGHT;
+use super::verify::{Course, HASH_CHAIN_HEIGHT};
 use super::{Goal, Link, Log, Logs};
 use crate::error::Error;
 
@@ -94,9 +95,30 @@ pub struct Counts {
     fetched: AtomicU64,
     verified: AtomicU64,
     shelved: AtomicU64,
+    /// The slot that is being waited for, and since when.
+    waiting: Mutex<Option<(Nonce, Instant)>>,
+}
+
+/// Somebody waits for a slot until this is dropped.
+struct Waiting<'a>(&'a Counts);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.waiting) = None;
+    }
 }
 
 impl Counts {
+    /// The slot that is being waited for, and for how long. Of several logs, that of the one that began last.
+    pub fn waiting(&self) -> Option<(Nonce, Duration)> {
+        lock(&self.waiting).map(|(slot, since)| (slot, since.elapsed()))
+    }
+
+    fn waiting_for(&self, slot: u64) -> Waiting<'_> {
+        *lock(&self.waiting) = Some((Nonce(slot), Instant::now()));
+        Waiting(self)
+    }
+
     /// Items that came from the gateway.
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
@@ -121,6 +143,13 @@ struct Known {
     record: wire::Process,
     /// Whether its log has a hash chain.
     chained: bool,
+}
+
+impl Known {
+    /// What its entries must agree with. That they are the scheduler's is known before ([`claims`]).
+    fn course(&self, latest: Timestamp) -> Course<'static> {
+        Course { process: self.process, chained: self.chained, signers: &[], latest }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -199,6 +228,16 @@ impl Logs for ArweaveLogs {
             let known = self.known(process).await?;
             let log: Box<dyn Log> = Box::new(Arc::new(Reading::new(self.clone(), known)));
             Ok(log)
+        }
+        .boxed()
+    }
+
+    fn knows(&self, process: ProcessId) -> BoxFuture<'_, Result<bool, Error>> {
+        async move {
+            if lock(&self.0.known).contains_key(&process) {
+                return Ok(true);
+            }
+            Ok(find::items(self.0.items.gateway(), &[process.into()]).await?.contains_key(&process.into()))
         }
         .boxed()
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use holon_arweave::{Gateway, Node, Verified};
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::hydrate::{self, OnChain};
 use crate::log::assigned::fault_or_error;
 use crate::log::budget::Held;
-use crate::log::{Fault, Position, SlotError};
+use crate::log::{Fault, Logged, Position, SlotError};
 
 /// Items fetched at the same time for one window.
 const FETCHES: usize = 16;
@@ -29,6 +30,8 @@ const FETCHES: usize = 16;
 const UNKNOWN_BYTES: u64 = 2 << 20;
 /// What a slot takes besides its items' data, in bytes.
 const SLOT_BYTES: u64 = 8 << 10;
+/// How long what must be there is looked for again at least, however short the pauses are.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// Most pages of a question about one message.
 const MESSAGE_PAGES: usize = 10;
 
@@ -57,10 +60,7 @@ impl Slot {
             Body::Item(item) => Some(item),
             Body::OnChain(_) => None,
         };
-        let mut entry = wire::Entry::new(&self.assignment, item, false);
-        // Both signatures have been verified, over more than an entry says: an assignment may carry data.
-        entry.assignment.anchor = None;
-        entry
+        wire::Entry::new(&self.assignment, item, false)
     }
 
     /// The assigned item, if it is one.
@@ -124,6 +124,8 @@ pub struct Part {
     pub number: u64,
     /// Its first slot that is needed.
     pub first: u64,
+    /// The last slot that is needed: nobody waits for what comes after it.
+    pub last: u64,
     /// The last slot of the log, as far as is known.
     pub head: Option<u64>,
     /// How much to fetch, in bytes; one slot is always fetched.
@@ -233,9 +235,16 @@ impl<'a> Reader<'a> {
         Ok(wire::Process::new(&container, item))
     }
 
-    /// A window: from disk what is there, the rest from the gateway. A gap before slots that are known, and what is not there
-    /// yet, are looked at again for a while.
+    /// A window: from disk what is there, the rest from the gateway as far as it is needed. A gap before slots that are known, and what
+    /// is not there yet, are looked at again for a while.
     pub async fn window(self, known: &Known, part: Part) -> Window {
+        let mut window = self.needed(known, part).await;
+        let beyond = find::window(part.number).skip_while(|slot| *slot <= part.last);
+        window.rest.extend(beyond.filter(|slot| part.head.is_some_and(|head| head >= *slot)));
+        window
+    }
+
+    async fn needed(self, known: &Known, part: Part) -> Window {
         let path = self.logs.0.folder.as_ref().map(|folder| shelf::path(folder, known.process, part.number));
         let mut window = Window::default();
         let mut on_disk = BTreeSet::new();
@@ -246,8 +255,10 @@ impl<'a> Reader<'a> {
         self.logs.0.counts.shelved.fetch_add(window.slots.len() as u64, Ordering::Relaxed);
         let mut pause = self.logs.0.backoff;
         let mut tries_left = self.logs.0.retries;
+        // A question may take as long as all its own retries: it is not asked as often again.
+        let (begun, patience) = (Instant::now(), find::patience(tries_left, pause).max(LEAST_PATIENCE));
         loop {
-            let slots = part.first..find::window(part.number).end;
+            let slots = part.first..find::window(part.number).end.min(part.last.saturating_add(1));
             let absent: Vec<u64> = slots.clone().filter(|nonce| !window.slots.contains_key(nonce)).collect();
             // Slots on disk are used before anything is asked about those after them.
             let until = on_disk.first().copied().unwrap_or(u64::MAX);
@@ -286,7 +297,7 @@ impl<'a> Reader<'a> {
             let late = gap || window.faults.iter().any(|(slot, fault)| fault.is_transient() && !later(*slot, fault));
             // The gateway client has tried what failed often enough, unless other things have worked since.
             let again = late || progress && !window.failed.is_empty();
-            if tries_left == 0 || !again {
+            if tries_left == 0 || !again || begun.elapsed() >= patience {
                 return window;
             }
             tries_left -= 1;
@@ -488,7 +499,7 @@ impl<'a> Reader<'a> {
                 process: says.process,
                 timestamp: says.timestamp,
                 nonce: says.nonce,
-                entry: Some(entry),
+                entry: Some(Logged { entry, on_chain: slot.into_on_chain(), verified: true }),
             }));
         }
         Ok(None)

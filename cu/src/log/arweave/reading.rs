@@ -86,10 +86,11 @@ impl Reading {
         Ok(there.into_iter().filter(|&later| later > slot).min())
     }
 
-    /// A window in which the slot after `after` is, if it can be had. Those after it, up to slot `last`, are on their way then.
+    /// A window in which the slot after `after` is, if it can be had, up to slot `last`. Those after it, up to there, are on their way then.
     async fn window(self: &Arc<Self>, after: Option<Link>, last: u64, head: Head) -> Result<Window, Error> {
         let first = next(after);
         let number = first / WINDOW;
+        let _waiting = self.logs.0.counts.waiting_for(first);
         // Room is given back before more is asked for.
         let open = lock(&self.open).take();
         if let Some((_, window)) = open.filter(|(of, window)| *of == number && window.slots.contains_key(&first)) {
@@ -113,7 +114,7 @@ impl Reading {
                     Some(after) => Some(after.hash_chain.next(after.assignment)),
                     None => Some(HashChain::first(self.known.process)),
                 };
-                let part = Part { number, first, head: head.nonce, limit_bytes: WINDOW_BYTES, link };
+                let part = Part { number, first, last, head: head.nonce, limit_bytes: WINDOW_BYTES, link };
                 let mut window = self.reader().window(&self.known, part).await;
                 window.held = held;
                 let bytes = window.bytes();
@@ -122,21 +123,22 @@ impl Reading {
             }
         };
         if window.bytes() <= AHEAD_BYTES && window.rest.is_empty() {
-            self.look_ahead(number, last / WINDOW, head);
+            self.look_ahead(number, last, head);
         }
         Ok(window)
     }
 
     fn look_ahead(self: &Arc<Self>, number: u64, last: u64, head: Head) {
         let mut windows = lock(&self.windows);
-        for number in number + 1..=last.min(number + AHEAD) {
+        let newest = head.nonce.map_or(number, |head| head.min(last) / WINDOW);
+        for number in number + 1..=newest.min(number + AHEAD) {
             if windows.contains_key(&number) {
                 continue;
             }
             let Some(held) = self.logs.0.ahead.try_take(AHEAD_BYTES) else { return };
             let (logs, known) = (self.logs.clone(), self.known.clone());
             let first = find::window(number).start;
-            let part = Part { number, first, head: head.nonce, limit_bytes: AHEAD_BYTES, link: None };
+            let part = Part { number, first, last, head: head.nonce, limit_bytes: AHEAD_BYTES, link: None };
             let fetch = async move {
                 let mut window = Reader { logs: &logs }.window(&known, part).await;
                 window.held = held;
@@ -154,10 +156,9 @@ impl Reading {
         let head = self.head().await?;
         let first = next(after);
         let number = first / WINDOW;
-        let head_or_first = head.nonce.map_or(first, |head| head.max(first));
         let last = match goal {
-            Goal::Slot(slot) => slot.0.min(head_or_first),
-            Goal::Entry(_) | Goal::Time(_) | Goal::Latest => head_or_first,
+            Goal::Slot(slot) => slot.0,
+            Goal::Entry(_) | Goal::Time(_) | Goal::Latest => u64::MAX,
         };
         let mut window = self.window(after, last, head).await?;
         let mut link = after;
@@ -176,7 +177,7 @@ impl Reading {
                     Ok(Some(error)) | Err(error) => Err(error),
                 };
             };
-            let checked = verify::follow(process, self.known.chained, latest, link.as_ref(), &slot.entry());
+            let checked = verify::follow(&self.known.course(latest), link.as_ref(), &slot.entry());
             let next = match checked {
                 Ok((_, next)) => next,
                 Err(error) if entries.is_empty() => {
@@ -246,7 +247,11 @@ impl Log for Arc<Reading> {
         let reading = self.clone();
         async move {
             let (slots, more) = reading.read(after, goal).await?;
-            let logged = |(_, slot): (Link, Slot)| Logged { entry: slot.entry(), on_chain: slot.into_on_chain() };
+            let logged = |(_, slot): (Link, Slot)| Logged {
+                entry: slot.entry(),
+                on_chain: slot.into_on_chain(),
+                verified: true,
+            };
             Ok(Page { entries: slots.into_iter().map(logged).collect(), more })
         }
         .boxed()

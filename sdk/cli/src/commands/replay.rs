@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use holon_cu::LogSource;
@@ -33,6 +33,9 @@ with an error that names it. Entries that have not been uploaded yet do not exis
 
 --log scheduler reads the log from the scheduler instead, --log auto from Arweave only while the
 scheduler cannot be reached.
+
+A slot that must be there and is not is looked for during --patience. What goes on is shown on a terminal,
+and as a line on standard error every few seconds where there is none, also with --json.
 
 What has been verified is kept; after Ctrl-C or a failure the same command goes on from there.
 
@@ -71,11 +74,17 @@ pub struct SourceArguments {
     /// Largest Memory-Limit a process may ask for, in bytes [default: as much as compute units allow by default]
     #[arg(long, value_name = "BYTES")]
     memory_max_bytes: Option<u64>,
+    /// How long to look for what must be there and is not there yet, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE_SECONDS)]
+    patience: u64,
 }
+
+/// How long what must be there is looked for.
+const PATIENCE_SECONDS: u64 = 15;
 
 impl Default for SourceArguments {
     fn default() -> Self {
-        Self { log: LogSource::Arweave, data: None, memory_max_bytes: None }
+        Self { log: LogSource::Arweave, data: None, memory_max_bytes: None, patience: PATIENCE_SECONDS }
     }
 }
 
@@ -100,7 +109,7 @@ impl SourceArguments {
         if let Some(record) = &connection.record {
             options.scheduler_urls.push((record.scheduler, record.su_url.clone()));
         }
-        Ok(options)
+        Ok(options.patient(Duration::from_secs(self.patience)))
     }
 }
 
@@ -159,7 +168,7 @@ pub async fn watched<T>(
     to: Option<Nonce>,
 ) -> Result<T, Failure> {
     let observer = replay.observer();
-    let progress = terminal.progress_of(progress_text(observer.clone(), to));
+    let progress = terminal.report_of(progress_text(observer.clone(), to));
     let done = tokio::select! {
         done = work(replay, to) => Some(done),
         _ = tokio::signal::ctrl_c() => None,
@@ -173,15 +182,24 @@ pub async fn watched<T>(
     }
 }
 
+/// After this time it is said that something is waited for.
+const WAITING_SHOWN: Duration = Duration::from_secs(2);
+
 fn progress_text(observer: Observer, to: Option<Nonce>) -> impl Fn() -> String + Send {
     let begun = Instant::now();
     let of = to.map(|to| format!(" of {}", to.0 + 1)).unwrap_or_default();
     move || {
         let progress = observer.progress();
+        let waiting = match progress.waiting {
+            Some((slot, since)) if since >= WAITING_SHOWN => {
+                format!("; waiting for slot {slot} for {} seconds", since.as_secs())
+            }
+            _ => String::new(),
+        };
         let rate = progress.slots as f64 / begun.elapsed().as_secs_f64().max(0.001);
         format!(
             "{} slots{of} evaluated, {rate:.0} a second {LABEL}({} items fetched, {} signatures verified, {} entries \
-             from disk){LABEL:#}",
+             from disk){LABEL:#}{waiting}",
             progress.slots, progress.fetched, progress.verified, progress.shelved
         )
     }
