@@ -1,6 +1,9 @@
 //! Errors as HTTP answers: a status and `{"error": "<text>"}`.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
 
 /// Longest error text sent to a client, in bytes; foreign texts are cut here.
@@ -12,6 +15,7 @@ pub const MAX_ERROR_TEXT_BYTES: usize = 4096;
 pub struct ApiError {
     status: StatusCode,
     message: String,
+    again_after: Option<Duration>,
 }
 
 impl ApiError {
@@ -22,7 +26,7 @@ impl ApiError {
             let end = (0..=MAX_ERROR_TEXT_BYTES).rev().find(|&end| message.is_char_boundary(end)).unwrap_or(0);
             message.truncate(end);
         }
-        Self { status, message }
+        Self { status, message, again_after: None }
     }
 
     /// 400 with this text.
@@ -38,6 +42,13 @@ impl ApiError {
     /// 500 with this text.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    /// The same with `Retry-After`: when it may be tried again, in whole seconds, at least one.
+    #[must_use]
+    pub fn again_after(mut self, wait: Duration) -> Self {
+        self.again_after = Some(wait);
+        self
     }
 
     /// The status.
@@ -57,6 +68,10 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::build(self.status).json(serde_json::json!({ "error": self.message }))
+        let mut answer = HttpResponse::build(self.status);
+        if let Some(wait) = self.again_after {
+            answer.insert_header((RETRY_AFTER, wait.as_secs().max(1).to_string()));
+        }
+        answer.json(serde_json::json!({ "error": self.message }))
     }
 }

@@ -89,7 +89,9 @@ impl Operator {
     /// 401 for every other, which says where the token is found.
     pub fn authorize(&self, request: &HttpRequest) -> Result<(), ApiError> {
         let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if shown.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|token| self.knows(token.trim())) {
+        let (scheme, token) = shown.and_then(|value| value.split_once(' ')).unwrap_or_default();
+        // Names of schemes are the same in capitals and small letters (RFC 9110 §11.1).
+        if scheme.eq_ignore_ascii_case("bearer") && self.knows(token.trim()) {
             return Ok(());
         }
         Err(ApiError::new(StatusCode::UNAUTHORIZED, format!("the operator's token is needed: {self}")))
@@ -171,7 +173,9 @@ mod tests {
             let request = TestRequest::default().insert_header((AUTHORIZATION, header)).to_http_request();
             operator.authorize(&request)
         };
-        assert!(shows("Bearer secret").is_ok());
+        for header in ["Bearer secret", "bearer secret", "BEARER  secret"] {
+            assert!(shows(header).is_ok(), "{header:?}");
+        }
         for header in ["Bearer wrong", "secret", "Bearer", "", "Basic secret"] {
             assert_eq!(shows(header).unwrap_err().status(), StatusCode::UNAUTHORIZED, "{header:?}");
         }

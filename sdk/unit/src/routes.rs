@@ -10,9 +10,9 @@ pub mod schema;
 
 use std::fmt;
 
-use actix_web::dev::Handler;
-use actix_web::http::Method;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::dev::{Handler, Service};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Bytes, ServiceConfig};
 use actix_web::{FromRequest, HttpResponse, Responder, Route, guard};
 use serde_json::Value;
@@ -29,6 +29,7 @@ pub struct Routes {
     paths: Vec<Path>,
     other_methods: Option<fn() -> Route>,
     unknown: Option<fn() -> Route>,
+    lenient: bool,
 }
 
 /// A path with its operations.
@@ -262,7 +263,8 @@ impl Operation {
 impl Routes {
     /// No routes yet. Errors are `{"error": text}` unless told otherwise.
     pub fn new(title: &'static str, about: &'static str, version: &'static str) -> Self {
-        Self { title, about, version, errors: Content::error(), paths: Vec::new(), other_methods: None, unknown: None }
+        let (errors, paths) = (Content::error(), Vec::new());
+        Self { title, about, version, errors, paths, other_methods: None, unknown: None, lenient: false }
     }
 
     /// What errors look like.
@@ -276,6 +278,13 @@ impl Routes {
     #[must_use]
     pub fn other_methods(mut self, answer: fn() -> Route) -> Self {
         self.other_methods = Some(answer);
+        self
+    }
+
+    /// Paths may end with a slash that they do not have.
+    #[must_use]
+    pub fn lenient(mut self) -> Self {
+        self.lenient = true;
         self
     }
 
@@ -307,7 +316,7 @@ impl Routes {
 
     /// Registers all of them, and `GET /openapi.json` before them.
     pub fn register(self, config: &mut ServiceConfig) {
-        let unknown = self.unknown;
+        let (unknown, lenient) = (self.unknown, self.lenient);
         let routes = Self::new(self.title, self.about, self.version).at(
             DESCRIPTION_PATH,
             [get(|| async { HttpResponse::Ok().finish() }, "This description")
@@ -317,8 +326,17 @@ impl Routes {
         );
         let described = self.after(routes);
         let text = Bytes::from(described.description().to_string());
+        let templates: Vec<_> = described.paths.iter().map(|path| path.template).collect();
         for path in described.paths {
-            let mut resource = web::resource(path.template);
+            let slashed = format!("{}/", path.template);
+            // Nor does `{rest:.*}` need one.
+            let own = path.template.ends_with(['/', '}']) && path.template.contains(":.*");
+            let spare = lenient && !own && path.template != "/" && !templates.contains(&slashed.as_str());
+            let patterns = [path.template.to_owned()].into_iter().chain(spare.then_some(slashed));
+            let allowed: Vec<_> = path.operations.iter().flat_map(|operation| &operation.methods).collect();
+            let allowed = allowed.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
+            let allowed = HeaderValue::from_str(&allowed).ok();
+            let mut resource = web::resource(patterns.collect::<Vec<_>>());
             if path.template == DESCRIPTION_PATH {
                 let text = text.clone();
                 let answer = move || {
@@ -334,7 +352,17 @@ impl Routes {
             if let Some(other) = path.other_methods.or(unknown) {
                 resource = resource.default_service(other());
             }
-            config.service(resource);
+            config.service(resource.wrap_fn(move |request, route| {
+                let allowed = allowed.clone();
+                let answer = route.call(request);
+                async move {
+                    let mut answer = answer.await?;
+                    if let Some(allowed) = allowed.filter(|_| answer.status() == StatusCode::METHOD_NOT_ALLOWED) {
+                        answer.headers_mut().insert(ALLOW, allowed);
+                    }
+                    Ok(answer)
+                }
+            }));
         }
         if let Some(unknown) = unknown {
             config.default_service(unknown());

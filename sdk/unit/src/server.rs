@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::dev::{ServerHandle, Service};
+use actix_web::dev::{ServerHandle, Service, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue,
+};
 use actix_web::middleware::{NormalizePath, TrailingSlash};
 use actix_web::web::ServiceConfig;
-use actix_web::{App, HttpServer};
+use actix_web::{App, HttpResponse, HttpServer};
 
 /// How often a stopping server looks whether requests are still running.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
@@ -30,11 +34,13 @@ pub struct HttpOptions {
     /// Whether a request ends with its client's connection: for services whose requests only wait for work that others do and may be
     /// given up at any moment. Otherwise a request that has begun is carried out, whoever is still there.
     pub ends_with_client: bool,
+    /// Whether `OPTIONS` of any path is answered with 204 instead of 200, as the messenger's specification asks for.
+    pub empty_options: bool,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { workers: 2, shutdown_timeout: Duration::from_secs(5), ends_with_client: false }
+        Self { workers: 2, shutdown_timeout: Duration::from_secs(5), ends_with_client: false, empty_options: false }
     }
 }
 
@@ -130,6 +136,25 @@ fn open_to_pages() -> Cors {
         .max_age(PREFLIGHT_SECONDS)
 }
 
+/// The methods that pages may use, for whoever asks without saying which one.
+const METHODS: &str = "GET,HEAD,PUT,PATCH,POST,DELETE";
+
+/// 204 with the headers of an answer to `OPTIONS`, and what pages may do if it does not say so.
+fn without_body(answer: ServiceResponse) -> ServiceResponse {
+    let mut empty = HttpResponse::NoContent().finish();
+    for (name, value) in answer.headers() {
+        if *name != CONTENT_TYPE && *name != CONTENT_LENGTH {
+            empty.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    for (name, value) in [(ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (ACCESS_CONTROL_ALLOW_METHODS, METHODS)] {
+        if !empty.headers().contains_key(&name) {
+            empty.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+    }
+    answer.into_response(empty)
+}
+
 /// Starts serving `routes` on `listener` with permissive CORS (every unit's spec asks for it) and with repeated slashes
 /// in paths collapsed. Call it inside a tokio runtime.
 ///
@@ -141,6 +166,7 @@ where
     let address = listener.local_addr()?;
     let running = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&running);
+    let empty_options = options.empty_options;
     let server = HttpServer::new(move || {
         let count = Arc::clone(&count);
         App::new()
@@ -148,10 +174,12 @@ where
             .wrap(open_to_pages())
             .wrap_fn(move |request, routes| {
                 let running = Running::new(&count);
+                let emptied = empty_options && *request.method() == Method::OPTIONS;
                 let answer = routes.call(request);
                 async move {
                     let _running = running;
-                    answer.await
+                    let answer = answer.await?.map_into_boxed_body();
+                    Ok(if emptied { without_body(answer) } else { answer })
                 }
             })
             .configure(routes.clone())

@@ -153,12 +153,28 @@ mod tests {
         assert_eq!(status("POST", "/things/1").await, 200);
         assert_eq!(status("DELETE", "/things/1").await, 200);
         assert_eq!(status("GET", "/things/1").await, 405);
+        assert_eq!(status("POST", "/things/1/").await, 404, "unless the service is lenient");
+        let request = test::TestRequest::get().uri("/things/1").to_request();
+        let refused = test::call_service(&app, request).await;
+        assert_eq!(refused.headers().get("allow").unwrap(), "POST, DELETE");
         assert_eq!(status("GET", "/elsewhere").await, 404);
 
         let request = test::TestRequest::get().uri(DESCRIPTION_PATH).to_request();
         let document: Value = test::call_and_read_body_json(&app, request).await;
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
         assert_eq!(paths, ["/openapi.json", "/files/{path}", "/things/{thing}"]);
+    }
+
+    #[actix_web::test]
+    async fn a_lenient_service_takes_paths_that_end_with_a_slash_for_what_they_are_without_it() {
+        let routes = || routes().lenient().at("/page", [get(fine, "A")]).at("/page/", [post(fine, "Another")]);
+        let app = test::init_service(actix_web::App::new().configure(|config| routes().register(config))).await;
+        for (method, path, status) in
+            [("POST", "/things/1/", 200), ("GET", "/files/a/", 200), ("GET", "/page/", 405), ("POST", "/page/", 200)]
+        {
+            let request = test::TestRequest::default().method(method.parse().unwrap()).uri(path).to_request();
+            assert_eq!(test::call_service(&app, request).await.status().as_u16(), status, "{method} {path}");
+        }
     }
 
     #[::core::prelude::v1::test]
