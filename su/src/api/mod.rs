@@ -108,6 +108,7 @@ pub fn routes() -> Routes {
                     "It has its place.",
                     Content::Json(schema::object([("timestamp", schema::number()), ("id", schema::id())])),
                 )
+                .with("Nonce", "That place (an extension); absent when the entry was there already.")
                 .fails(400, "It is not an acceptable item, or was scheduled before; the text says which.")
                 .fails(408, "The body came too slowly.")
                 .fails(413, "The body is larger than this scheduler takes.")

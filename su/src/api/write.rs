@@ -3,7 +3,7 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
-use holon_protocol::{AssignmentId, DataItem, ItemId, ProcessId};
+use holon_protocol::{AssignmentId, DataItem, ItemId, Nonce, ProcessId};
 use holon_unit::trace_context::{self, MESSAGES, TraceId, message_span};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -18,6 +18,9 @@ use crate::pool::PoolEnded;
 use crate::scheduler::Request;
 use crate::sequencer::{Answer, Refusal, Subject};
 
+/// Header of answers (an extension): the place that was given. Whoever hears of two answers knows by it which entry is first.
+const NONCE: &str = "nonce";
+
 /// `POST /`
 pub(super) async fn post(api: Data<Api>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Failure> {
     let address = request.headers().get("x-real-ip").and_then(|value| value.to_str().ok());
@@ -25,18 +28,23 @@ pub(super) async fn post(api: Data<Api>, request: HttpRequest, payload: Payload)
     let query = PostQuery::parse(request.query_string())?;
     let trace = trace_context::of(&request);
     let (body, memory) = api.bodies.read(&request, payload).await?;
-    let id = match &query {
+    let (id, nonce) = match &query {
         PostQuery { process: Some(process), assign: Some(assign), .. } => {
             // The body of an assignment has no meaning.
             drop((body, memory));
-            assign_published(&api, process, assign, &query, trace).await?.into()
+            let (id, nonce) = assign_published(&api, process, assign, &query, trace).await?;
+            (id.into(), Some(nonce))
         }
         PostQuery { process, assign, .. } => {
             let complete = process.is_none() && assign.is_none();
             schedule_item(&api, body, memory, complete, trace).await?
         }
     };
-    Ok(HttpResponse::Ok().json(json!({ "timestamp": api.scheduler.now().0, "id": id })))
+    let mut answer = HttpResponse::Ok();
+    if let Some(nonce) = nonce {
+        answer.insert_header((NONCE, nonce.0.to_string()));
+    }
+    Ok(answer.json(json!({ "timestamp": api.scheduler.now().0, "id": id })))
 }
 
 /// A message or process. `complete` is false when half of an assignment's parameters were given.
@@ -46,7 +54,7 @@ async fn schedule_item(
     memory: Option<OwnedSemaphorePermit>,
     complete: bool,
     trace: Option<TraceId>,
-) -> Result<ItemId, Failure> {
+) -> Result<(ItemId, Option<Nonce>), Failure> {
     let rules = api.rules.clone();
     let verify = move || -> Result<(DataItem, Checked), Failure> {
         let item = DataItem::parse_verified(body)?;
@@ -70,8 +78,8 @@ async fn schedule_item(
     let span = message_span("su", trace, process, id);
     let request = Request { process, subject, item: Some(item.raw().clone()), memory };
     match submit(api, request).instrument(span).await {
-        Ok(_) => Ok(id),
-        Err(Rejected::Refused(Refusal::Exists)) if api.idempotent => Ok(id),
+        Ok((_, nonce)) => Ok((id, Some(nonce))),
+        Err(Rejected::Refused(Refusal::Exists)) if api.idempotent => Ok((id, None)),
         Err(rejected) => Err(rejected.into()),
     }
 }
@@ -83,7 +91,7 @@ async fn assign_published(
     assign: &str,
     query: &PostQuery,
     trace: Option<TraceId>,
-) -> Result<AssignmentId, Failure> {
+) -> Result<(AssignmentId, Nonce), Failure> {
     if assign.len() != 43 {
         return Err(Failure::bad_request("assign param must be 43 characters"));
     }
@@ -114,7 +122,7 @@ enum Rejected {
     Late,
 }
 
-async fn submit(api: &Data<Api>, request: Request) -> Result<AssignmentId, Rejected> {
+async fn submit(api: &Data<Api>, request: Request) -> Result<(AssignmentId, Nonce), Rejected> {
     let scheduler = api.scheduler.clone();
     let submitted = api.pool.run(move || scheduler.submit(request)).await;
     let answer: oneshot::Receiver<Answer> = match submitted {
@@ -126,7 +134,7 @@ async fn submit(api: &Data<Api>, request: Request) -> Result<AssignmentId, Rejec
         Ok(Ok(Answer::Scheduled { nonce, assignment })) => {
             trace_context::nonce(nonce.0);
             tracing::debug!(target: MESSAGES, %assignment, "scheduled");
-            Ok(assignment)
+            Ok((assignment, nonce))
         }
         Ok(Ok(Answer::Refused(refusal))) => {
             tracing::debug!(target: MESSAGES, ?refusal, "refused");
