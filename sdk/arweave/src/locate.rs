@@ -20,6 +20,8 @@ use crate::{Error, Gateway, GuardError, UrlPolicy};
 pub const CACHE_ENTRIES: usize = 500;
 /// Longest a location is believed, whatever its record says.
 pub const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(48 * 60 * 60);
+/// Shortest: else a record that says 0 costs a query for each message.
+pub const MIN_TIME_TO_LIVE: Duration = Duration::from_secs(5);
 /// Longest a scheduler may take to say where it redirects.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -208,7 +210,7 @@ impl Locator {
         let text = url.trim().trim_end_matches('/');
         let url = Url::parse(text).map_err(|error| invalid(format!("Url {text:?}: {error}")))?;
         self.allow(wallet, &url)?;
-        let until = Instant::now() + time_to_live.min(MAX_TIME_TO_LIVE);
+        let until = Instant::now() + time_to_live.clamp(MIN_TIME_TO_LIVE, MAX_TIME_TO_LIVE);
         Ok(Known { location: Location { address: wallet, url }, until })
     }
 
