@@ -47,6 +47,7 @@ pub struct Postgres {
     folder: PathBuf,
     port: u16,
     child: Option<Child>,
+    encrypted: bool,
 }
 
 /// Connection string of a server that all tests of this process share; each takes a [`schema`] of its own.
@@ -71,9 +72,29 @@ impl Postgres {
     /// # Errors
     /// When there is none and none can be installed, or it does not start.
     pub fn start() -> Result<Self> {
+        Self::start_with(false)
+    }
+
+    /// The same for a server that speaks TLS, with a certificate for 127.0.0.1 of [`Self::authority`]. Needs `openssl`.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_encrypted() -> Result<Self> {
+        Self::start_with(true)
+    }
+
+    /// The certificate of the authority of a server that speaks TLS; another such server has another one.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("authority.pem")
+    }
+
+    fn start_with(encrypted: bool) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("holon-postgres-").tempdir()?.keep();
         give_away(&folder)?;
-        let mut server = Self { programs: programs(&folder)?, folder, port: 0, child: None };
+        let mut server = Self { programs: programs(&folder)?, folder, port: 0, child: None, encrypted };
+        if encrypted {
+            server.certify()?;
+        }
         let password = server.folder.join("password");
         fs::write(&password, PASSWORD)?;
         give_away(&password)?;
@@ -143,6 +164,11 @@ impl Postgres {
         watch.arg(self.programs.join("postgres")).arg("-D").arg(self.folder.join("data"));
         watch.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         watch.args(["-c", "max_connections=300"]);
+        if self.encrypted {
+            let setting = |name: &str, file: &str| format!("{name}={}", self.folder.join(file).display());
+            watch.args(["-c", "ssl=on", "-c", &setting("ssl_cert_file", "server.pem")]);
+            watch.args(["-c", &setting("ssl_key_file", "server.key")]);
+        }
         let child = watch.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).spawn();
         self.child = Some(child.context("the server cannot be started")?);
         let begun = Instant::now();
@@ -157,6 +183,28 @@ impl Postgres {
             sleep(PAUSE);
         }
         self.port = port;
+        Ok(())
+    }
+
+    /// Makes an authority and the server's certificate.
+    fn certify(&self) -> Result<()> {
+        let openssl = |arguments: &str| {
+            let mut command = Command::new("openssl");
+            command.args(arguments.split(' ')).current_dir(&self.folder).stdin(Stdio::null());
+            let output = command.output().context("openssl cannot be started")?;
+            ensure!(output.status.success(), "openssl failed: {}", String::from_utf8_lossy(&output.stderr));
+            Ok(())
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        openssl(&format!("req -x509 {key} -keyout authority.key -out authority.pem -days 2 -subj /CN=authority"))?;
+        openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=server"))?;
+        fs::write(self.folder.join("extensions"), "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n")?;
+        openssl(
+            "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 -out server.pem -extfile extensions",
+        )?;
+        for file in ["server.key", "server.pem"] {
+            give_away(&self.folder.join(file))?;
+        }
         Ok(())
     }
 
