@@ -1,5 +1,7 @@
 //! What can go wrong, and the one place that turns it into HTTP answers.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use holon_unit::ApiError;
 use holon_unit::server::ServerError;
@@ -35,6 +37,9 @@ pub enum Error {
     #[error("the HTTP clients cannot be set up: {0}")]
     Http(#[from] PeerError),
 }
+
+/// When whoever is refused because there is too much to do may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// A client's request is not carried out. Nothing was changed, unless it is [`Refusal::Upstream`] or
 /// [`Refusal::Stopping`]: then the scheduler may have the item, or take it yet. It is asked until it says so or until
@@ -87,6 +92,7 @@ impl From<PeerError> for Refusal {
         tracing::warn!(%error, "a peer failed during a client's request");
         Self::Upstream(match error {
             PeerError::Status { status, body } => format!("Error: Error: {status}: {body}"),
+            PeerError::Unreached { .. } => "the unit that has to be asked cannot be reached; nothing was sent".into(),
             PeerError::Network { .. } => "the unit that has to be asked did not answer".into(),
             PeerError::TooLarge { limit_bytes, .. } => {
                 format!("the unit that has to be asked answered with more than {limit_bytes} bytes")
@@ -142,13 +148,18 @@ impl From<Refusal> for ApiError {
                 return Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "the messenger unit cannot reach its database; nothing was forwarded, try again later",
-                );
+                )
+                .again_after(RETRY_AFTER);
             }
             Refusal::Store(error) => {
                 tracing::error!(%error, "a request failed because of the outbox");
                 return Self::internal("the messenger unit could not store the request");
             }
         };
-        Self::new(status, refusal.to_string())
+        let error = Self::new(status, refusal.to_string());
+        match refusal {
+            Refusal::Full(_) | Refusal::Stopping => error.again_after(RETRY_AFTER),
+            _ => error,
+        }
     }
 }

@@ -26,10 +26,10 @@ use crate::crank::descent::Descent;
 use crate::crank::driver::Driver;
 use crate::crank::outgoing::Assign;
 use crate::crank::step::{client_assignment_accepted, forwarded_accepted};
-use crate::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Work};
+use crate::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Toward, Work};
 use crate::error::Refusal;
 use crate::locate::Directory;
-use crate::peers::{Crowd, PeerError, Place, Schedulers, within_trace};
+use crate::peers::{Crowd, PeerError, Place, Receipt, Schedulers, within_trace};
 
 /// Most client items forwarded at a time.
 pub const MAX_FORWARDING: usize = 256;
@@ -179,7 +179,8 @@ impl Ingest {
             Kind::Message => {
                 let process = target.ok_or_else(|| Refusal::Invalid("a Message must have a target process".into()))?;
                 let scheduler = self.located(process).await?;
-                Ok((Forwarded { item: item.id(), kind: ForwardedKind::Message { process } }, scheduler))
+                let toward = Some(self.toward(&scheduler));
+                Ok((Forwarded { item: item.id(), kind: ForwardedKind::Message { process }, toward }, scheduler))
             }
             Kind::Process => {
                 let wallet = tags
@@ -189,9 +190,15 @@ impl Ingest {
                 let scheduler = self.directory.scheduler(wallet).await?;
                 let record = ProcessRecord::of_tags(tags, wallet);
                 let kind = ForwardedKind::Process { target, record, boot: self.push_boots };
-                Ok((Forwarded { item: item.id(), kind }, scheduler))
+                let toward = Some(self.toward(&scheduler));
+                Ok((Forwarded { item: item.id(), kind, toward }, scheduler))
             }
         }
+    }
+
+    fn toward(&self, scheduler: &Url) -> Toward {
+        let stranger = !self.schedulers.http().is_configured(scheduler);
+        Toward { origin: scheduler.origin().ascii_serialization(), stranger }
     }
 
     async fn located(&self, process: ProcessId) -> Result<Url, Refusal> {
@@ -215,8 +222,8 @@ impl Ingest {
         let task = Task { root: Some(id), descent, work: Work::Confirm(forwarded.clone()) };
         let (intent, task) = self.driver.intend(task).await?;
         match self.schedulers.post_item(&scheduler, item.raw().clone()).await {
-            Ok(_) => {
-                self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent)).await;
+            Ok(receipt) => {
+                self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent, receipt.nonce)).await;
                 Ok(id)
             }
             Err(error) if error.is_ambiguous() => {
@@ -226,6 +233,9 @@ impl Ingest {
             Err(error) => {
                 // Not ours to push, even if the scheduler has the item: this post did not bring it there.
                 self.driver.withdraw(intent).await;
+                if error.is_unsent() {
+                    return Err(Refusal::of_item(error));
+                }
                 self.already_there(error, &forwarded, &scheduler).await
             }
         }
@@ -241,7 +251,7 @@ impl Ingest {
     ) -> Result<ItemId, Refusal> {
         match self.schedulers.post_item(&scheduler, item.raw().clone()).await {
             Ok(_) => {}
-            Err(error) if error.is_ambiguous() => return Err(Refusal::of_item(error)),
+            Err(error) if error.is_ambiguous() || error.is_unsent() => return Err(Refusal::of_item(error)),
             Err(error) => drop(self.already_there(error, &forwarded, &scheduler).await?),
         }
         self.driver.hurry(confirming);
@@ -278,13 +288,15 @@ impl Ingest {
         // for the same waits meanwhile, so that it is ours.
         let _held = self.alone.hold((assign.message, Some(assign.process))).await?;
         let first = Some(self.schedulers.next_nonce(&scheduler, assign.process).await?);
-        let work = Work::ConfirmAssignment { process: assign.process, message: assign.message, first };
+        let toward = Some(self.toward(&scheduler));
+        let work = Work::ConfirmAssignment { process: assign.process, message: assign.message, first, toward };
         let descent = Descent { trace, ..Descent::default() };
         let (intent, task) = self.driver.intend(Task { root: None, descent, work }).await?;
         match self.schedulers.post_assignment(&scheduler, &assign).await {
-            Ok(id) => {
-                self.driver.fulfil(intent, &task, client_assignment_accepted(assign.process, id, descent)).await;
-                Ok(id.into())
+            Ok(Receipt { id, nonce }) => {
+                let follow = client_assignment_accepted(assign.process, id.into(), descent, nonce);
+                self.driver.fulfil(intent, &task, follow).await;
+                Ok(id)
             }
             Err(error) => {
                 if error.is_ambiguous() {
@@ -301,6 +313,11 @@ impl Ingest {
     async fn admit(&self, scheduler: &Url) -> Result<(SemaphorePermit<'_>, Option<Place>), Refusal> {
         if self.driver.is_full() {
             return Err(Refusal::Full("too much is waiting to be pushed; try again later".into()));
+        }
+        if !self.driver.has_room_toward(&self.toward(scheduler)) {
+            return Err(Refusal::Full(
+                "this scheduler has yet to say of too many items whether it took them; try again later".into(),
+            ));
         }
         let crowded = || Refusal::Full("too many items are on their way to their schedulers; try again later".into());
         let place = match self.schedulers.http().is_configured(scheduler) {

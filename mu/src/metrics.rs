@@ -23,7 +23,7 @@ struct Limited {
 }
 
 /// Bounds of the buckets for lateness, in seconds.
-const LATENESS_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const LATENESS_SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 120.0, 600.0];
 
 /// Counters of the messenger. Clones share them.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ pub struct Metrics {
     error_stage: Family<Stage, Counter>,
     skipped_entries: Counter,
     store_failures: Counter,
+    unresolved: Gauge,
     body_bytes: Gauge,
     pushes: Gauge,
     largest_push: Gauge,
@@ -58,6 +59,7 @@ impl Default for Metrics {
             error_stage: Family::default(),
             skipped_entries: Counter::default(),
             store_failures: Counter::default(),
+            unresolved: Gauge::default(),
             body_bytes: Gauge::default(),
             pushes: Gauge::default(),
             largest_push: Gauge::default(),
@@ -91,6 +93,11 @@ impl Default for Metrics {
             registry.register("skipped_entries", "Outbox entries that cannot be used", metrics.skipped_entries.clone());
             registry.register("store_failures", "Failures of the outbox store", metrics.store_failures.clone());
             registry.register(
+                "unresolved",
+                "Things of clients of which a scheduler has yet to say whether it took them",
+                metrics.unresolved.clone(),
+            );
+            registry.register(
                 "body_bytes",
                 "Memory reserved for bodies of requests, in bytes",
                 metrics.body_bytes.clone(),
@@ -116,7 +123,7 @@ impl Default for Metrics {
             registry.register("cron_failures", "Polls that failed", metrics.cron_failures.clone());
             registry.register(
                 "cron_lateness_seconds",
-                "From the time a poll was due to its end",
+                "From the time a cron message was due to the time at which what it asks for was queued",
                 metrics.cron_lateness.clone(),
             );
         });
@@ -133,6 +140,11 @@ impl Metrics {
     /// So many bytes are reserved for bodies.
     pub fn bodies(&self, bytes: usize) {
         self.body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Schedulers have yet to say of so many things whether they took them.
+    pub fn unresolved(&self, tasks: usize) {
+        self.unresolved.set(i64::try_from(tasks).unwrap_or(i64::MAX));
     }
 
     /// So many tasks are left.
@@ -182,9 +194,13 @@ impl Metrics {
         self.cron_failing.set(i64::try_from(processes).unwrap_or(i64::MAX));
     }
 
-    /// A poll ended so many milliseconds after it was due.
-    pub fn cron_polled(&self, late_ms: u64) {
+    /// A poll worked.
+    pub fn cron_polled(&self) {
         self.cron_polls.inc();
+    }
+
+    /// What a cron message asks for was queued so many milliseconds after it was due.
+    pub fn cron_late(&self, late_ms: u64) {
         self.cron_lateness.observe(Duration::from_millis(late_ms).as_secs_f64());
     }
 

@@ -42,6 +42,9 @@ pub struct Options {
     pub scheduler_origins: Vec<Url>,
     /// Whether published schedulers may have private addresses: for local networks.
     pub allow_private_urls: bool,
+    /// Whether each scheduler is asked once where a process lives, and what it redirects is sent there from then on: for
+    /// schedulers that are routers.
+    pub probe_routers: bool,
     /// Whether the result of a spawned process's boot is pushed.
     pub push_boots: bool,
     /// Whether `POST /push` is allowed.
@@ -100,6 +103,7 @@ impl Options {
             scheduler_urls: Vec::new(),
             scheduler_origins: Vec::new(),
             allow_private_urls: false,
+            probe_routers: false,
             push_boots: true,
             enable_push: false,
             allow_pushes_after: BlockHeight(1_580_000),
@@ -189,6 +193,10 @@ pub struct Arguments {
     /// Allow published schedulers with private addresses
     #[arg(long, env = "ALLOW_PRIVATE_URLS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_private_urls: bool,
+    /// Ask each scheduler once where a process lives, and send what it redirects there from then on: for schedulers that are
+    /// routers
+    #[arg(long, env = "PROBE_ROUTERS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub probe_routers: bool,
     /// Push the result of a spawned process's boot
     #[arg(long, env = "SPAWN_PUSH_ENABLED", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub push_boots: bool,
@@ -328,6 +336,7 @@ impl TryFrom<Arguments> for Options {
             scheduler_urls: arguments.scheduler_urls,
             scheduler_origins: arguments.scheduler_origins,
             allow_private_urls: arguments.allow_private_urls,
+            probe_routers: arguments.probe_routers,
             push_boots: arguments.push_boots,
             enable_push: arguments.enable_push,
             allow_pushes_after: arguments.allow_pushes_after,

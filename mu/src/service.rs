@@ -92,7 +92,10 @@ impl Service {
         let schedulers = Schedulers::new(Http::new(policy, guards, trusted)?, options.scheduler_timeout);
         let http = Http::new(policy, guards, [options.cu_url.clone()])?;
         let compute = Compute::new(http, options.cu_url.clone(), options.pull_timeout, options.max_result_bytes);
-        let locator = Locator::new(gateway.clone(), policy, overrides.clone());
+        let locator = match options.probe_routers {
+            true => Locator::following_redirects(gateway.clone(), policy, overrides.clone())?,
+            false => Locator::new(gateway.clone(), policy, overrides.clone()),
+        };
         let births = Births::default();
         let met = options.auto_cron.then(|| births.clone());
         let directory = Directory::new(Arc::clone(&outbox), gateway, locator, schedulers.clone(), overrides, met);
@@ -162,7 +165,8 @@ impl Service {
             bodies: Bodies::new(options.body_memory_bytes),
         };
         let explorer = options.explorer();
-        let server = server::start(listener, &HttpOptions::default(), move |config| {
+        let http = HttpOptions { empty_options: true, ..HttpOptions::default() };
+        let server = server::start(listener, &http, move |config| {
             config.app_data(Data::new(api.clone()));
             api::routes().after(holon_explorer::routes(&explorer)).register(config);
         })?;

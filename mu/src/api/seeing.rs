@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Api, Parameters, id, text};
 use crate::crank::driver::RetryError;
 use crate::error::Refusal;
-use crate::outbox::{DeadLetter, Letter, LetterId};
+use crate::outbox::{DeadLetter, Letter, LetterId, Other};
 use crate::trace::{DEFAULT_NODES, MAX_NODES, MAX_PAGE, PageQuery};
 
 /// Most dead letters or monitors of an answer.
@@ -108,7 +108,18 @@ pub(super) async fn monitors(api: Data<Api>, request: HttpRequest) -> Result<Htt
             })
         })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({ "monitors": rows, "total": total })))
+    let mut answer = json!({ "monitors": rows, "total": total });
+    if let Some(shared) = api.reporter.outbox.shared() {
+        let others = shared.others().await.map_err(Refusal::from)?;
+        let others: Vec<_> = others
+            .into_iter()
+            .map(|Other { messenger, shares, tasks, monitors }| {
+                json!({ "messenger": messenger, "shares": shares, "tasks": tasks, "monitors": monitors })
+            })
+            .collect();
+        answer["others"] = others.into();
+    }
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 /// `GET /`: without `debug` the name of the unit; with it a page of traces, empty for those who may not see them

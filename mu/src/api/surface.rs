@@ -1,7 +1,7 @@
 //! Every route with what is said of it (spec 04 §1, and extensions).
 
 use actix_web::web;
-use holon_unit::routes::{Content, Operation, Routes, delete, get, post, schema};
+use holon_unit::routes::{Content, Operation, Routes, delete, get_or_head, post, schema};
 use serde_json::Value;
 
 use super::{health, metrics, monitor, nowhere, push, seeing, unmonitor, wrong_method};
@@ -15,11 +15,12 @@ pub fn routes() -> Routes {
          message and that the push of its result is on disk.",
         env!("CARGO_PKG_VERSION"),
     )
+    .lenient()
     .unknown(|| web::to(nowhere))
     .other_methods(|| web::to(wrong_method))
     .at("/", [home(), take()])
-    .at("/health", [get(health, "Whether it serves").gives(200, "It does.", Content::Empty)])
-    .at("/metrics", [get(metrics, "Metrics").gives(200, "OpenMetrics.", Content::metrics())])
+    .at("/health", [get_or_head(health, "Whether it serves").gives(200, "It does.", Content::Empty)])
+    .at("/metrics", [get_or_head(metrics, "Metrics").gives(200, "OpenMetrics.", Content::metrics())])
     .at(
         "/monitor/{process}",
         [
@@ -55,7 +56,7 @@ pub fn routes() -> Routes {
     .at("/trace/{message}", [trace()])
     .at(
         "/dead-letters",
-        [get(seeing::dead_letters, "What was given up, the newest first")
+        [get_or_head(seeing::dead_letters, "What was given up, the newest first")
             .about("For the operator, unless traces are public.")
             .extension()
             .query("before", schema::digits(), "Older than this dead letter.")
@@ -82,8 +83,11 @@ pub fn routes() -> Routes {
     )
     .at(
         "/monitors",
-        [get(seeing::monitors, "Who is monitored, when each is due and how it fares; those that fail first")
-            .about("For the operator, unless traces are public.")
+        [get_or_head(seeing::monitors, "Who is monitored, when each is due and how it fares; those that fail first")
+            .about(
+                "For the operator, unless traces are public. With a shared outbox they are those that this messenger asks; \
+                 `others` says what the others have, and what nobody has right now.",
+            )
             .extension()
             .query("limit", schema::number_in(1, seeing::MAX_LISTED as u64, seeing::DEFAULT_LISTED as u64), "How many.")
             .gives(
@@ -92,6 +96,7 @@ pub fn routes() -> Routes {
                 Content::Json(schema::object([
                     ("monitors", schema::list(monitored())),
                     ("total", schema::number()),
+                    ("others?", schema::list(other())),
                 ])),
             )
             .fails(400, "A parameter is wrong.")
@@ -104,7 +109,7 @@ fn accepted() -> Value {
 }
 
 fn home() -> Operation {
-    get(seeing::home, "The unit's name; with `debug` a page of traces")
+    get_or_head(seeing::home, "The unit's name; with `debug` a page of traces")
         .about(
             "The page is that of the reference, without addresses of clients; empty for those who may not see traces.",
         )
@@ -136,7 +141,7 @@ fn take() -> Operation {
         .fails(408, "The body came too slowly.")
         .fails(413, "The body is too large.")
         .fails(502, "The scheduler or a gateway failed. The scheduler may have the item; the same item may be sent again.")
-        .fails(503, "Too much is queued, or the unit is stopping.")
+        .fails(503, "Too much is queued or on its way, or the unit is stopping; `Retry-After` says when to try again.")
 }
 
 fn trace() -> Operation {
@@ -167,7 +172,7 @@ fn trace() -> Operation {
         ("gaveUp", schema::list(schema::list(schema::text()))),
         ("children", schema::list(schema::id())),
     ]);
-    get(seeing::trace, "A message and everything that follows from it")
+    get_or_head(seeing::trace, "A message and everything that follows from it")
         .about("For the operator, unless traces are public.")
         .extension()
         .part("message", schema::id(), "The message.")
@@ -204,6 +209,15 @@ fn dead_letter() -> Value {
         ("emitter?", schema::or_null(schema::id())),
         ("entry?", schema::anything()),
         ("text?", schema::text()),
+    ])
+}
+
+fn other() -> Value {
+    schema::object([
+        ("messenger", schema::or_null(schema::text())),
+        ("shares", schema::number()),
+        ("tasks", schema::number()),
+        ("monitors", schema::number()),
     ])
 }
 

@@ -61,8 +61,10 @@ impl Unsigned {
         builder
     }
 
-    /// Checks the limits that signing would refuse, so that an entry which can never be sent is known without trying.
-    fn check(self) -> Result<Self, ItemError> {
+    /// Tags named `type` go last: schedulers take the first tag named `Type` or `type` for what the item is, and that must be
+    /// the messenger's. Then checks the limits that signing would refuse, so that an entry which can never be sent is known without trying.
+    fn check(mut self) -> Result<Self, ItemError> {
+        self.tags.0.sort_by_key(|tag| tag.name == "type");
         if self.tags.len() > MAX_TAGS {
             return Err(ItemError::TooManyTags(self.tags.len() as u64));
         }
@@ -88,7 +90,7 @@ impl Unsigned {
 pub fn message(emitter: &Emitter, message: &Message, root: Option<ItemId>) -> Result<Unsigned, ItemError> {
     let mut tags = emitter.without(
         &message.tags,
-        &["Data-Protocol", "Type", "type", "Variant", "From-Process", "From-Module", "Assignments", "Pushed-For"],
+        &["Data-Protocol", "Type", "Variant", "From-Process", "From-Module", "Assignments", "Pushed-For"],
     );
     tags.push("Data-Protocol", "ao");
     tags.push("Type", "Message");
@@ -107,8 +109,7 @@ pub fn message(emitter: &Emitter, message: &Message, root: Option<ItemId>) -> Re
 /// # Errors
 /// When its tags are over the limits of a data item.
 pub fn spawn(emitter: &Emitter, spawn: &Spawn, root: Option<ItemId>) -> Result<Unsigned, ItemError> {
-    let mut tags =
-        emitter.without(&spawn.tags, &["Data-Protocol", "Type", "type", "Variant", "From-Process", "Pushed-For"]);
+    let mut tags = emitter.without(&spawn.tags, &["Data-Protocol", "Type", "Variant", "From-Process", "Pushed-For"]);
     let corrected = emitter.correct_module(&mut tags);
     let mut scheduler_seen = false;
     tags.0.retain(|tag| tag.name != "Scheduler" || !std::mem::replace(&mut scheduler_seen, true));
@@ -133,7 +134,7 @@ pub fn spawn(emitter: &Emitter, spawn: &Spawn, root: Option<ItemId>) -> Result<U
 /// # Errors
 /// When its tags are over the limits of a data item.
 pub fn notice(emitter: &Emitter, spawned: ProcessId, tags: &Tags) -> Result<Unsigned, ItemError> {
-    let mut tags = emitter.without(tags, &["Variant", "Type", "type", "From-Process", "Pushed-For"]);
+    let mut tags = emitter.without(tags, &["Variant", "Type", "From-Process", "Pushed-For"]);
     tags.0.retain(|tag| !(tag.name == "Data-Protocol" && tag.value == "ao"));
     emitter.correct_module(&mut tags);
     tags.push("Data-Protocol", "ao");
@@ -151,8 +152,7 @@ pub fn named_scheduler(spawn: &Spawn) -> Result<Option<Address>, String> {
 }
 
 impl Emitter {
-    /// `tags` but those with these names. `type` is among them everywhere: schedulers take the first tag with either spelling
-    /// for what the item is.
+    /// `tags` but those with these names.
     fn without(&self, tags: &Tags, names: &[&str]) -> Tags {
         let kept = |name: &str| self.claims == Claims::Kept && CLAIMS.contains(&name);
         tags.iter().filter(|tag| !names.contains(&tag.name.as_str()) || kept(&tag.name)).cloned().collect()

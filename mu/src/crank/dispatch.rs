@@ -12,6 +12,7 @@ use super::budget::Budgets;
 use super::descent::Descent;
 use super::fair::Fair;
 use super::pace::Pace;
+use super::postings::{Moment, Postings};
 use super::step::Fault;
 use super::task::{Lane, Task, TaskId, Work};
 use crate::outbox::Share;
@@ -49,6 +50,12 @@ pub struct Limits {
     pub max_retry_delay_ms: u64,
     /// A task that has been failing for this long is given up, in milliseconds.
     pub retry_for_ms: u64,
+    /// How long a result that is here waits to hear of what was posted to its process before it, in milliseconds: that may
+    /// stand before it in the log.
+    pub order_patience_ms: u64,
+    /// How long after a commit of which it is not known whether it was made what it may have left is looked for, in
+    /// milliseconds: longer than a database may work on it.
+    pub stray_after_ms: u64,
     /// Wait before a busy compute unit is asked again, in milliseconds.
     pub busy_delay_ms: u64,
     /// What one push and one process may ask for.
@@ -68,6 +75,8 @@ impl Default for Limits {
             retry_delay_ms: 1_000,
             max_retry_delay_ms: 60_000,
             retry_for_ms: 24 * 60 * 60 * 1_000,
+            order_patience_ms: 5_000,
+            stray_after_ms: 30_000,
             busy_delay_ms: 200,
             budgets: Budgets::default(),
         }
@@ -122,9 +131,22 @@ enum State {
     Parked,
 }
 
+/// Where a task stands in its lane: by the nonce of what it is the result of, as far as that is known; then by when that was
+/// posted, or heard of, and by the task that did so; then by its age.
+type Place = (u64, Moment, TaskId, TaskId);
+
 #[derive(Debug)]
 struct Entry {
     lane: Lane,
+    place: Place,
+    /// Whether its nonce is known, or does not matter.
+    placed: bool,
+    /// When it was heard of.
+    heard: Moment,
+    /// Until when it waits for what was posted before.
+    waits_until: Option<Timestamp>,
+    /// Whether it has waited long enough.
+    impatient: bool,
     /// The push it belongs to; pushes take turns.
     origin: Option<ItemId>,
     /// The process whose cron began that.
@@ -155,7 +177,12 @@ impl Entry {
 pub struct Dispatcher {
     limits: Limits,
     entries: HashMap<TaskId, Entry>,
-    lanes: HashMap<Lane, BTreeSet<TaskId>>,
+    lanes: HashMap<Lane, BTreeSet<Place>>,
+    /// How many tasks of a lane there are whose nonce is not known.
+    unplaced: HashMap<Lane, usize>,
+    postings: Postings,
+    /// Until when results that are here wait for what was posted before.
+    waits: BTreeSet<(Timestamp, TaskId)>,
     ready: [Fair<Option<ItemId>, TaskId>; CLASSES],
     running: [usize; CLASSES],
     /// Running tasks that take long, by class and push.
@@ -175,6 +202,9 @@ impl Dispatcher {
             limits,
             entries: HashMap::new(),
             lanes: HashMap::new(),
+            unplaced: HashMap::new(),
+            postings: Postings::default(),
+            waits: BTreeSet::new(),
             ready: Default::default(),
             running: [0; CLASSES],
             slow: HashMap::new(),
@@ -200,8 +230,17 @@ impl Dispatcher {
             Work::Assign { emitter, first: None, .. } => Some(*emitter),
             _ => None,
         };
+        if let Some((process, item)) = task.posted_to() {
+            self.postings.resume(id, process, item);
+        }
+        let (place, placed) = self.place(id, lane, task);
         let entry = Entry {
             lane,
+            place,
+            placed,
+            heard: self.postings.now(),
+            waits_until: None,
+            impatient: false,
             origin: task.descent.origin,
             cron: task.descent.cron,
             paced,
@@ -214,9 +253,26 @@ impl Dispatcher {
             leaving: false,
         };
         self.entries.insert(id, entry);
-        self.lanes.entry(lane).or_default().insert(id);
+        self.lanes.entry(lane).or_default().insert(place);
+        if !placed {
+            *self.unplaced.entry(lane).or_default() += 1;
+        }
         self.promote(lane);
         true
+    }
+
+    /// Where a new task belongs in its lane, and whether its nonce is known.
+    fn place(&self, id: TaskId, lane: Lane, task: &Task) -> (Place, bool) {
+        let Work::Pull { message, nonce, .. } = &task.work else { return ((0, Moment::default(), id, id), true) };
+        let (moment, by) = self.postings.of((*message).into()).unwrap_or((self.postings.now(), id));
+        match nonce {
+            Some(nonce) if !self.unplaced.contains_key(&lane) => ((nonce.0, moment, by, id), true),
+            // Nonces say nothing beside others of which they are not known.
+            _ => {
+                let last = self.lanes.get(&lane).and_then(|lane| lane.last()).map_or(0, |last| last.0);
+                ((last, moment, by, id), false)
+            }
+        }
     }
 
     /// These shares are to be another messenger's. What of them runs is let run, everything else is gone; what that belonged
@@ -259,8 +315,31 @@ impl Dispatcher {
             State::Backoff(at) => drop(self.timers.remove(&(at, id))),
             _ => {}
         }
-        self.leave_lane(id, entry.lane);
+        self.leave_lane(&entry);
+        self.settled(id);
         Some(entry.belonging())
+    }
+
+    /// A task, or an intent, begins to post an item to the log of this process.
+    pub fn posts(&mut self, id: TaskId, process: ProcessId, item: ItemId) {
+        self.postings.begin(id, process, item);
+    }
+
+    /// It is known what became of what it posted, or that is not waited for any longer.
+    pub fn settled(&mut self, id: TaskId) {
+        if let Some(process) = self.postings.end(id) {
+            self.promote(Lane::Results(process));
+        }
+    }
+
+    /// What may stand before this result in the log of its process, and nobody has heard of.
+    fn unheard(&self, id: TaskId) -> Vec<TaskId> {
+        match self.entries.get(&id) {
+            Some(Entry { lane: Lane::Results(process), heard, impatient: false, .. }) => {
+                self.postings.before(*process, *heard)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Number of tasks left.
@@ -300,6 +379,17 @@ impl Dispatcher {
         {
             self.timers.pop_first();
             self.make_ready(id);
+        }
+        while let Some(&(at, id)) = self.waits.first()
+            && at <= now
+        {
+            self.waits.pop_first();
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.impatient = true;
+                entry.waits_until = None;
+                let lane = entry.lane;
+                self.promote(lane);
+            }
         }
         let mut started = Vec::new();
         for class in [Class::Send, Class::Pull, Class::EarlyPull, Class::Late, Class::SlowSend, Class::SlowPull] {
@@ -378,16 +468,29 @@ impl Dispatcher {
 
     /// When [`Self::start`] has something to do again, if nothing else happens.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.first().map(|&(at, _)| at)
+        self.timers.first().into_iter().chain(self.waits.first()).map(|&(at, _)| at).min()
     }
 
     /// A running task has its outcome in hand. `true`: it may be applied now; `false`: [`Self::take_turns`] will name it.
-    pub fn fetched(&mut self, id: TaskId) -> bool {
-        if self.is_turn(id) || self.entries.get(&id).is_some_and(|entry| entry.class == Class::Late) {
+    pub fn fetched(&mut self, id: TaskId, now: Timestamp) -> bool {
+        let unheard = self.unheard(id);
+        if self.is_turn(id) && unheard.is_empty() {
             return true;
         }
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.state = State::Held;
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.class != Class::Late) else { return true };
+        let left = Entry { ..*entry };
+        // Others of its process may need a place among those whose turn it is.
+        entry.class = Class::EarlyPull;
+        entry.state = State::Held;
+        self.running[Class::EarlyPull as usize] += 1;
+        if !unheard.is_empty() {
+            let until = Timestamp(now.0.saturating_add(self.limits.order_patience_ms));
+            entry.waits_until = Some(until);
+            self.waits.insert((until, id));
+        }
+        self.leave(&left);
+        for posting in unheard {
+            self.hurry(posting);
         }
         false
     }
@@ -400,9 +503,13 @@ impl Dispatcher {
     /// A running task is done; it is gone. What it belonged to: origin and cron.
     pub fn finished(&mut self, id: TaskId) -> Option<Descent> {
         let entry = self.entries.remove(&id)?;
+        if let Some(until) = entry.waits_until {
+            self.waits.remove(&(until, id));
+        }
         self.leave(&entry);
-        self.leave_lane(id, entry.lane);
+        self.leave_lane(&entry);
         self.promote(entry.lane);
+        self.settled(id);
         Some(entry.belonging())
     }
 
@@ -419,6 +526,10 @@ impl Dispatcher {
     /// A running task failed.
     pub fn failed(&mut self, id: TaskId, fault: Fault, now: Timestamp) -> Verdict {
         let Limits { retry_delay_ms, max_retry_delay_ms, retry_for_ms, .. } = self.limits;
+        if fault == Fault::Task {
+            // Whoever was asked has answered: what it posted is not there, or would hold others up for no good reason.
+            self.settled(id);
+        }
         let Some(entry) = self.entries.get_mut(&id) else { return Verdict::GiveUp };
         let since = *entry.failing_since.get_or_insert(now);
         if now.0.saturating_sub(since.0) >= retry_for_ms {
@@ -460,7 +571,7 @@ impl Dispatcher {
         let lane = entry.lane;
         if entry.class.is_pull() && entry.faults >= self.limits.patience_failures {
             entry.class = Class::Late;
-            self.leave_lane(id, lane);
+            self.leave_lane(&left);
         }
         self.leave(&left);
         if left.leaving {
@@ -500,11 +611,20 @@ impl Dispatcher {
         }
     }
 
-    fn leave_lane(&mut self, id: TaskId, lane: Lane) {
-        if let Some(tasks) = self.lanes.get_mut(&lane) {
-            tasks.remove(&id);
+    fn leave_lane(&mut self, entry: &Entry) {
+        if let Some(tasks) = self.lanes.get_mut(&entry.lane) {
+            let was_there = tasks.remove(&entry.place);
             if tasks.is_empty() {
-                self.lanes.remove(&lane);
+                self.lanes.remove(&entry.lane);
+            }
+            if was_there
+                && !entry.placed
+                && let Some(count) = self.unplaced.get_mut(&entry.lane)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.unplaced.remove(&entry.lane);
+                }
             }
         }
     }
@@ -523,14 +643,21 @@ impl Dispatcher {
     /// Whether no earlier task of the lane has to be waited for.
     fn is_turn(&self, id: TaskId) -> bool {
         let Some(entry) = self.entries.get(&id) else { return false };
-        self.lanes.get(&entry.lane).is_none_or(|lane| lane.range(..id).next().is_none())
+        self.lanes.get(&entry.lane).is_none_or(|lane| lane.range(..entry.place).next().is_none())
     }
 
     /// Lets the first tasks of a lane run, and held ones whose turn has come go on.
     fn promote(&mut self, lane: Lane) {
         let window = if matches!(lane, Lane::Results(_)) { self.limits.pulls_per_process } else { 1 };
         let Some(tasks) = self.lanes.get(&lane) else { return };
-        let first: Vec<_> = tasks.iter().take(window).copied().collect();
+        let first: Vec<_> = tasks.iter().take(window).map(|place| place.3).collect();
+        // One that was among them until another one came before it.
+        if let Some(displaced) = tasks.iter().nth(window).map(|place| place.3)
+            && let Some(entry) = self.entries.get_mut(&displaced).filter(|entry| entry.state == State::Ready)
+        {
+            entry.state = State::Waiting;
+            self.ready[entry.class as usize].remove(entry.origin, displaced);
+        }
         for id in first {
             let Some(entry) = self.entries.get(&id) else { continue };
             match (entry.state, entry.class) {
@@ -540,9 +667,12 @@ impl Dispatcher {
                     self.ready[Class::EarlyPull as usize].remove(entry.origin, id);
                     self.make_ready(id);
                 }
-                (State::Held, _) if self.is_turn(id) => {
+                (State::Held, _) if self.is_turn(id) && self.unheard(id).is_empty() => {
                     if let Some(entry) = self.entries.get_mut(&id) {
                         entry.state = State::Running;
+                        if let Some(until) = entry.waits_until.take() {
+                            self.waits.remove(&(until, id));
+                        }
                     }
                     self.turns.push(id);
                 }

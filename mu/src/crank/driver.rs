@@ -16,7 +16,8 @@ mod intents;
 mod letters;
 mod sharing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +40,8 @@ use crate::peers::within_trace;
 use crate::trace::{self, Event, What};
 
 pub use follow::CronResult;
+use intents::Unresolved;
+pub use intents::{MAX_UNRESOLVED_OF_STRANGERS, MAX_UNRESOLVED_PER_SCHEDULER, MAX_UNRESOLVED_PER_STRANGER};
 pub use letters::RetryError;
 
 /// Most tasks the outbox holds before new client items are refused.
@@ -72,6 +75,13 @@ struct Inner {
     turns: Mutex<HashMap<TaskId, oneshot::Sender<()>>>,
     /// Client items whose scheduler is being asked whether it took them.
     confirming: Mutex<HashMap<ItemId, TaskId>>,
+    /// The same, and assignments, by scheduler.
+    unresolved: Mutex<Unresolved>,
+    /// Intents of which something is under way. Held for writing while strays are looked for.
+    intents: tokio::sync::RwLock<()>,
+    intended: Mutex<HashSet<TaskId>>,
+    /// Whether strays are being looked for.
+    straying: AtomicBool,
     /// Held while a dead letter is taken up again.
     retrying: tokio::sync::Mutex<()>,
     wake: Notify,
@@ -128,6 +138,10 @@ impl Driver {
             settled: Mutex::default(),
             turns: Mutex::default(),
             confirming: Mutex::default(),
+            unresolved: Mutex::default(),
+            intents: tokio::sync::RwLock::default(),
+            intended: Mutex::default(),
+            straying: AtomicBool::new(false),
             retrying: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             tasks,
@@ -176,6 +190,8 @@ impl Driver {
                 let mut dispatcher = lock(&self.0.dispatcher);
                 (dispatcher.start(now()), dispatcher.next_timer())
             };
+            // Some that were held may have waited long enough.
+            self.give_turns();
             for id in started {
                 let worker = self.clone();
                 let stopping = stopping.clone();
@@ -218,6 +234,7 @@ impl Driver {
         };
         let (pushes, largest) = lock(&self.0.accounts).sizes();
         self.0.metrics.queued(queued);
+        self.0.metrics.unresolved(lock(&self.0.unresolved).len());
         self.0.metrics.pushes(pushes, largest, paced);
     }
 
@@ -274,6 +291,9 @@ impl Driver {
         loop {
             while !self.holds() {
                 tokio::time::sleep(UNHELD_PAUSE).await;
+            }
+            if let (Effect::Post { .. }, Some((process, item))) = (&effect, task.posted_to()) {
+                lock(&self.0.dispatcher).posts(id, process, item);
             }
             let (traceparent, span) = (task.traceparent(), task.span());
             tracing::debug!(target: MESSAGES, parent: &span, task = %id, stage = task.stage(), "works on it");
@@ -341,16 +361,24 @@ impl Driver {
         let (sender, turn) = oneshot::channel();
         // Registered before asking, so that a turn given in between is not missed.
         lock(&self.0.turns).insert(id, sender);
-        if lock(&self.0.dispatcher).fetched(id) {
+        if lock(&self.0.dispatcher).fetched(id, now()) {
             lock(&self.0.turns).remove(&id);
             return;
         }
+        // It may wait for something to be tried again, or for a time.
+        self.hand_on();
         // The sender is only dropped together with the driver.
         let _ = turn.await;
     }
 
     /// Gives turns and starts what the last change made possible.
     fn hand_on(&self) {
+        self.give_turns();
+        self.0.wake.notify_one();
+    }
+
+    /// Lets those go on whose turn has come.
+    fn give_turns(&self) {
         let mut dispatcher = lock(&self.0.dispatcher);
         let (turns, departed) = (dispatcher.take_turns(), dispatcher.take_departed());
         drop(dispatcher);
@@ -362,7 +390,5 @@ impl Driver {
                 let _ = sender.send(());
             }
         }
-        drop(waiting);
-        self.0.wake.notify_one();
     }
 }

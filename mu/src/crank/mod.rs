@@ -18,6 +18,7 @@
 //! | [`compose`] | tags and fields of what is signed |
 //! | [`step`](mod@step) | what follows from what, pure |
 //! | [`dispatch`] | which task may run now, pure |
+//! | [`postings`] | what is on its way into whose log |
 //! | [`fair`] | turns between pushes |
 //! | [`pace`] | how much one process may ask for in a second |
 //! | [`driver`] | the shell: starts workers, stores stages |
@@ -34,6 +35,7 @@ pub mod driver;
 pub mod fair;
 pub mod outgoing;
 pub mod pace;
+pub mod postings;
 pub mod step;
 pub mod task;
 pub mod world;

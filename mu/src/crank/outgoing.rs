@@ -257,7 +257,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// The beginning of a text, in memory of its own.
-fn cut(text: &str) -> String {
+pub fn cut(text: &str) -> String {
     let end = (0..=text.len().min(MAX_SKIPPED_TEXT_BYTES)).rev().find(|&end| text.is_char_boundary(end));
     text[..end.unwrap_or(0)].to_owned()
 }

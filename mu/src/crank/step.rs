@@ -16,6 +16,9 @@ use super::task::{Forwarded, ForwardedKind, ProcessRecord, Purpose, Signed, Task
 pub const PULL_ATTEMPTS_UNCHECKED: u32 = 4;
 /// How often a scheduler is looked for that has published no usable location, before what it is for is given up.
 pub const LOCATE_ATTEMPTS: u32 = 10;
+/// How often a scheduler is asked whether it took a client's item, which says each time that it did not: half an hour with the
+/// usual waits. It may come late, because schedulers hold items back until they can tell their turn.
+pub const CONFIRM_ATTEMPTS: u32 = 40;
 /// How often a refused assignment is repeated: an item pushed a moment ago may not be on the gateway yet (spec 04 §8.2).
 pub const ASSIGN_ATTEMPTS: u32 = 6;
 
@@ -31,7 +34,7 @@ pub enum Scheduler {
 /// Something only the shell can do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Ask a scheduler whether it has an item: `Found`. With `refused` the item was refused just now, with this text.
+    /// Ask a scheduler whether it has an item: `There` or `NotThere`. With `refused` the item was refused just now, with this text.
     Find {
         /// Whom to ask.
         scheduler: Scheduler,
@@ -42,7 +45,7 @@ pub enum Effect {
         /// Why it was refused.
         refused: Option<String>,
     },
-    /// Ask a process's scheduler whether it assigned an item lately: `Assigned` with an id or without.
+    /// Ask a process's scheduler whether it assigned an item lately: `Assigned` or `NotThere`.
     FindAssignment {
         /// Process that receives it.
         process: ProcessId,
@@ -101,10 +104,12 @@ pub enum Effect {
 /// What came of an effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The scheduler has the item, or has not.
-    Found(bool),
-    /// The scheduler made an assignment with this id; `None`: it did not.
-    Assigned(Option<AssignmentId>),
+    /// The scheduler has the item, at this place of its log if it says so.
+    There(Option<Nonce>),
+    /// The scheduler has no such item, or made no such assignment.
+    NotThere,
+    /// The scheduler made an assignment with this id, at this place of its log if it says so.
+    Assigned(AssignmentId, Option<Nonce>),
     /// The nonce that the next entry of a log gets, or a later one.
     NextNonce(Nonce),
     /// The compute unit's answer.
@@ -125,8 +130,8 @@ pub enum Outcome {
         /// Its bytes.
         raw: Bytes,
     },
-    /// Taken.
-    Accepted,
+    /// Taken, at this place of a log if the scheduler says so.
+    Accepted(Option<Nonce>),
     /// Refused by the peer; the same request will be refused again.
     Refused(String),
     /// It did not work this time: the peer answered with something that cannot be used.
@@ -208,7 +213,7 @@ impl Task {
     /// pulled may be that of a message which its scheduler does not have; such a one is not asked for any longer.
     pub fn effect_after(&self, failures: u32) -> Effect {
         match &self.work {
-            Work::Pull { message, process } if failures >= PULL_ATTEMPTS_UNCHECKED => Effect::Find {
+            Work::Pull { message, process, .. } if failures >= PULL_ATTEMPTS_UNCHECKED => Effect::Find {
                 scheduler: Scheduler::Of(*process),
                 item: (*message).into(),
                 process: *process,
@@ -228,17 +233,17 @@ impl Task {
     /// The first effect of the task's stage.
     pub fn effect(&self) -> Effect {
         match &self.work {
-            Work::Confirm(Forwarded { item, kind }) => {
+            Work::Confirm(Forwarded { item, kind, .. }) => {
                 let (scheduler, process) = match kind {
                     ForwardedKind::Message { process } => (Scheduler::Of(*process), *process),
                     ForwardedKind::Process { record, .. } => (Scheduler::Wallet(record.scheduler), (*item).into()),
                 };
                 Effect::Find { scheduler, item: *item, process, refused: None }
             }
-            Work::ConfirmAssignment { process, message, first } => {
+            Work::ConfirmAssignment { process, message, first, .. } => {
                 Effect::FindAssignment { process: *process, message: *message, first: *first, refused: None }
             }
-            Work::Pull { message, process } => Effect::Pull { message: *message, process: *process },
+            Work::Pull { message, process, .. } => Effect::Pull { message: *message, process: *process },
             Work::Message { emitter, message } => Effect::Facts { emitter: *emitter, target: Some(message.target) },
             Work::Spawn { emitter, .. } | Work::Notice { emitter, .. } => {
                 Effect::Facts { emitter: *emitter, target: None }
@@ -279,7 +284,7 @@ impl Signed {
 pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome: Outcome) -> Next {
     if let (Work::Pull { .. }, Effect::Find { .. }) = (&task.work, effect) {
         return match outcome {
-            Outcome::Found(false) => dead(task, policy, "its scheduler does not have this message".into()),
+            Outcome::NotThere => dead(task, policy, "its scheduler does not have this message".into()),
             // A scheduler that cannot be asked does not keep the result from being pulled.
             _ => Next::Effect(task.effect()),
         };
@@ -295,15 +300,20 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         _ => {}
     }
     match (&task.work, effect, outcome) {
-        (Work::Confirm(forwarded), _, Outcome::Found(true)) => Next::Done(forwarded_accepted(forwarded, task.descent)),
-        (Work::Confirm(_), _, Outcome::Found(false)) | (Work::ConfirmAssignment { .. }, _, Outcome::Assigned(None)) => {
-            // It may come late: a scheduler holds items back until it can tell their turn.
-            retry("the scheduler does not have it (yet)".into())
+        (Work::Confirm(forwarded), _, Outcome::There(nonce)) => {
+            Next::Done(forwarded_accepted(forwarded, task.descent, nonce))
         }
-        (Work::ConfirmAssignment { process, .. }, _, Outcome::Assigned(Some(id))) => {
-            Next::Done(client_assignment_accepted(*process, id, task.descent))
+        (Work::Confirm(_) | Work::ConfirmAssignment { .. }, _, Outcome::NotThere) => {
+            if failures + 1 < CONFIRM_ATTEMPTS {
+                retry("the scheduler does not have it (yet)".into())
+            } else {
+                dead(task, policy, "the scheduler does not have it".into())
+            }
         }
-        (Work::Pull { message, process }, _, Outcome::Result(result)) => match outgoing::read(&result) {
+        (Work::ConfirmAssignment { process, .. }, _, Outcome::Assigned(id, nonce)) => {
+            Next::Done(client_assignment_accepted(*process, id, task.descent, nonce))
+        }
+        (Work::Pull { message, process, .. }, _, Outcome::Result(result)) => match outgoing::read(&result) {
             Ok(outgoing) => Next::Done(push(*process, task.root, task.descent.below((*message).into()), outgoing)),
             Err(error) => retry(error.to_string()),
         },
@@ -333,7 +343,9 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
             Effect::Sign { purpose, .. },
             Outcome::Signed { item, raw },
         ) => Next::Stage(Work::Send(Signed { item, emitter: *emitter, raw, purpose: purpose.clone() })),
-        (Work::Send(signed), _, Outcome::Accepted | Outcome::Found(true)) => Next::Done(sent(task, policy, signed)),
+        (Work::Send(signed), _, Outcome::Accepted(nonce) | Outcome::There(nonce)) => {
+            Next::Done(sent(task, policy, signed, nonce))
+        }
         (Work::Send(signed), Effect::Post { .. }, Outcome::Refused(reason)) => Next::Effect(Effect::Find {
             scheduler: signed.scheduler(),
             item: signed.item,
@@ -341,7 +353,7 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
             refused: Some(reason),
         }),
         (Work::Send(_), Effect::Upload { .. }, Outcome::Refused(reason)) => dead(task, policy, reason),
-        (Work::Send(_), Effect::Find { refused: Some(reason), .. }, Outcome::Found(false)) => {
+        (Work::Send(_), Effect::Find { refused: Some(reason), .. }, Outcome::NotThere) => {
             if is_duplicate(reason) {
                 // The same content under another id is there: whoever sent that one pulls its result.
                 Next::Done(unsent(task, policy))
@@ -353,8 +365,8 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
             Next::Stage(Work::Assign { emitter: *emitter, assign: assign.clone(), first: Some(first) })
         }
         // An assignment that a result asked for has no root (spec 04 §10.7).
-        (Work::Assign { assign, .. }, _, Outcome::Assigned(Some(id))) => {
-            Next::Done(Follow::tasks(vec![pull(id.into(), assign.process, None, task.descent)]))
+        (Work::Assign { assign, .. }, _, Outcome::Assigned(id, nonce)) => {
+            Next::Done(Follow::tasks(vec![pull(id.into(), assign.process, None, task.descent, nonce)]))
         }
         (Work::Assign { assign, first, .. }, Effect::PostAssign { .. }, Outcome::Refused(reason)) => {
             Next::Effect(Effect::FindAssignment {
@@ -364,10 +376,10 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
                 refused: Some(reason),
             })
         }
-        (Work::Assign { assign, .. }, Effect::FindAssignment { refused: None, .. }, Outcome::Assigned(None)) => {
+        (Work::Assign { assign, .. }, Effect::FindAssignment { refused: None, .. }, Outcome::NotThere) => {
             Next::Effect(Effect::PostAssign { assign: assign.clone() })
         }
-        (Work::Assign { .. }, Effect::FindAssignment { refused: Some(reason), .. }, Outcome::Assigned(None)) => {
+        (Work::Assign { .. }, Effect::FindAssignment { refused: Some(reason), .. }, Outcome::NotThere) => {
             let reason = reason.clone();
             if is_duplicate(&reason) {
                 Next::Done(Follow::default())
@@ -393,11 +405,12 @@ fn dead(task: &Task, policy: Policy, reason: String) -> Next {
     Next::Dead(reason, unsent(task, policy))
 }
 
-/// What follows from a client's item, which stands at `descent`, once its scheduler has it (spec 04 §2.1, §2.2).
-pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent) -> Follow {
+/// What follows from a client's item, which stands at `descent`, once its scheduler has it (spec 04 §2.1, §2.2), at `nonce` of
+/// its log if that is known.
+pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent, nonce: Option<Nonce>) -> Follow {
     let root = Some(forwarded.item);
     match &forwarded.kind {
-        ForwardedKind::Message { process } => Follow::tasks(vec![pull(forwarded.item, *process, root, descent)]),
+        ForwardedKind::Message { process } => Follow::tasks(vec![pull(forwarded.item, *process, root, descent, nonce)]),
         ForwardedKind::Process { target, record, boot } => {
             let process = ProcessId::from(forwarded.item);
             let announce = target.map(|target| Task {
@@ -409,7 +422,7 @@ pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent) -> Follow {
                     first: None,
                 },
             });
-            let boot = boot.then(|| pull(forwarded.item, process, root, descent));
+            let boot = boot.then(|| pull(forwarded.item, process, root, descent, Some(Nonce(0))));
             Follow {
                 tasks: announce.into_iter().chain(boot).collect(),
                 processes: vec![(process, record.clone())],
@@ -420,10 +433,15 @@ pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent) -> Follow {
 }
 
 /// What follows from an assignment that a client asked for: it is the root of its descendants (spec 04 §10.7).
-pub fn client_assignment_accepted(process: ProcessId, id: AssignmentId, descent: Descent) -> Follow {
+pub fn client_assignment_accepted(
+    process: ProcessId,
+    id: AssignmentId,
+    descent: Descent,
+    nonce: Option<Nonce>,
+) -> Follow {
     let id = ItemId::from(id);
     let descent = Descent { trace: descent.trace, ..Descent::of_origin(id) };
-    Follow::tasks(vec![pull(id, process, Some(id), descent)])
+    Follow::tasks(vec![pull(id, process, Some(id), descent, nonce)])
 }
 
 /// The tasks for everything a result of `emitter` asks for, which stands at `descent`: messages, spawns, assignments.
@@ -448,9 +466,11 @@ fn sign(
 }
 
 /// What follows from an item that reached its destination.
-fn sent(task: &Task, policy: Policy, signed: &Signed) -> Follow {
+fn sent(task: &Task, policy: Policy, signed: &Signed, nonce: Option<Nonce>) -> Follow {
     match &signed.purpose {
-        Purpose::Message { process } => Follow::tasks(vec![pull(signed.item, *process, task.root, task.descent)]),
+        Purpose::Message { process } => {
+            Follow::tasks(vec![pull(signed.item, *process, task.root, task.descent, nonce)])
+        }
         Purpose::Wallet { .. } => Follow::default(),
         Purpose::Spawn { record, tags } => {
             let spawned = ProcessId::from(signed.item);
@@ -462,7 +482,7 @@ fn sent(task: &Task, policy: Policy, signed: &Signed) -> Follow {
             }
         }
         Purpose::Notice { .. } => {
-            let mut tasks = vec![pull(signed.item, signed.emitter, task.root, task.descent)];
+            let mut tasks = vec![pull(signed.item, signed.emitter, task.root, task.descent, nonce)];
             tasks.extend(unsent(task, policy).tasks);
             Follow::tasks(tasks)
         }
@@ -476,11 +496,12 @@ pub fn unsent(task: &Task, policy: Policy) -> Follow {
         Work::Notice { spawned, .. } | Work::Send(Signed { purpose: Purpose::Notice { spawned }, .. }) => *spawned,
         _ => return Follow::default(),
     };
-    Follow::tasks(policy.boot.then(|| pull(spawned.into(), spawned, task.root, task.descent)).into_iter().collect())
+    let boot = policy.boot.then(|| pull(spawned.into(), spawned, task.root, task.descent, Some(Nonce(0))));
+    Follow::tasks(boot.into_iter().collect())
 }
 
-fn pull(message: ItemId, process: ProcessId, root: Option<ItemId>, descent: Descent) -> Task {
-    Task { root, descent, work: Work::Pull { message: message.into(), process } }
+fn pull(message: ItemId, process: ProcessId, root: Option<ItemId>, descent: Descent, nonce: Option<Nonce>) -> Task {
+    Task { root, descent, work: Work::Pull { message: message.into(), process, nonce } }
 }
 
 /// Whether a scheduler's refusal says that it has the content already. Schedulers word it freely, all of them with one

@@ -48,6 +48,9 @@ pub enum Work {
         /// Absent in what was stored before it was known.
         #[serde(default)]
         first: Option<Nonce>,
+        /// Where it went.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        toward: Option<Toward>,
     },
     /// Pull the result of a message and push what it contains.
     Pull {
@@ -55,6 +58,9 @@ pub enum Work {
         message: MessageId,
         /// Process that evaluates it.
         process: ProcessId,
+        /// Its place in the log, as far as the scheduler told it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nonce: Option<Nonce>,
     },
     /// Build and sign an outgoing message.
     Message {
@@ -100,6 +106,18 @@ pub struct Forwarded {
     pub item: ItemId,
     /// What it is.
     pub kind: ForwardedKind,
+    /// Where it went. Absent in what was stored before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toward: Option<Toward>,
+}
+
+/// The scheduler to which something of a client was forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Toward {
+    /// Its origin: scheme, host and port.
+    pub origin: String,
+    /// Whether the operator did not name it.
+    pub stranger: bool,
 }
 
 /// What a client's item is.
@@ -214,7 +232,7 @@ impl Task {
     /// The share of the work it belongs to: that of its lane's process, else of the process it is for.
     pub fn share(&self) -> Share {
         let process = self.lane(TaskId(0)).process().or_else(|| match &self.work {
-            Work::Confirm(Forwarded { item, kind }) => Some(match kind {
+            Work::Confirm(Forwarded { item, kind, .. }) => Some(match kind {
                 ForwardedKind::Message { process } => *process,
                 ForwardedKind::Process { .. } => (*item).into(),
             }),
@@ -263,7 +281,7 @@ impl Task {
     /// Process or wallet that it is for, as far as there is one.
     fn process(&self) -> Option<ItemId> {
         match &self.work {
-            Work::Confirm(Forwarded { item, kind }) => match kind {
+            Work::Confirm(Forwarded { item, kind, .. }) => match kind {
                 ForwardedKind::Message { process } => Some((*process).into()),
                 ForwardedKind::Process { .. } => Some(*item),
             },
@@ -278,6 +296,27 @@ impl Task {
                 Purpose::Spawn { .. } => Some(signed.item),
                 Purpose::Notice { .. } => Some(signed.emitter.into()),
             },
+        }
+    }
+
+    /// The process in whose log its item may be by now without anybody having heard of it, before what came later.
+    pub fn posted_to(&self) -> Option<(ProcessId, ItemId)> {
+        match &self.work {
+            Work::Confirm(Forwarded { kind: ForwardedKind::Message { process }, item, .. }) => Some((*process, *item)),
+            Work::Send(signed) => match &signed.purpose {
+                Purpose::Message { process } => Some((*process, signed.item)),
+                Purpose::Notice { .. } => Some((signed.emitter, signed.item)),
+                Purpose::Wallet { .. } | Purpose::Spawn { .. } => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The scheduler that has to say whether it took something of a client.
+    pub fn toward(&self) -> Option<&Toward> {
+        match &self.work {
+            Work::Confirm(Forwarded { toward, .. }) | Work::ConfirmAssignment { toward, .. } => toward.as_ref(),
+            _ => None,
         }
     }
 

@@ -92,7 +92,7 @@ impl World {
             Effect::Sign { unsigned, .. } => self.sign(unsigned.clone()).await,
             Effect::Post { scheduler, raw } => match self.url(scheduler).await {
                 Ok((url, _place)) => match self.schedulers.post_item(&url, raw.clone()).await {
-                    Ok(_) => Outcome::Accepted,
+                    Ok(receipt) => Outcome::Accepted(receipt.nonce),
                     Err(error) if error.is_refusal() => Outcome::Refused(error.to_string()),
                     Err(error) => error.into(),
                 },
@@ -101,7 +101,7 @@ impl World {
             Effect::Upload { raw } => self.upload(raw.clone()).await,
             Effect::PostAssign { assign } => match self.url(&Scheduler::Of(assign.process)).await {
                 Ok((url, _place)) => match self.schedulers.post_assignment(&url, assign).await {
-                    Ok(id) => Outcome::Assigned(Some(id)),
+                    Ok(receipt) => Outcome::Assigned(receipt.id.into(), receipt.nonce),
                     Err(error) if error.is_refusal() => Outcome::Refused(error.to_string()),
                     Err(error) => error.into(),
                 },
@@ -129,11 +129,11 @@ impl World {
     async fn find(&self, scheduler: &Scheduler, item: ItemId, process: ProcessId) -> Result<Outcome, Outcome> {
         let (url, _place) = self.url(scheduler).await?;
         let found = if item == process.into() {
-            self.schedulers.process(&url, process).await?.is_some()
+            self.schedulers.process(&url, process).await?.map(|_| Some(Nonce(0)))
         } else {
-            self.schedulers.assignment(&url, item, process).await?.is_some()
+            self.schedulers.assignment(&url, item, process).await?.map(|assignment| assignment.nonce())
         };
-        Ok(Outcome::Found(found))
+        Ok(found.map_or(Outcome::NotThere, Outcome::There))
     }
 
     async fn find_assignment(
@@ -143,7 +143,8 @@ impl World {
         first: Option<Nonce>,
     ) -> Result<Outcome, Outcome> {
         let (url, _place) = self.url(&Scheduler::Of(process)).await?;
-        Ok(Outcome::Assigned(self.schedulers.find_assignment(&url, process, message, first).await?))
+        let found = self.schedulers.find_assignment(&url, process, message, first).await?;
+        Ok(found.map_or(Outcome::NotThere, |(id, nonce)| Outcome::Assigned(id, nonce)))
     }
 
     async fn next_nonce(&self, process: ProcessId) -> Result<Outcome, Outcome> {
@@ -182,7 +183,7 @@ impl World {
             Err(error) => return Outcome::Impossible(error.to_string()),
         };
         match self.uploader.upload(&item).await {
-            Ok(()) => Outcome::Accepted,
+            Ok(()) => Outcome::Accepted(None),
             Err(error) if error.retryable() => Outcome::Unreachable(error.to_string()),
             Err(error) => Outcome::Refused(error.to_string()),
         }

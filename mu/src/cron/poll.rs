@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holon_protocol::{ItemId, ProcessId, Timestamp};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,7 @@ use super::timetable::{Asked, Due};
 use super::{Cron, lock};
 use crate::crank::descent::Descent;
 use crate::crank::driver::CronResult;
-use crate::crank::outgoing;
+use crate::crank::outgoing::{self, Outgoing, Skipped};
 use crate::crank::step::push;
 use crate::error::Refusal;
 use crate::outbox::{Changes, Durability, Monitor, Monitoring, OutboxError};
@@ -53,7 +54,7 @@ impl Cron {
         match polled {
             Ok(None) => lock(&self.0.table).gone(asked),
             Ok(Some(next)) => {
-                self.0.metrics.cron_polled(now.0.saturating_sub(asked.due.0));
+                self.0.metrics.cron_polled();
                 lock(&self.0.table).answered(asked, next, now);
             }
             Err(error) => {
@@ -122,8 +123,10 @@ impl Cron {
             due = page.due;
             let Some(last) = page.edges.last() else { break };
             let next = Monitor { cursor: Some(last.cursor.clone()), ..monitor.clone() };
-            let results = page.edges.iter().map(|edge| read(process, edge)).collect::<Result<Vec<_>, _>>()?;
-            match self.queue(process, &monitor, results).await? {
+            let results = page.edges.iter().map(|edge| read(process, edge)).collect();
+            let queued = self.queue(process, &monitor, results).await?;
+            self.tell_lateness(&page.edges[..queued.unwrap_or(0)]);
+            match queued {
                 None => return Ok(None),
                 Some(taken) if taken < page.edges.len() => {
                     return full(taken > 0 || monitor != begun, self.0.clock.now());
@@ -146,8 +149,23 @@ impl Cron {
         loop {
             match within_trace(traceparent.clone(), self.0.compute.cron(process, cursor, limit)).await {
                 Err(PeerError::TooLarge { .. }) if limit > 1 => limit /= 2,
+                Err(error @ PeerError::TooLarge { limit_bytes, .. }) => {
+                    // It will never be read, and would hold up all that come after it.
+                    let skimmed = within_trace(traceparent.clone(), self.0.compute.skim_cron(process, cursor));
+                    let cursor = skimmed.await?.ok_or(error)?;
+                    let edges = vec![CronEdge { cursor, node: Value::Null, too_large: Some(limit_bytes) }];
+                    return Ok((CronPage { edges, due: Due::Unknown }, limit));
+                }
                 page => return Ok((page?, limit)),
             }
+        }
+    }
+
+    /// Counts how long ago the messages were due whose results were just queued.
+    fn tell_lateness(&self, edges: &[CronEdge]) {
+        let now = self.0.clock.now();
+        for due in edges.iter().filter_map(CronEdge::due) {
+            self.0.metrics.cron_late(now.0.saturating_sub(due.0));
         }
     }
 
@@ -192,13 +210,21 @@ fn full(moved: bool, now: Timestamp) -> Result<Option<Due>, PollError> {
     if moved { Ok(Some(Due::At(now))) } else { Err(PollError::Full) }
 }
 
-/// What one cron result asks for.
-fn read(process: ProcessId, edge: &CronEdge) -> Result<CronResult, Refusal> {
-    let outgoing = outgoing::read(&edge.node)
-        .map_err(|error| Refusal::Upstream(format!("cron result {}: {error}", edge.cursor)))?;
+/// What one cron result asks for. Nothing, if it can never be used: there is no message whose result could be pulled again, so
+/// it is told why and the next one has its turn.
+fn read(process: ProcessId, edge: &CronEdge) -> CronResult {
+    let unusable = |reason: String, text| {
+        let entry = format!("cron result {}", outgoing::cut(&edge.cursor));
+        Outgoing { skipped: vec![Skipped { entry, reason, text }], ..Outgoing::default() }
+    };
+    let outgoing = match edge.too_large {
+        Some(limit) => unusable(format!("it has more than {limit} bytes, the most that is read"), String::new()),
+        None => outgoing::read(&edge.node)
+            .unwrap_or_else(|error| unusable(error.to_string(), outgoing::cut(&edge.node.to_string()))),
+    };
     let origin = origin(process, &edge.cursor);
     let follow = push(process, None, Descent::of_cron(origin, process).below(origin), outgoing);
-    Ok(CronResult { cursor: edge.cursor.clone(), origin, error: trace::error_of(&edge.node), follow })
+    CronResult { cursor: edge.cursor.clone(), origin, error: trace::error_of(&edge.node), follow }
 }
 
 /// The id under which what follows from a cron result is counted and traced.

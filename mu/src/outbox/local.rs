@@ -15,10 +15,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::graves::{Graves, Owner};
+use super::recent::Recent;
 use super::traces::Traces;
 use super::{
-    Changes, Charge, Committed, DeadLetter, Durability, Letter, LetterId, MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES, Monitor,
-    Monitoring, Outbox, OutboxError,
+    Changes, Charge, Committed, DeadLetter, Durability, Letter, LetterId, MAX_DEAD_BYTES, MAX_REMEMBERED_PROCESSES,
+    MAX_UNMONITORED, MAX_UNUSABLE_BYTES, Monitor, Monitoring, Outbox, OutboxError,
 };
 use crate::crank::task::{ProcessRecord, Task, TaskId, Work};
 use crate::trace::Event;
@@ -50,8 +51,36 @@ struct Store {
     next_dead: AtomicU64,
     /// Held while monitors are written, so that a birth sees what is there.
     monitoring: Mutex<()>,
+    /// Held while a batch is made that adds to what is remembered of processes.
+    remembered: Mutex<Remembered>,
     /// Held while a batch with dead letters is made, so that their keys and the trimming agree.
     dying: Mutex<Dead>,
+}
+
+/// What is remembered of processes, by age.
+struct Remembered {
+    processes: Recent,
+    boots: Recent,
+    unmonitored: Recent,
+}
+
+/// What there is room for.
+struct Rooms {
+    dead_bytes: u64,
+    unusable_bytes: u64,
+    processes: u64,
+    unmonitored: u64,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            dead_bytes: MAX_DEAD_BYTES,
+            unusable_bytes: MAX_UNUSABLE_BYTES,
+            processes: MAX_REMEMBERED_PROCESSES,
+            unmonitored: MAX_UNMONITORED,
+        }
+    }
 }
 
 /// What is known of dead letters in memory.
@@ -83,14 +112,15 @@ fn key(id: u64) -> [u8; 8] {
     id.to_be_bytes()
 }
 
-fn number(key: &[u8]) -> Result<u64, OutboxError> {
+/// A key that is a number.
+pub fn number(key: &[u8]) -> Result<u64, OutboxError> {
     key.try_into()
         .map(u64::from_be_bytes)
         .map_err(|_| OutboxError::Corrupt { key: format!("{key:?}"), reason: "a key of 8 bytes is needed".into() })
 }
 
 /// The greatest key.
-fn last(keyspace: &Keyspace) -> Result<Option<u64>, OutboxError> {
+pub fn last(keyspace: &Keyspace) -> Result<Option<u64>, OutboxError> {
     let key = keyspace.last_key_value().map(|guard| guard.key().map_err(store_error)).transpose()?;
     key.map(|key| number(&key)).transpose()
 }
@@ -141,11 +171,11 @@ impl LocalOutbox {
     /// # Errors
     /// When the folder cannot be used, is in use, or holds another format.
     pub fn open(folder: &Path) -> Result<Self, OutboxError> {
-        Self::open_with(folder, MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES)
+        Self::open_with(folder, &Rooms::default())
     }
 
-    /// The same with so much room for dead letters of both kinds.
-    fn open_with(folder: &Path, dead_bytes: u64, unusable_bytes: u64) -> Result<Self, OutboxError> {
+    /// The same with so much room.
+    fn open_with(folder: &Path, rooms: &Rooms) -> Result<Self, OutboxError> {
         let database = Database::builder(folder).open().map_err(store_error)?;
         let keyspace = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(store_error);
         let meta = keyspace("meta")?;
@@ -163,9 +193,14 @@ impl LocalOutbox {
         let dead = keyspace("dead")?;
         let next_dead = last(&dead)?.map_or(0, |last| last + 1);
         let dead_index = keyspace("dead_index")?;
-        let known = buried(&dead, &dead_index, dead_bytes, unusable_bytes)?;
+        let known = buried(&dead, &dead_index, rooms.dead_bytes, rooms.unusable_bytes)?;
         let tasks = keyspace("tasks")?;
         let next_task = last(&tasks)?.map_or(1, |last| last + 1);
+        let remembered = Remembered {
+            processes: Recent::open(&database, "process_order", rooms.processes)?,
+            boots: Recent::open(&database, "boot_order", rooms.processes)?,
+            unmonitored: Recent::open(&database, "unmonitored_order", rooms.unmonitored)?,
+        };
         let group = GroupCommit::new(database.clone()).map_err(|error| OutboxError::Store(error.to_string()))?;
         Ok(Self(Arc::new(Store {
             tasks,
@@ -181,6 +216,7 @@ impl LocalOutbox {
             next_task: AtomicU64::new(next_task),
             next_dead: AtomicU64::new(next_dead),
             monitoring: Mutex::new(()),
+            remembered: Mutex::new(remembered),
             dying: Mutex::new(known),
             group,
             database,
@@ -244,11 +280,11 @@ impl Store {
             }
         }
         let committed = Committed { new, intents: intents.into_iter().map(|(id, _)| id).collect() };
-        for (process, record) in &changes.processes {
-            batch.insert(&self.processes, *process.as_bytes(), encode(record)?);
-        }
-        for process in &changes.boots {
-            batch.insert(&self.boots, *process.as_bytes(), "");
+        let remembers = writes_monitors || !changes.processes.is_empty() || !changes.boots.is_empty();
+        // Until the batch is committed.
+        let mut remembered = remembers.then(|| self.remembered.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(remembered) = &mut remembered {
+            self.remember(&mut batch, remembered, &changes)?;
         }
         for (process, monitor) in &changes.births {
             if !self.monitors.contains_key(process.as_bytes()).map_err(store_error)? {
@@ -279,6 +315,43 @@ impl Store {
         self.bury(&mut batch, &mut dead, &changes)?;
         batch.commit().map_err(store_error)?;
         Ok(committed)
+    }
+
+    /// Adds what is remembered of processes to a batch, and the removal of what gives way for it.
+    fn remember(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        remembered: &mut Remembered,
+        changes: &Changes,
+    ) -> Result<(), OutboxError> {
+        let known =
+            |keyspace: &Keyspace, process: &ProcessId| keyspace.contains_key(process.as_bytes()).map_err(store_error);
+        for (process, record) in &changes.processes {
+            if !known(&self.processes, process)?
+                && let Some(gone) = remembered.processes.add(batch, *process.as_bytes())?
+            {
+                batch.remove(&self.processes, gone);
+            }
+            batch.insert(&self.processes, *process.as_bytes(), encode(record)?);
+        }
+        for process in &changes.boots {
+            if !known(&self.boots, process)?
+                && let Some(gone) = remembered.boots.add(batch, *process.as_bytes())?
+            {
+                batch.remove(&self.boots, gone);
+            }
+            batch.insert(&self.boots, *process.as_bytes(), "");
+        }
+        for (process, monitoring) in &changes.monitors {
+            if matches!(monitoring, Monitoring::Put(monitor) if monitor.off)
+                && self.monitor(*process)?.is_none_or(|monitor| !monitor.off)
+                && let Some(gone) = remembered.unmonitored.add(batch, *process.as_bytes())?
+                && self.monitor(ProcessId::from_bytes(gone))?.is_some_and(|monitor| monitor.off)
+            {
+                batch.remove(&self.monitors, gone);
+            }
+        }
+        Ok(())
     }
 
     /// Adds dead letters to a batch, and the removal of those that are taken up again and of those that give way.
@@ -491,7 +564,7 @@ mod tests {
     }
 
     fn task(of: u8) -> DeadLetter {
-        let work = Work::Pull { message: ItemId::from_bytes([of; 32]).into(), process: process(of) };
+        let work = Work::Pull { message: ItemId::from_bytes([of; 32]).into(), process: process(of), nonce: None };
         given_up(Letter::Task(Box::new(Task { root: None, descent: Descent::default(), work })))
     }
 
@@ -506,7 +579,8 @@ mod tests {
         let open = || {
             let started = std::time::Instant::now();
             loop {
-                match LocalOutbox::open_with(folder.path(), 20 * LETTER_BYTES, 20 * LETTER_BYTES) {
+                let (dead_bytes, unusable_bytes) = (20 * LETTER_BYTES, 20 * LETTER_BYTES);
+                match LocalOutbox::open_with(folder.path(), &Rooms { dead_bytes, unusable_bytes, ..Rooms::default() }) {
                     Ok(outbox) => return outbox,
                     Err(error) => assert!(started.elapsed().as_secs() < 10, "{error}"),
                 }
@@ -534,5 +608,49 @@ mod tests {
         outbox.0.commit(Changes { dug_up: vec![first], ..Changes::default() }).unwrap();
         assert_eq!(outbox.0.dead_letter(first).unwrap(), None);
         assert_eq!(outbox.0.dead_index.len().unwrap(), letters.len() - 1);
+    }
+
+    #[test]
+    fn what_is_remembered_of_processes_gives_way_to_what_is_newer() {
+        let folder = tempfile::tempdir().unwrap();
+        let rooms = Rooms { processes: 3, unmonitored: 2, ..Rooms::default() };
+        let open = || {
+            let started = std::time::Instant::now();
+            loop {
+                match LocalOutbox::open_with(folder.path(), &rooms) {
+                    Ok(outbox) => return outbox,
+                    Err(error) => assert!(started.elapsed().as_secs() < 10, "{error}"),
+                }
+            }
+        };
+        let record =
+            ProcessRecord { module: "m".into(), scheduler: holon_protocol::Address::from_bytes([1; 32]), cron: true };
+        let off = || Monitoring::Put(Monitor { off: true, ..Monitor::default() });
+        let tell = |outbox: &LocalOutbox, byte: u8| {
+            let id = process(byte);
+            let monitors = vec![(id, off())];
+            let changes =
+                Changes { processes: vec![(id, record.clone())], boots: vec![id], monitors, ..Changes::default() };
+            outbox.0.commit(changes).unwrap();
+        };
+        let outbox = open();
+        for byte in [1, 2, 2, 1] {
+            tell(&outbox, byte);
+        }
+        let on = vec![(process(2), Monitoring::Put(Monitor::default()))];
+        outbox.0.commit(Changes { monitors: on, ..Changes::default() }).unwrap();
+        drop(outbox);
+        let outbox = open();
+        for byte in [3, 4, 5] {
+            tell(&outbox, byte);
+        }
+        let kept = |keyspace: &Keyspace| {
+            let keys = keyspace.iter().map(|guard| guard.key().unwrap()[0]);
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&outbox.0.processes), [3, 4, 5]);
+        assert_eq!(kept(&outbox.0.boots), [3, 4, 5]);
+        assert_eq!(kept(&outbox.0.monitors), [2, 4, 5], "what is monitored stays");
+        assert_eq!(outbox.0.remembered.lock().unwrap().processes.order.len().unwrap(), 3);
     }
 }

@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `local` | the embedded outbox of one messenger |
 //! | `traces`, `graves` | its traces, and which of its dead letters give way |
+//! | `recent` | which of what it remembers of processes gives way |
 //! | [`postgres`] | the outbox that several messengers share |
 
 mod graves;
 mod local;
 pub mod postgres;
+mod recent;
 mod traces;
 
 use std::collections::BTreeSet;
@@ -34,6 +36,10 @@ use crate::trace::Event;
 pub const MAX_DEAD_BYTES: u64 = 100_000 * LETTER_BYTES;
 /// The same for outbox entries that can never be used, which therefore cost none of the others.
 pub const MAX_UNUSABLE_BYTES: u64 = 10_000 * LETTER_BYTES;
+/// Most processes that are remembered, and most whose boots are; the oldest give way. Their schedulers know them still.
+pub const MAX_REMEMBERED_PROCESSES: u64 = 1_000_000;
+/// Most processes of which it is remembered that they are not to be monitored; the oldest give way.
+pub const MAX_UNMONITORED: u64 = 100_000;
 /// Most entries kept of one result that cannot be used; the rest is counted.
 pub const MAX_UNUSABLE_PER_RESULT: usize = 64;
 /// Most trace events kept; the oldest give way.
@@ -273,6 +279,19 @@ pub enum Shift {
     Surplus(BTreeSet<Share>),
 }
 
+/// Another messenger with the same outbox, or nobody, and what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// Its id, new each time it starts; `None`: what no messenger has right now.
+    pub messenger: Option<String>,
+    /// How many shares of the work.
+    pub shares: usize,
+    /// Tasks that are left to do in them.
+    pub tasks: usize,
+    /// Processes in them that have a monitor, those that are off included.
+    pub monitors: usize,
+}
+
 /// How messengers with a common outbox share the work.
 pub trait Shared: Send + Sync {
     /// Whether this messenger may start anything now: false once others may believe it dead.
@@ -281,6 +300,12 @@ pub trait Shared: Send + Sync {
     fn shift(&self) -> BoxFuture<'_, Result<Shift, OutboxError>>;
     /// The messenger acts on this shift from now on: works on what came, has nothing more in hand of what went.
     fn applied(&self, shift: Shift) -> BoxFuture<'_, Result<(), OutboxError>>;
+    /// The other messengers, and what nobody has.
+    fn others(&self) -> BoxFuture<'_, Result<Vec<Other>, OutboxError>>;
+    /// How many tasks of a push are left to do at all messengers, and what it has had as long as there are some.
+    fn waiting(&self, origin: ItemId) -> BoxFuture<'_, Result<(usize, Option<u64>), OutboxError>>;
+    /// The intents that this messenger keeps to itself.
+    fn intents(&self) -> BoxFuture<'_, Result<Vec<TaskId>, OutboxError>>;
     /// Lets others have everything at once: this messenger ends.
     fn leave(&self) -> BoxFuture<'_, Result<(), OutboxError>>;
 }

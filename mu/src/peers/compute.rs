@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use holon_protocol::{MessageId, ProcessId, Timestamp};
 use reqwest::{Method, Response};
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use super::skim::Skim;
 use super::{Http, PeerError, Redirects, join, parse};
 use crate::cron::Due;
 
 /// Largest result, or page of cron results, that is read when the operator does not say, in bytes.
 pub const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
+/// Longest result that is looked through for where to continue after it, in bytes.
+pub const MAX_SKIMMED_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Cron results asked for at a time, fewer if so many are too large together.
 pub const CRON_PAGE: usize = 50;
 
@@ -41,6 +46,25 @@ pub struct CronEdge {
     pub cursor: String,
     /// The result.
     pub node: Value,
+    /// It has more than so many bytes, and was not read.
+    #[serde(skip)]
+    pub too_large: Option<usize>,
+}
+
+impl CronEdge {
+    /// When the cron message was due, if the cursor tells: those of the reference do (spec 04 §13).
+    pub fn due(&self) -> Option<Timestamp> {
+        #[derive(Deserialize)]
+        struct Cursor {
+            timestamp: Value,
+        }
+        let cursor: Cursor = serde_json::from_slice(&STANDARD.decode(&self.cursor).ok()?).ok()?;
+        match cursor.timestamp {
+            Value::String(text) => text.parse().ok(),
+            number => number.as_u64(),
+        }
+        .map(Timestamp)
+    }
 }
 
 /// Cron results, and when the next one is due.
@@ -94,12 +118,42 @@ impl Compute {
 
     /// At most `limit` cron results after `cursor`, oldest first; asking makes the unit evaluate what is due.
     pub async fn cron(&self, process: ProcessId, cursor: Option<&str>, limit: usize) -> Result<CronPage, PeerError> {
+        self.page(self.cron_url(process, cursor, limit)?).await
+    }
+
+    fn cron_url(&self, process: ProcessId, cursor: Option<&str>, limit: usize) -> Result<Url, PeerError> {
         let mut url = join(&self.url, &format!("/cron/{process}"))?;
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("from", cursor);
         }
         url.query_pairs_mut().append_pair("limit", &limit.to_string());
-        self.page(url).await
+        Ok(url)
+    }
+
+    /// The cursor of the first cron result after `cursor`, however large that result is; `None` when there is none.
+    pub async fn skim_cron(&self, process: ProcessId, cursor: Option<&str>) -> Result<Option<String>, PeerError> {
+        let url = self.cron_url(process, cursor, 1)?;
+        let mut response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await?;
+        if !response.status().is_success() {
+            self.http.body(response, 0).await?;
+            return Ok(None);
+        }
+        let (mut skim, mut read) = (Skim::default(), 0_u64);
+        let failed = |error: reqwest::Error| PeerError::Network {
+            url: url.to_string(),
+            reason: error.without_url().to_string(),
+        };
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if let Some(cursor) = skim.feed(&chunk) {
+                return Ok(Some(cursor));
+            }
+            read += chunk.len() as u64;
+            if read > MAX_SKIMMED_BYTES {
+                let limit_bytes = usize::try_from(MAX_SKIMMED_BYTES).unwrap_or(usize::MAX);
+                return Err(PeerError::TooLarge { url: url.to_string(), limit_bytes });
+            }
+        }
+        Ok(None)
     }
 
     async fn page(&self, url: Url) -> Result<CronPage, PeerError> {

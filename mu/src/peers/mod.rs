@@ -6,6 +6,7 @@
 mod compute;
 mod crowd;
 mod scheduler;
+mod skim;
 mod tracing_context;
 
 use std::collections::HashSet;
@@ -22,7 +23,7 @@ use crate::guards::Guards;
 
 pub use compute::{CRON_PAGE, Compute, CronEdge, CronPage, MAX_RESULT_BYTES, Pulled};
 pub use crowd::{Crowd, Place};
-pub use scheduler::Schedulers;
+pub use scheduler::{Receipt, Schedulers};
 pub use tracing_context::within_trace;
 
 /// Most redirects followed for one request.
@@ -44,6 +45,14 @@ pub enum PeerError {
         status: u16,
         /// Start of the answer.
         body: String,
+    },
+    /// No connection came about: nothing was sent.
+    #[error("{url} cannot be reached: {reason}")]
+    Unreached {
+        /// What was to be asked.
+        url: String,
+        /// Why.
+        reason: String,
     },
     /// No answer arrived: the request may or may not have been carried out.
     #[error("{url} did not answer: {reason}")]
@@ -93,7 +102,12 @@ impl PeerError {
 
     /// Whether the peer could not be asked, has too much to do or is out of order: not the fault of what it was asked for.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Network { .. } | Self::Status { status: 408 | 429 | 500.., .. })
+        matches!(self, Self::Unreached { .. } | Self::Network { .. } | Self::Status { status: 408 | 429 | 500.., .. })
+    }
+
+    /// Whether nothing was sent: the peer was not reached, or may not be.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unreached { .. } | Self::Forbidden { .. })
     }
 
     /// Whether the peer may have carried the request out although this error came back.
@@ -101,7 +115,7 @@ impl PeerError {
         match self {
             Self::Status { status, .. } => *status >= 500,
             Self::Network { .. } | Self::Malformed { .. } | Self::TooLarge { .. } => true,
-            Self::Forbidden { .. } => false,
+            Self::Unreached { .. } | Self::Forbidden { .. } => false,
         }
     }
 }
@@ -197,10 +211,11 @@ impl Http {
         for _ in 0..=hops {
             let request = self.client(&url)?.request(method.clone(), url.clone()).timeout(timeout);
             let request = prepare(tracing_context::with_header(request));
-            let response = request
-                .send()
-                .await
-                .map_err(|error| PeerError::Network { url: url.to_string(), reason: chain(&error.without_url()) })?;
+            let response = request.send().await.map_err(|error| {
+                let unreached = error.is_connect();
+                let (url, reason) = (url.to_string(), chain(&error.without_url()));
+                if unreached { PeerError::Unreached { url, reason } } else { PeerError::Network { url, reason } }
+            })?;
             let status = response.status().as_u16();
             let followed = matches!((redirects, status), (_, 307 | 308) | (Redirects::Read, 301 | 302));
             if !followed {

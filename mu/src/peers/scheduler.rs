@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use holon_protocol::{AssignmentId, BlockHeight, ItemId, Nonce, ProcessId, Tags};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -68,22 +68,34 @@ impl Position {
     }
 }
 
+/// Header of the answer to a write (an extension): the place that was given.
+const NONCE: &str = "nonce";
+
+/// What a scheduler says to a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Id of the item, or of the assignment.
+    pub id: ItemId,
+    /// Its place in the log, if the scheduler says so.
+    pub nonce: Option<Nonce>,
+}
+
 #[derive(Deserialize)]
-struct Receipt {
+struct ReceiptBody {
     id: ItemId,
     timestamp: Value,
 }
 
 impl Receipt {
-    fn parse(url: &Url, body: &[u8]) -> Result<ItemId, PeerError> {
-        let receipt: Self = parse(url, body)?;
+    fn parse(url: &Url, nonce: Option<Nonce>, body: &[u8]) -> Result<Self, PeerError> {
+        let receipt: ReceiptBody = parse(url, body)?;
         let numeric = match &receipt.timestamp {
             Value::Number(_) => true,
             Value::String(text) => text.parse::<f64>().is_ok(),
             _ => false,
         };
         if numeric {
-            Ok(receipt.id)
+            Ok(Self { id: receipt.id, nonce })
         } else {
             Err(PeerError::Malformed { url: url.to_string(), reason: "timestamp is not a number".into() })
         }
@@ -101,8 +113,8 @@ impl Schedulers {
         &self.http
     }
 
-    /// Posts an item; the id the scheduler answers (spec 04 §8.1).
-    pub async fn post_item(&self, scheduler: &Url, raw: Bytes) -> Result<ItemId, PeerError> {
+    /// Posts an item (spec 04 §8.1).
+    pub async fn post_item(&self, scheduler: &Url, raw: Bytes) -> Result<Receipt, PeerError> {
         let headers = |request: RequestBuilder| {
             request
                 .header(CONTENT_TYPE, "application/octet-stream")
@@ -111,12 +123,17 @@ impl Schedulers {
         };
         let response =
             self.http.send(Method::POST, scheduler.clone(), Redirects::Replay, self.timeout, headers).await?;
-        let url = response.url().clone();
-        Receipt::parse(&url, &self.http.body(response, MAX_RECEIPT_BYTES).await?)
+        self.receipt(response).await
     }
 
-    /// Asks for an assignment; its id (spec 04 §8.2).
-    pub async fn post_assignment(&self, scheduler: &Url, assign: &Assign) -> Result<AssignmentId, PeerError> {
+    async fn receipt(&self, response: Response) -> Result<Receipt, PeerError> {
+        let url = response.url().clone();
+        let nonce = response.headers().get(NONCE).and_then(|value| value.to_str().ok()?.parse().ok());
+        Receipt::parse(&url, nonce, &self.http.body(response, MAX_RECEIPT_BYTES).await?)
+    }
+
+    /// Asks for an assignment (spec 04 §8.2).
+    pub async fn post_assignment(&self, scheduler: &Url, assign: &Assign) -> Result<Receipt, PeerError> {
         let Assign { process, message, base_layer, exclude } = assign;
         let mut query = format!("/?process-id={process}&assign={message}");
         if *base_layer {
@@ -134,8 +151,7 @@ impl Schedulers {
         };
         let url = join(scheduler, &query)?;
         let response = self.http.send(Method::POST, url, Redirects::Replay, self.timeout, headers).await?;
-        let url = response.url().clone();
-        Ok(Receipt::parse(&url, &self.http.body(response, MAX_RECEIPT_BYTES).await?)?.into())
+        self.receipt(response).await
     }
 
     /// The tags of a process, `None` when this scheduler does not have it.
@@ -183,14 +199,14 @@ impl Schedulers {
         process: ProcessId,
         message: ItemId,
         first: Option<Nonce>,
-    ) -> Result<Option<AssignmentId>, PeerError> {
+    ) -> Result<Option<(AssignmentId, Option<Nonce>)>, PeerError> {
         let Some(newest) = self.newest_nonce(scheduler, process).await? else { return Ok(None) };
         let text = message.to_string();
         let fits = |position: &Position| position.tags.get("Message") == Some(&text);
         let Some(first) = first else {
             let from = newest.0.saturating_sub(SEARCHED_ENTRIES);
             let made = self.assigned(scheduler, process, from).await?;
-            return Ok(made.into_iter().rev().find(fits).map(|position| position.id));
+            return Ok(made.into_iter().rev().find(fits).map(|position| (position.id, position.nonce())));
         };
         let mut from = first.0;
         for _ in 0..SEARCHED_PAGES {
@@ -200,7 +216,7 @@ impl Schedulers {
             let made = self.assigned(scheduler, process, from).await?;
             let since = |position: &Position| position.nonce().is_some_and(|nonce| nonce >= first);
             if let Some(found) = made.into_iter().filter(since).find(fits) {
-                return Ok(Some(found.id));
+                return Ok(Some((found.id, found.nonce())));
             }
             from += SEARCHED_ENTRIES;
         }

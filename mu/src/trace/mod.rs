@@ -147,7 +147,7 @@ pub fn of_done(task: &Task, follow: &Follow, error: Option<String>) -> Vec<(Item
         })
     };
     match &task.work {
-        Work::Confirm(Forwarded { item, kind }) => {
+        Work::Confirm(Forwarded { item, kind, .. }) => {
             let (kind, to) = match kind {
                 ForwardedKind::Message { process } => (Kind::Message, (*process).into()),
                 ForwardedKind::Process { .. } => (Kind::Process, *item),

@@ -42,7 +42,7 @@ pub struct Report {
     pub origin: Option<ItemId>,
     /// Its id in the W3C trace context of requests to other units.
     pub trace: Option<String>,
-    /// Tasks of the whole push that are left to do.
+    /// Tasks of the whole push that are left to do, at all messengers that share the outbox.
     pub waiting: usize,
     /// Messages, spawns and assignments that the whole push has asked for, while something is left to do.
     pub pushed: Option<u64>,
@@ -163,12 +163,19 @@ impl Reporter {
             nodes.push(node);
         }
         let truncated = !left.is_empty() || unread;
-        let account = descent.origin.and_then(|origin| self.driver.account(origin));
+        let (waiting, pushed) = match (descent.origin, self.outbox.shared()) {
+            (Some(origin), Some(shared)) => shared.waiting(origin).await?,
+            (Some(origin), None) => {
+                let account = self.driver.account(origin);
+                (account.map_or(0, |account| account.waiting), account.map(|account| account.pushed))
+            }
+            (None, _) => (0, None),
+        };
         Ok(Some(Report {
             origin: descent.origin,
             trace: descent.trace_id().map(|trace| trace.to_string()),
-            waiting: account.map_or(0, |account| account.waiting),
-            pushed: account.map(|account| account.pushed),
+            waiting,
+            pushed,
             limits: self.driver.limits().budgets.into(),
             truncated,
             nodes: self.placed(nodes).await,

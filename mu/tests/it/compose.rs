@@ -215,3 +215,22 @@ fn a_message_over_the_limits_of_an_item_is_refused_before_signing() {
     assert!(big((0..122).map(|index| (index.to_string(), "v")).collect()).is_ok());
     assert!(big((0..123).map(|index| (index.to_string(), "v")).collect()).is_err());
 }
+
+#[test]
+fn a_tag_named_type_reaches_the_process_but_does_not_say_what_the_item_is() {
+    let given = tags(&[("type", "Process"), ("Module", MODULE), ("X", "y"), ("type", "again")]);
+    let names = |tags: &Tags| tags.iter().map(|tag| tag.name.clone()).collect::<Vec<_>>();
+    let kept = Message { target: TARGET, anchor: "0".repeat(32), tags: given.clone(), data: " ".into() };
+    let item = message(&emitter(), &kept, Some(ROOT)).unwrap();
+    let spawned = spawn(&emitter(), &Spawn { tags: given.clone(), data: " ".into() }, None).unwrap();
+    let told = notice(&emitter(), SPAWNED, &given).unwrap();
+    for (tags, kind) in [(item.tags, "Message"), (spawned.tags, "Process"), (told.tags, "Message")] {
+        // Schedulers take the first of either name.
+        let first = tags.iter().find(|tag| tag.name == "Type" || tag.name == "type").unwrap();
+        assert_eq!((first.name.as_str(), first.value.as_str()), ("Type", kind));
+        let names = names(&tags);
+        assert_eq!(names[names.len() - 2..], ["type", "type"]);
+        let values: Vec<_> = tags.iter().filter(|tag| tag.name == "type").map(|tag| tag.value.as_str()).collect();
+        assert_eq!(values, ["Process", "again"]);
+    }
+}

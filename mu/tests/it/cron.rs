@@ -291,3 +291,61 @@ async fn a_process_whose_cron_asks_for_more_than_can_be_sent_waits_for_room_and_
     assert_eq!(get(&messenger, "/dead-letters").await["deadLetters"], json!([]));
     messenger.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_cron_result_that_cannot_be_read_or_used_is_a_dead_letter_and_those_after_it_have_their_turn() {
+    let network = network();
+    let messenger = network.messenger_with(Options { max_result_bytes: 20_000, ..network.options() }).await;
+    network.state.lock().unwrap().cron = (1..=9)
+        .map(|number| {
+            let (cursor, mut node) = result(number);
+            match number {
+                3 => node["Output"] = json!({ "cursor": "not this", "data": "x".repeat(100_000) }),
+                6 => node = json!({ "Error": "no arrays" }),
+                _ => {}
+            }
+            (cursor, node)
+        })
+        .collect();
+    let item = monitor_item(&network, A);
+    assert_eq!(post(&messenger, &format!("/monitor/{A}"), item.raw().clone()).await.0, 200);
+    eventually("the others", || (ticks(&network).len() == 7).then_some(())).await;
+    assert_eq!(ticks(&network), [1, 2, 4, 5, 7, 8, 9].map(|number| format!("tick {number}")));
+    let letters = get(&messenger, "/dead-letters").await["deadLetters"].clone();
+    let told = |letter: &Value| {
+        [&letter["emitter"], &letter["entry"], &letter["reason"]].map(|it| it.as_str().unwrap().to_owned())
+    };
+    let told: Vec<_> = letters.as_array().unwrap().iter().rev().map(told).collect();
+    assert_eq!(told.len(), 2, "{letters}");
+    for ([emitter, entry, reason], (cursor, why)) in
+        told.iter().zip([("c3", "more than 20000 bytes"), ("c6", "no array")])
+    {
+        assert_eq!(
+            (emitter.as_str(), entry.as_str()),
+            (A.to_string().as_str(), format!("cron result {cursor}").as_str())
+        );
+        assert!(reason.contains(why), "{reason}");
+    }
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lateness_is_counted_from_when_the_cron_message_was_due() {
+    use base64::Engine;
+    let network = network();
+    let messenger = network.messenger().await;
+    let late = |number: u32, by: u64| {
+        let cursor = json!({ "timestamp": now() - by, "ordinate": "0", "cron": "1-second", "sort": "ASC" }).to_string();
+        (base64::engine::general_purpose::STANDARD.encode(cursor), result(number).1)
+    };
+    let item = monitor_item(&network, A);
+    network.state.lock().unwrap().cron = vec![late(1, 90_000), late(2, 40_000), ("unreadable".into(), result(3).1)];
+    assert_eq!(post(&messenger, &format!("/monitor/{A}"), item.raw().clone()).await.0, 200);
+    eventually("the ticks", || (ticks(&network).len() == 3).then_some(())).await;
+    let counted =
+        async |what: &str| crate::network::metric(&messenger, &format!("ao_mu_cron_lateness_seconds_{what}")).await;
+    assert_eq!(counted("count").await, Some(2.0));
+    let sum = counted("sum").await.unwrap();
+    assert!((130.0..150.0).contains(&sum), "{sum}");
+    messenger.stop().await.unwrap();
+}

@@ -5,8 +5,8 @@ use holon_mu::crank::budget::Budgets;
 use holon_mu::crank::descent::Descent;
 use holon_mu::crank::dispatch::{Dispatcher, Limits, Verdict};
 use holon_mu::crank::outgoing::{Message, Spawn};
-use holon_mu::crank::task::{Task, TaskId, Work};
-use holon_protocol::{ItemId, ProcessId, Tags, Timestamp};
+use holon_mu::crank::task::{Purpose, Signed, Task, TaskId, Work};
+use holon_protocol::{ItemId, Nonce, ProcessId, Tags, Timestamp};
 
 fn limits() -> Limits {
     Limits {
@@ -20,6 +20,8 @@ fn limits() -> Limits {
         retry_delay_ms: 100,
         max_retry_delay_ms: 400,
         retry_for_ms: 10_000,
+        order_patience_ms: 5_000,
+        stray_after_ms: 30_000,
         busy_delay_ms: 50,
         budgets: Budgets::default(),
     }
@@ -39,8 +41,24 @@ fn pull(of: u8) -> Task {
     Task {
         root: None,
         descent: Descent::default(),
-        work: Work::Pull { message: ItemId::from_bytes([0; 32]).into(), process: process(of) },
+        work: Work::Pull { message: ItemId::from_bytes([0; 32]).into(), process: process(of), nonce: None },
     }
+}
+
+/// The pull of an entry whose place is known.
+fn pull_at(of: u8, nonce: u64) -> Task {
+    let mut task = pull(of);
+    if let Work::Pull { nonce: place, .. } = &mut task.work {
+        *place = Some(Nonce(nonce));
+    }
+    task
+}
+
+/// A signed message of one process to another.
+fn send(emitter: u8, target: u8) -> Task {
+    let purpose = Purpose::Message { process: process(target) };
+    let signed = Signed { item: ItemId::from_bytes([9; 32]), emitter: process(emitter), raw: "x".into(), purpose };
+    Task { root: None, descent: Descent::default(), work: Work::Send(signed) }
 }
 
 fn loaded(limits: Limits, tasks: &[Task]) -> Dispatcher {
@@ -94,11 +112,11 @@ fn results_of_a_process_are_fetched_together_and_pushed_in_order() {
     let mut started = start(&mut dispatcher, 0);
     started.sort_unstable();
     assert_eq!(started, [1, 2, 3, 5], "three of one process at a time");
-    assert!(!dispatcher.fetched(TaskId(3)));
-    assert!(!dispatcher.fetched(TaskId(2)));
-    assert!(dispatcher.fetched(TaskId(5)), "another process does not wait");
+    assert!(!dispatcher.fetched(TaskId(3), Timestamp(0)));
+    assert!(!dispatcher.fetched(TaskId(2), Timestamp(0)));
+    assert!(dispatcher.fetched(TaskId(5), Timestamp(0)), "another process does not wait");
     assert!(dispatcher.take_turns().is_empty());
-    assert!(dispatcher.fetched(TaskId(1)));
+    assert!(dispatcher.fetched(TaskId(1), Timestamp(0)));
     dispatcher.finished(TaskId(1));
     assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
     dispatcher.finished(TaskId(2));
@@ -110,7 +128,7 @@ fn results_of_a_process_are_fetched_together_and_pushed_in_order() {
 fn a_result_that_keeps_failing_gives_way_to_later_ones() {
     let mut dispatcher = loaded(limits(), &[pull(1), pull(1)]);
     assert_eq!(start(&mut dispatcher, 0).len(), 2);
-    assert!(!dispatcher.fetched(TaskId(2)));
+    assert!(!dispatcher.fetched(TaskId(2), Timestamp(0)));
     dispatcher.failed(TaskId(1), Fault::Task, Timestamp(0));
     assert!(dispatcher.take_turns().is_empty(), "one failure is waited for");
     assert_eq!(start(&mut dispatcher, 100), [1]);
@@ -133,7 +151,7 @@ fn any_number_of_failing_results_stops_nobody_else() {
             if id <= FAILING {
                 dispatcher.failed(TaskId(id), Fault::Task, Timestamp(now));
             } else {
-                others.extend(dispatcher.fetched(TaskId(id)).then_some(id));
+                others.extend(dispatcher.fetched(TaskId(id), Timestamp(0)).then_some(id));
             }
             others.extend(dispatcher.take_turns().into_iter().map(|turn| turn.0));
         }
@@ -152,7 +170,7 @@ fn a_late_result_does_not_wait_for_those_that_overtook_it() {
         let _ = start(&mut dispatcher, now + 100);
     }
     assert_eq!(start(&mut dispatcher, 1_000).len(), 2);
-    assert!(dispatcher.fetched(TaskId(2)) && dispatcher.fetched(TaskId(1)));
+    assert!(dispatcher.fetched(TaskId(2), Timestamp(0)) && dispatcher.fetched(TaskId(1), Timestamp(0)));
     dispatcher.finished(TaskId(2));
     dispatcher.finished(TaskId(1));
     assert!(dispatcher.is_empty());
@@ -190,7 +208,7 @@ fn early_results_leave_room_for_those_that_everybody_waits_for() {
     let mut started = start(&mut dispatcher, 0);
     started.sort_unstable();
     assert_eq!(started, [1, 2]);
-    dispatcher.fetched(TaskId(2));
+    dispatcher.fetched(TaskId(2), Timestamp(0));
     dispatcher.finished(TaskId(1));
     assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
     assert_eq!(start(&mut dispatcher, 0), [4], "the next of its process; the early slot is still taken");
@@ -258,8 +276,8 @@ fn a_unit_that_is_down_for_hours_changes_no_order() {
     }
     assert_eq!((dispatcher.failures(TaskId(1)) > 10, dispatcher.faults(TaskId(1))), (true, 0));
     start(&mut dispatcher, now + 1_000);
-    assert!(!dispatcher.fetched(TaskId(2)), "the first one is still the first");
-    assert!(dispatcher.fetched(TaskId(1)));
+    assert!(!dispatcher.fetched(TaskId(2), Timestamp(0)), "the first one is still the first");
+    assert!(dispatcher.fetched(TaskId(1), Timestamp(0)));
 }
 
 #[test]
@@ -285,7 +303,7 @@ fn slow_results_leave_the_places_of_quick_ones_and_share_their_own() {
     assert_eq!(start(&mut dispatcher, 0).len(), 10);
     assert!(dispatcher.slow(quick[0]), "another push has a place that was kept free");
     for id in quick {
-        assert!(dispatcher.fetched(id));
+        assert!(dispatcher.fetched(id, Timestamp(0)));
         dispatcher.finished(id);
     }
     for id in stay {
@@ -298,10 +316,125 @@ fn slow_results_leave_the_places_of_quick_ones_and_share_their_own() {
             left -= 1;
         }
         for id in 1..=10 {
-            if dispatcher.contains(TaskId(id)) && dispatcher.fetched(TaskId(id)) {
+            if dispatcher.contains(TaskId(id)) && dispatcher.fetched(TaskId(id), Timestamp(0)) {
                 dispatcher.finished(TaskId(id));
             }
         }
     }
     assert!(dispatcher.is_empty(), "{left}, {dispatcher:?}");
+}
+
+#[test]
+fn results_are_pushed_in_the_order_of_the_log_whenever_they_were_heard_of() {
+    let mut dispatcher = loaded(limits(), &[pull_at(1, 7), pull_at(1, 5), pull_at(1, 8), pull_at(1, 6), pull(1)]);
+    let mut started = start(&mut dispatcher, 0);
+    started.sort_unstable();
+    assert_eq!(started, [1, 2, 4], "the first three of the log");
+    assert!(!dispatcher.fetched(TaskId(1), Timestamp(0)) && !dispatcher.fetched(TaskId(4), Timestamp(0)));
+    assert!(dispatcher.fetched(TaskId(2), Timestamp(0)));
+    dispatcher.finished(TaskId(2));
+    assert_eq!(dispatcher.take_turns(), [TaskId(4)]);
+    dispatcher.finished(TaskId(4));
+    assert_eq!(dispatcher.take_turns(), [TaskId(1)]);
+    dispatcher.finished(TaskId(1));
+    let mut started = start(&mut dispatcher, 0);
+    started.sort_unstable();
+    assert_eq!(started, [3, 5]);
+    assert!(!dispatcher.fetched(TaskId(5), Timestamp(0)), "what is of no known place comes last");
+}
+
+#[test]
+fn where_places_are_not_told_results_are_pushed_in_the_order_in_which_what_they_are_of_was_posted() {
+    let mut dispatcher = Dispatcher::new(limits());
+    let item = |number: u8| ItemId::from_bytes([number; 32]);
+    let of = |number: u8, nonce: Option<u64>| {
+        let work = Work::Pull { message: item(number).into(), process: process(1), nonce: nonce.map(Nonce) };
+        Task { root: None, descent: Descent::default(), work }
+    };
+    dispatcher.add(TaskId(1), &of(1, None));
+    // The answer to the first of these two is lost; where it is becomes known later.
+    dispatcher.posts(TaskId(2), process(1), item(2));
+    dispatcher.posts(TaskId(3), process(1), item(3));
+    dispatcher.add(TaskId(4), &of(3, None));
+    dispatcher.settled(TaskId(3));
+    dispatcher.add(TaskId(5), &of(2, Some(0)));
+    dispatcher.settled(TaskId(2));
+    let mut order = Vec::new();
+    while !dispatcher.is_empty() {
+        for id in start(&mut dispatcher, 0) {
+            dispatcher.fetched(TaskId(id), Timestamp(0));
+        }
+        let next = [1, 4, 5]
+            .into_iter()
+            .find(|id| dispatcher.contains(TaskId(*id)) && dispatcher.fetched(TaskId(*id), Timestamp(0)));
+        order.push(next.unwrap());
+        dispatcher.finished(TaskId(next.unwrap()));
+        dispatcher.take_turns();
+    }
+    assert_eq!(order, [1, 5, 4]);
+}
+
+#[test]
+fn results_that_wait_for_earlier_ones_leave_them_their_places() {
+    let limits = Limits { pulls: 2, early_pulls: 1, ..limits() };
+    let mut dispatcher = loaded(limits, &[pull_at(1, 9), pull_at(2, 9)]);
+    assert_eq!(start(&mut dispatcher, 0).len(), 2, "each is the first of its process, as far as is known");
+    dispatcher.add(TaskId(3), &pull_at(1, 8));
+    dispatcher.add(TaskId(4), &pull_at(2, 8));
+    assert!(!dispatcher.fetched(TaskId(1), Timestamp(0)) && !dispatcher.fetched(TaskId(2), Timestamp(0)));
+    let mut started = start(&mut dispatcher, 0);
+    started.sort_unstable();
+    assert_eq!(started, [3, 4]);
+    for (earlier, later) in [(3, 1), (4, 2)] {
+        assert!(dispatcher.fetched(TaskId(earlier), Timestamp(0)));
+        dispatcher.finished(TaskId(earlier));
+        assert_eq!(dispatcher.take_turns(), [TaskId(later)]);
+        dispatcher.finished(TaskId(later));
+    }
+    assert!(dispatcher.is_empty());
+}
+
+#[test]
+fn a_result_waits_to_hear_of_what_was_posted_to_its_process_before_but_not_for_long() {
+    let mut dispatcher = Dispatcher::new(limits());
+    let intent = TaskId(1);
+    dispatcher.posts(intent, process(1), ItemId::from_bytes([99; 32]));
+    dispatcher.add(TaskId(2), &pull_at(1, 6));
+    dispatcher.posts(TaskId(3), process(1), ItemId::from_bytes([99; 32]));
+    dispatcher.add(TaskId(4), &pull_at(2, 6));
+    assert_eq!(start(&mut dispatcher, 0).len(), 2);
+    assert!(dispatcher.fetched(TaskId(4), Timestamp(0)), "nothing was posted to that one");
+    assert!(!dispatcher.fetched(TaskId(2), Timestamp(0)));
+    // What was posted before has its place before; what was posted later does not matter.
+    dispatcher.add(TaskId(5), &pull_at(1, 5));
+    dispatcher.settled(intent);
+    assert!(dispatcher.take_turns().is_empty());
+    assert_eq!(start(&mut dispatcher, 0), [5]);
+    assert!(!dispatcher.fetched(TaskId(5), Timestamp(0)), "that was heard of after the other post had begun");
+    dispatcher.settled(TaskId(3));
+    assert_eq!(dispatcher.take_turns(), [TaskId(5)]);
+    dispatcher.finished(TaskId(5));
+    assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
+
+    // Of what nobody ever says anything.
+    dispatcher.posts(TaskId(6), process(3), ItemId::from_bytes([99; 32]));
+    dispatcher.add(TaskId(7), &pull_at(3, 1));
+    assert_eq!(start(&mut dispatcher, 100), [7]);
+    assert!(!dispatcher.fetched(TaskId(7), Timestamp(100)));
+    assert_eq!(dispatcher.next_timer(), Some(Timestamp(5_100)));
+    assert!(start(&mut dispatcher, 5_099).is_empty() && dispatcher.take_turns().is_empty());
+    assert!(start(&mut dispatcher, 5_100).is_empty());
+    assert_eq!(dispatcher.take_turns(), [TaskId(7)]);
+}
+
+#[test]
+fn what_was_sent_before_a_restart_is_waited_for_and_tried_again_at_once_when_something_waits() {
+    let mut dispatcher = loaded(limits(), &[pull_at(1, 6), send(9, 1), send(8, 1)]);
+    assert_eq!(start(&mut dispatcher, 0).len(), 3);
+    dispatcher.failed(TaskId(2), Fault::Peer, Timestamp(0));
+    dispatcher.failed(TaskId(3), Fault::Task, Timestamp(0));
+    assert!(!dispatcher.fetched(TaskId(1), Timestamp(0)), "it may be in the log");
+    assert_eq!(start(&mut dispatcher, 0), [2], "long before its time");
+    dispatcher.finished(TaskId(2));
+    assert_eq!(dispatcher.take_turns(), [TaskId(1)], "the other one was answered");
 }

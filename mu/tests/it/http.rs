@@ -112,6 +112,9 @@ async fn bad_input_gets_its_status_and_changes_nothing() {
         assert_eq!(found, status, "{method} {path}: {answer}");
         assert!(error(text)(&answer), "{method} {path}: {answer} does not say {text:?}");
     }
+    // A path that ends with a slash is the same path.
+    let (status, answer) = request(&messenger, Method::DELETE, &format!("/monitor/{id}/"), monitor(P)).await;
+    assert!(status == 404 && error("Process monitor not found")(&answer), "{status} {answer}");
     assert_eq!(network.log(P).len(), 0, "nothing was scheduled");
     assert_eq!(network.scheduler.asked("POST", "/").len(), 0, "nothing was even sent");
     assert_eq!(messenger.queued(), 0);
@@ -143,10 +146,24 @@ async fn reads_answer_as_the_reference_does() {
         .header("access-control-request-method", "DELETE")
         .header("access-control-request-headers", "content-type");
     let answer = preflight.send().await.unwrap();
-    assert!(answer.status().is_success());
+    assert_eq!(answer.status(), 204);
     let headers = answer.headers();
     assert!(headers.contains_key("access-control-allow-origin"), "{headers:?}");
     assert!(headers["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
+    let send = async |method: Method, path: &str| {
+        let answer = http.request(method, format!("{}{path}", messenger.url())).send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().clone(), answer.text().await.unwrap())
+    };
+    let (status, headers, body) = send(Method::OPTIONS, "/").await;
+    assert_eq!((status, body.as_str()), (204, ""), "also to those who are no pages");
+    assert_eq!(headers["access-control-allow-methods"], "GET,HEAD,PUT,PATCH,POST,DELETE");
+    for path in ["/", "/health", "/metrics"] {
+        let (status, headers, body) = send(Method::HEAD, path).await;
+        assert_eq!((status, body.as_str()), (200, ""), "{path}");
+        assert!(path == "/health" || headers["content-length"] != "0", "{path}: as of GET");
+    }
+    let (status, headers, _) = send(Method::PUT, &format!("/monitor/{P}")).await;
+    assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "POST, DELETE"));
     messenger.stop().await.unwrap();
 }
 
@@ -458,5 +475,149 @@ async fn its_explorer_knows_what_the_options_name_but_no_secrets_in_them() {
     assert_eq!(known["scheduler"], SCHEDULER.to_string());
     assert_eq!(known["authority"], network.wallet.address().to_string());
     assert!(known["name"].is_string());
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_have_been_sent_leaves_nothing_behind() {
+    let network = Network::start();
+    network.process(1);
+    let (gone, closed) = {
+        let listener = holon_unit::server::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Nobody listens there any more.
+        (ItemId::from_bytes([70; 32]), format!("http://127.0.0.1:{port}"))
+    };
+    let [nameless, inside] = [71, 72].map(|byte| ItemId::from_bytes([byte; 32]));
+    let location = |wallet: ItemId, url: &str| {
+        let tag = |name: &str, value: &str| json!({ "name": name, "value": value });
+        let tags = [
+            tag("Data-Protocol", "ao"),
+            tag("Type", "Scheduler-Location"),
+            tag("Variant", "ao.TN.1"),
+            tag("Url", url),
+            tag("Time-To-Live", "3600000"),
+        ];
+        json!({ "id": wallet, "owner": { "address": wallet, "key": "" }, "tags": tags,
+            "block": { "id": "b", "height": 1, "timestamp": 1 } })
+    };
+    network
+        .state
+        .lock()
+        .unwrap()
+        .published
+        .extend([location(nameless, "http://no-such-scheduler.invalid"), location(inside, "http://localhost:9")]);
+    let mut options = network.options();
+    options.scheduler_urls.push((gone.to_string().parse().unwrap(), closed.parse().unwrap()));
+    let messenger = network.messenger_with(options).await;
+    for wallet in [gone, nameless, inside] {
+        let item = DataItem::builder()
+            .tag("Data-Protocol", "ao")
+            .tag("Variant", "ao.TN.1")
+            .tag("Type", "Process")
+            .tag("Module", crate::network::MODULE.to_string())
+            .tag("Scheduler", wallet.to_string())
+            .sign(&network.client)
+            .unwrap();
+        let (status, body) = post(&messenger, "/", item.raw().clone()).await;
+        assert!(matches!(status, 404 | 502), "{status} {body}");
+        assert!(error("nothing was sent")(&body) || error("is refused")(&body), "{wallet}: {body}");
+        assert_eq!(messenger.queued(), 0, "{wallet}");
+    }
+    messenger.stop().await.unwrap();
+    // Nor in the outbox.
+    let messenger = network.messenger().await;
+    assert_eq!(messenger.queued(), 0);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scheduler_that_only_fails_fills_no_more_than_its_room() {
+    let network = Network::start();
+    network.process(1);
+    let stranger = Network::start();
+    let wallet = ItemId::from_bytes([70; 32]);
+    let tag = |name: &str, value: &str| json!({ "name": name, "value": value });
+    let tags = [
+        tag("Data-Protocol", "ao"),
+        tag("Type", "Scheduler-Location"),
+        tag("Variant", "ao.TN.1"),
+        tag("Url", stranger.scheduler.url().as_str()),
+        // Not even that makes it ask for each message.
+        tag("Time-To-Live", "0"),
+    ];
+    network.state.lock().unwrap().published.push(json!({ "id": wallet, "owner": { "address": wallet, "key": "" },
+        "tags": tags, "block": { "id": "b", "height": 1, "timestamp": 1 } }));
+    let broken = || Answer::Json(500, json!({ "error": "broken" }));
+    stranger.state.lock().unwrap().instead.extend((0..6_000).map(|_| ("", broken())));
+    let mut options = network.options();
+    options.allow_private_urls = true;
+    options.limits.retry_delay_ms = 60_000;
+    options.limits.max_retry_delay_ms = 60_000;
+    let messenger = network.messenger_with(options).await;
+    let messenger = &messenger;
+    let spawn = |number: usize| {
+        DataItem::builder()
+            .tag("Data-Protocol", "ao")
+            .tag("Variant", "ao.TN.1")
+            .tag("Type", "Process")
+            .tag("Module", crate::network::MODULE.to_string())
+            .tag("Scheduler", wallet.to_string())
+            .tag("Number", number.to_string())
+            .sign(&network.client)
+            .unwrap()
+    };
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let room = 1_000;
+    let (mut failed, mut refused) = (0, None);
+    for round in 0..2 * room / 16 {
+        let posts =
+            (0..16).map(|number| http.post(messenger.url()).body(spawn(round * 16 + number).raw().clone()).send());
+        for answer in futures_util::future::join_all(posts).await {
+            let answer = answer.unwrap();
+            match answer.status().as_u16() {
+                502 => failed += 1,
+                503 => refused = Some(answer),
+                other => panic!("{other}"),
+            }
+        }
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.expect("it is told that there is no room");
+    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    assert!(refused.text().await.unwrap().contains("has yet to say"));
+    // Those that are forwarded at the same time may be over it.
+    assert!((room..room + 32).contains(&failed) && messenger.queued() <= room + 32, "{failed}, {}", messenger.queued());
+    let looked_up = network.gateway.asked("POST", "/graphql").len();
+    assert!(looked_up < 20, "{looked_up} queries for {failed} messages");
+    assert!(crate::network::metric(messenger, "ao_mu_unresolved").await.unwrap() >= room as f64);
+    assert_eq!(post(messenger, "/", network.message(P, "to another one").raw().clone()).await.0, 202);
+}
+
+#[tokio::test]
+async fn a_router_is_asked_once_where_a_process_lives_when_the_operator_says_so() {
+    let (network, router) = (Network::start(), Network::start());
+    for one in [&network, &router] {
+        one.process(1);
+    }
+    let home = || Answer::Redirect(307, format!("{}?process-id={P}", network.scheduler.url()));
+    router.state.lock().unwrap().instead.push(("GET /?process-id", home()));
+    let options = holon_mu::Options {
+        scheduler_urls: vec![(SCHEDULER, router.scheduler.url())],
+        allow_private_urls: true,
+        probe_routers: true,
+        ..network.options()
+    };
+    let messenger = network.messenger_with(options).await;
+    for number in 0..3 {
+        let item = network.message(P, &format!("number {number}"));
+        assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    }
+    idle(&messenger).await;
+    assert_eq!((network.log(P).len(), router.log(P).len()), (3, 0));
+    assert_eq!(router.scheduler.asked("GET", "/?process-id").len(), 1);
+    assert!(router.scheduler.asked("POST", "/").is_empty());
     messenger.stop().await.unwrap();
 }

@@ -17,6 +17,7 @@ mod real;
 mod real_time;
 mod security;
 mod seeing;
+mod shared_service;
 mod sharing;
 mod simulation;
 mod storms;

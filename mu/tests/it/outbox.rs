@@ -20,7 +20,7 @@ fn process(byte: u8) -> ProcessId {
 fn pull(byte: u8) -> Task {
     let message = ItemId::from_bytes([byte; 32]).into();
     let root = Some(ItemId::from_bytes([9; 32]));
-    Task { root, descent: Descent::default(), work: Work::Pull { message, process: process(byte) } }
+    Task { root, descent: Descent::default(), work: Work::Pull { message, process: process(byte), nonce: None } }
 }
 
 fn send(raw: &'static [u8]) -> Task {
@@ -301,6 +301,35 @@ async fn dead_letters_of_a_shared_outbox_give_way_where_most_of_them_are() {
     outbox.make_room(true, 0).await.unwrap();
     let kept = outbox.dead_letters(None, 100).await.unwrap();
     assert!(kept.len() == 4 && !kept.iter().any(DeadLetter::is_retryable));
+}
+
+#[tokio::test]
+async fn what_a_shared_outbox_remembers_of_processes_gives_way_to_what_is_newer() {
+    let options = PostgresOptions {
+        schema: holon_peers::postgres::schema(),
+        ..PostgresOptions::new(holon_peers::postgres::shared().unwrap())
+    };
+    let outbox = PostgresOutbox::open(options).await.unwrap();
+    for byte in [1, 2, 1, 3, 4, 5] {
+        let off = byte != 2;
+        let changes = Changes {
+            processes: vec![(process(byte), record())],
+            boots: vec![process(byte)],
+            monitors: vec![(process(byte), Monitoring::Put(Monitor { off, ..Monitor::default() }))],
+            ..Changes::default()
+        };
+        outbox.commit(changes, Durability::Synced).await.unwrap();
+    }
+    outbox.forget(3, 2).await.unwrap();
+    for byte in 1..=5 {
+        let kept = byte > 2;
+        assert_eq!(outbox.process(process(byte)).await.unwrap().is_some(), kept, "process {byte}");
+        assert_eq!(outbox.booted(process(byte)).await.unwrap(), kept, "boot {byte}");
+        let kept = byte == 2 || byte > 3;
+        assert_eq!(outbox.monitor(process(byte)).await.unwrap().is_some(), kept, "monitor {byte}");
+    }
+    outbox.forget(3, 2).await.unwrap();
+    assert!(outbox.booted(process(3)).await.unwrap(), "no more than has to be");
 }
 
 /// Opens a store that may just be closing.

@@ -24,6 +24,8 @@ pub enum Answer {
     With((&'static str, String), serde_json::Value),
     /// With this `Location`.
     Redirect(u16, String),
+    /// After this time.
+    Later(std::time::Duration, serde_json::Value),
     /// Nothing until the caller gives up.
     Silence,
 }
@@ -58,6 +60,10 @@ async fn answer(shared: web::Data<Shared>, request: HttpRequest, body: Bytes) ->
         Answer::With(header, json) => HttpResponse::Ok().insert_header(header).json(json),
         Answer::Redirect(status, location) => {
             HttpResponse::build(status.try_into().unwrap()).insert_header(("location", location)).finish()
+        }
+        Answer::Later(wait, json) => {
+            tokio::time::sleep(wait).await;
+            HttpResponse::Ok().json(json)
         }
         Answer::Silence => std::future::pending().await,
     }

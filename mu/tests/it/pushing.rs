@@ -1,6 +1,8 @@
 //! From a client's item to everything that follows from it, with peers that fail and a messenger that stops in between
 //! (spec 04 §10, §11, §13, §21).
 
+use std::time::{Duration, Instant};
+
 use holon_mu::Options;
 use holon_protocol::{DataItem, ItemId, ProcessId};
 use serde_json::{Value, json};
@@ -389,5 +391,52 @@ async fn an_assignment_whose_answer_was_lost_is_told_from_the_message_that_was_p
     let made = network.state.lock().unwrap().assignments[0].1;
     let pulls: Vec<_> = network.compute.asked("GET", "/result/").into_iter().map(|call| call.path).collect();
     assert_eq!(pulls, [format!("/result/{made}?process-id={B}&no-busy=1")]);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn results_keep_the_order_of_the_log_when_an_answer_was_lost() {
+    let network = network();
+    let messenger = network.messenger().await;
+    let [first, second] = ["first", "second"].map(|data| network.message(A, data));
+    result(&network, "first", outbox(vec![message(B, 1, "from the first")]));
+    result(&network, "second", outbox(vec![message(B, 2, "from the second")]));
+    {
+        let mut state = network.state.lock().unwrap();
+        // The scheduler takes it, nobody hears so, and it cannot be asked for a while.
+        state.lost = vec![Answer::Json(502, json!("bad gateway"))];
+        let asked: &'static str = Box::leak(format!("GET /{}?", first.id()).into_boxed_str());
+        state.instead.extend((0..6).map(|_| (asked, Answer::Json(500, json!({ "error": "restarting" })))));
+    }
+    assert_eq!(post(&messenger, "/", first.raw().clone()).await.0, 502);
+    assert_eq!(post(&messenger, "/", second.raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    assert_eq!(data(&network.log(B)), ["from the first", "from the second"]);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_compute_unit_that_takes_a_minute_is_asked_once_and_keeps_nobody_else_waiting() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let network = network();
+    let messenger = network.messenger().await;
+    let slow = network.message(A, "slow");
+    let asked: &'static str = Box::leak(format!("GET /result/{}", slow.id()).into_boxed_str());
+    let answer = Answer::Later(MINUTE, outbox(vec![message(B, 1, "after a minute")]));
+    network.state.lock().unwrap().instead.push((asked, answer));
+    result(&network, "quick", outbox(vec![message(A, 1, "at once")]));
+    let begun = Instant::now();
+    assert_eq!(post(&messenger, "/", slow.raw().clone()).await.0, 202);
+    assert_eq!(post(&messenger, "/", network.message(B, "quick").raw().clone()).await.0, 202);
+    eventually("the quick one", || data(&network.log(A)).contains(&"at once".to_owned()).then_some(())).await;
+    assert!(begun.elapsed() < MINUTE / 2);
+    while !data(&network.log(B)).contains(&"after a minute".to_owned()) {
+        assert!(begun.elapsed() < MINUTE * 2, "it never comes");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(begun.elapsed() >= MINUTE);
+    idle(&messenger).await;
+    let asked = asked.trim_start_matches("GET ");
+    assert_eq!(network.compute.asked("GET", asked).len(), 1, "not again and again");
     messenger.stop().await.unwrap();
 }

@@ -30,7 +30,7 @@ fn process(share: Share, number: u8) -> ProcessId {
 fn pull(share: Share, number: u8) -> Task {
     let message = ItemId::from_bytes([number; 32]).into();
     let descent = Descent::of_origin(ItemId::from_bytes([share.0; 32]));
-    Task { root: None, descent, work: Work::Pull { message, process: process(share, 1) } }
+    Task { root: None, descent, work: Work::Pull { message, process: process(share, 1), nonce: None } }
 }
 
 fn number(task: &Task) -> u8 {
@@ -295,4 +295,62 @@ async fn a_wrong_password_and_a_later_format_are_told_without_the_password() {
     connection.await.unwrap().unwrap();
     let error = PostgresOutbox::open(good).await.err().unwrap();
     assert!(matches!(error, OutboxError::Format { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_messenger_lives_on_while_everything_else_waits_for_the_database() {
+    let options = PostgresOptions { connections: 1, ..options(shared().unwrap()) };
+    let mut a = Messenger::start(&options).await;
+    until(&mut [&mut a], "it has everything", |m| all(m) == usize::from(SHARES)).await;
+    let (mut client, connection) = tokio_postgres::connect(&options.url, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let held = client.transaction().await.unwrap();
+    held.batch_execute(&format!("LOCK TABLE {}.task IN ACCESS EXCLUSIVE MODE", options.schema)).await.unwrap();
+    let outbox = a.outbox.clone();
+    let waiting = tokio::spawn(async move {
+        outbox.commit(Changes { new: vec![pull(Share(1), 1)], ..Changes::default() }, Durability::Synced).await
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * LEASE {
+        assert!(a.sharing().holds(), "after {:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!waiting.is_finished());
+    held.rollback().await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().new.len(), 1);
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_encrypted_and_only_to_servers_whose_certificate_is_good() {
+    let [database, other] = [(); 2].map(|()| Postgres::start_encrypted().unwrap());
+    let secure = |url: &str, authority: Option<std::path::PathBuf>| PostgresOptions {
+        certificates: authority,
+        ..options(format!("{url}?sslmode=require"))
+    };
+    let good = secure(&database.url(), Some(database.authority()));
+    let outbox = PostgresOutbox::open(good.clone()).await.unwrap();
+    outbox.commit(Changes::default(), Durability::Synced).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let sql = "SELECT count(*), bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+        WHERE application_name = 'holon-mu'";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    assert!(row.get::<_, i64>(0) >= 2 && row.get::<_, bool>(1), "all of its connections are encrypted");
+    drop(client);
+    connection.await.unwrap().unwrap();
+
+    let named = database.url().replace("127.0.0.1", "localhost");
+    for (bad, why) in [
+        (secure(&database.url(), None), "this machine does not know the authority"),
+        (secure(&database.url(), Some(other.authority())), "it is another authority's"),
+        (secure(&named, Some(database.authority())), "it is for another host"),
+    ] {
+        let error = PostgresOutbox::open(bad).await.err().expect(why);
+        assert!(error.to_string().contains("certificate"), "{why}: {error}");
+    }
+    let plain = Postgres::start().unwrap();
+    let error = PostgresOutbox::open(secure(&plain.url(), Some(database.authority()))).await.err().unwrap();
+    assert!(error.to_string().contains("TLS"), "a server that does not encrypt is not spoken to: {error}");
 }

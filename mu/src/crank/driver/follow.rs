@@ -178,7 +178,7 @@ impl Driver {
         }
         let mut new = Vec::with_capacity(tasks.len());
         for task in tasks {
-            if let Work::Pull { message, process } = &task.work
+            if let Work::Pull { message, process, .. } = &task.work
                 && *message == (*process).into()
             {
                 if self.0.outbox.booted(*process).await? {
@@ -241,6 +241,7 @@ impl Driver {
                 continue;
             }
             accounts.waits(&task.descent);
+            lock(&self.0.unresolved).add(*id, task);
             if let Work::Confirm(Forwarded { item, .. }) = &task.work {
                 lock(&self.0.confirming).insert(*item, *id);
             }
@@ -263,6 +264,7 @@ impl Driver {
 
     /// A task is not in the outbox any more, or not this messenger's.
     pub(super) fn vanish(&self, id: TaskId) {
+        lock(&self.0.unresolved).remove(id);
         let mut dispatcher = lock(&self.0.dispatcher);
         let descent = dispatcher.finished(id);
         self.0.metrics.queued(dispatcher.len());

@@ -1,21 +1,109 @@
 //! Intents: what was promised to a client before its item is forwarded. They are durable, and performed only when nobody
 //! knows what became of the forward: after a crash, or when its answer was lost.
+//!
+//! Whoever can make a scheduler answer 500 can have such tasks made, and each is asked after for a while. So there is room
+//! for so many of each scheduler only, and of all that the operator did not name together: schedulers are cheap.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use holon_protocol::ItemId;
 
 use super::{Driver, STORE_RETRY, lock};
 use crate::crank::step::Follow;
-use crate::crank::task::{Task, TaskId};
+use crate::crank::task::{Task, TaskId, Toward};
 use crate::outbox::{Changes, Durability, Load, OutboxError};
 use crate::trace;
 
+/// Most things of clients of which a scheduler that the operator did not name has yet to say whether it took them.
+pub const MAX_UNRESOLVED_PER_STRANGER: usize = 1_000;
+/// The same of all such schedulers together.
+pub const MAX_UNRESOLVED_OF_STRANGERS: usize = 50_000;
+/// The same of one that the operator named.
+pub const MAX_UNRESOLVED_PER_SCHEDULER: usize = 100_000;
+
+/// What schedulers have yet to say of what clients sent them.
+#[derive(Debug, Default)]
+pub struct Unresolved {
+    tasks: HashMap<TaskId, Toward>,
+    origins: HashMap<String, usize>,
+    of_strangers: usize,
+}
+
+impl Unresolved {
+    /// A scheduler is asked about this.
+    pub fn add(&mut self, id: TaskId, task: &Task) {
+        let Some(toward) = task.toward() else { return };
+        if self.tasks.insert(id, toward.clone()).is_none() {
+            *self.origins.entry(toward.origin.clone()).or_default() += 1;
+            self.of_strangers += usize::from(toward.stranger);
+        }
+    }
+
+    /// That is over.
+    pub fn remove(&mut self, id: TaskId) {
+        let Some(toward) = self.tasks.remove(&id) else { return };
+        self.of_strangers -= usize::from(toward.stranger);
+        if let Some(count) = self.origins.get_mut(&toward.origin) {
+            *count -= 1;
+            if *count == 0 {
+                self.origins.remove(&toward.origin);
+            }
+        }
+    }
+
+    /// Whether there may be more of this scheduler.
+    pub fn has_room(&self, toward: &Toward) -> bool {
+        let count = self.origins.get(&toward.origin).copied().unwrap_or_default();
+        match toward.stranger {
+            true => count < MAX_UNRESOLVED_PER_STRANGER && self.of_strangers < MAX_UNRESOLVED_OF_STRANGERS,
+            false => count < MAX_UNRESOLVED_PER_SCHEDULER,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+}
+
 impl Driver {
+    /// Whether more may be forwarded to this scheduler, of which it might not say whether it took it.
+    pub fn has_room_toward(&self, toward: &Toward) -> bool {
+        lock(&self.0.unresolved).has_room(toward)
+    }
+
+    /// What an intent posts is waited for by what is heard of from now on.
+    fn promised(&self, id: TaskId, task: &Task) {
+        if let Some((process, item)) = task.posted_to() {
+            lock(&self.0.dispatcher).posts(id, process, item);
+        }
+    }
+
+    /// What became of an intent is known.
+    fn settled(&self, id: TaskId) {
+        lock(&self.0.intended).remove(&id);
+        lock(&self.0.dispatcher).settled(id);
+        self.hand_on();
+    }
+
     /// Makes an intent durable: a task that only a later run of the program, or [`Self::release`], will perform.
     pub async fn intend(&self, task: Task) -> Result<(TaskId, Task), OutboxError> {
         let changes = Changes { intents: vec![task.clone()], ..Changes::default() };
-        let committed = self.0.outbox.commit(changes, Durability::Synced).await?;
+        let _intending = self.0.intents.read().await;
+        let committed = match self.0.outbox.commit(changes, Durability::Synced).await {
+            Err(error @ OutboxError::Unsure(_)) => {
+                self.look_for_strays();
+                return Err(error);
+            }
+            committed => committed?,
+        };
         let id = committed.intents.first().copied();
-        Ok((id.ok_or_else(|| OutboxError::Store("the store gave an intent no id".into()))?, task))
+        let id = id.ok_or_else(|| OutboxError::Store("the store gave an intent no id".into()))?;
+        lock(&self.0.intended).insert(id);
+        self.promised(id, &task);
+        Ok((id, task))
     }
 
     /// The intent came true: replaces it by what follows. The intent itself is durable, so this need not be; when it
@@ -23,7 +111,11 @@ impl Driver {
     pub async fn fulfil(&self, id: TaskId, task: &Task, follow: Follow) {
         let traces = self.told(trace::of_done(task, &follow, None));
         let changes = Changes { remove: vec![id], traces, ..Changes::default() };
-        if let Err(error) = self.follow(changes, None, follow, Durability::Buffered).await {
+        let followed = self.follow(changes, None, follow, Durability::Buffered).await;
+        if matches!(followed, Ok(()) | Err(OutboxError::Lost)) {
+            self.settled(id);
+        }
+        if let Err(error) = followed {
             if matches!(error, OutboxError::Lost) {
                 // This messenger was believed dead; another one asks the scheduler, and goes on.
                 return;
@@ -36,6 +128,7 @@ impl Driver {
 
     /// The intent came to nothing. It is removed, if need be later: performing it would push what is not ours to push.
     pub async fn withdraw(&self, id: TaskId) {
+        self.settled(id);
         if let Err(error) = self.remove(id).await {
             if matches!(error, OutboxError::Lost) {
                 return;
@@ -68,6 +161,46 @@ impl Driver {
     /// Nobody knows what became of the intent: perform its task.
     pub fn release(&self, id: TaskId, task: &Task) {
         self.take_in(Load { tasks: vec![(id, task.clone())], accounts: Vec::new() });
+        lock(&self.0.intended).remove(&id);
+    }
+
+    /// An intent may be stored that nobody knows the id of. Nothing was forwarded for it: once it must be there, it is removed.
+    fn look_for_strays(&self) {
+        if self.0.outbox.shared().is_none() || self.0.straying.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (this, stopping) = (self.clone(), self.0.tasks.stopping());
+        self.0.tasks.spawn("stray intents", async move {
+            let removed = async {
+                tokio::time::sleep(Duration::from_millis(this.0.limits.stray_after_ms)).await;
+                // From here on others are looked for anew.
+                this.0.straying.store(false, Ordering::Relaxed);
+                while let Err(error) = this.remove_strays().await {
+                    tracing::warn!(%error, "intents that nobody knows of could not be removed yet");
+                    tokio::time::sleep(STORE_RETRY).await;
+                }
+            };
+            stopping.run_until_cancelled(removed).await;
+        });
+    }
+
+    async fn remove_strays(&self) -> Result<(), OutboxError> {
+        let Some(shared) = self.0.outbox.shared() else { return Ok(()) };
+        let strays: Vec<_> = {
+            // None is being stored meanwhile.
+            let _alone = self.0.intents.write().await;
+            let stored = shared.intents().await?;
+            let (intended, dispatcher) = (lock(&self.0.intended), lock(&self.0.dispatcher));
+            stored.into_iter().filter(|id| !intended.contains(id) && !dispatcher.contains(*id)).collect()
+        };
+        for id in strays {
+            match self.remove(id).await {
+                // One that was done meanwhile was none.
+                Ok(()) | Err(OutboxError::Lost) => tracing::info!(task = %id, "removed an intent that nobody knew of"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The task that asks the scheduler of a client's item whether it took it, if there is one.
@@ -80,5 +213,50 @@ impl Driver {
     pub fn hurry(&self, id: TaskId) {
         lock(&self.0.dispatcher).hurry(id);
         self.0.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crank::descent::Descent;
+    use crate::crank::task::{Forwarded, ForwardedKind, Work};
+
+    fn task(origin: &str, stranger: bool) -> Task {
+        let kind = ForwardedKind::Message { process: ItemId::from_bytes([1; 32]).into() };
+        let toward = Some(Toward { origin: origin.into(), stranger });
+        let forwarded = Forwarded { item: ItemId::from_bytes([2; 32]), kind, toward };
+        Task { root: None, descent: Descent::default(), work: Work::Confirm(forwarded) }
+    }
+
+    #[test]
+    fn one_stranger_many_strangers_and_the_operators_schedulers_have_rooms_of_their_own() {
+        let mut unresolved = Unresolved::default();
+        let mut ids = (0..).map(TaskId);
+        let room = |unresolved: &Unresolved, task: &Task| unresolved.has_room(task.toward().unwrap());
+        let (mut strangers, own) = (0, task("https://own", false));
+        for number in 0.. {
+            let stranger = task(&format!("https://{number}"), true);
+            let mut of_this = 0;
+            while room(&unresolved, &stranger) {
+                unresolved.add(ids.next().unwrap(), &stranger);
+                of_this += 1;
+            }
+            assert!(of_this <= MAX_UNRESOLVED_PER_STRANGER);
+            strangers += of_this;
+            if of_this == 0 {
+                break;
+            }
+        }
+        assert_eq!(strangers, MAX_UNRESOLVED_OF_STRANGERS);
+        assert!(room(&unresolved, &own), "what the operator named is not touched by it");
+        // A repetition is no other one, and what is over makes room.
+        unresolved.add(TaskId(0), &task("https://0", true));
+        assert_eq!(unresolved.len(), strangers);
+        unresolved.remove(TaskId(0));
+        unresolved.remove(TaskId(0));
+        assert!(room(&unresolved, &task("https://0", true)) && room(&unresolved, &task("https://new", true)));
+        (1..strangers as u64).for_each(|id| unresolved.remove(TaskId(id)));
+        assert!(unresolved.origins.is_empty() && unresolved.of_strangers == 0);
     }
 }

@@ -28,6 +28,8 @@ pub struct Connections {
     tls: Tls,
     schema: String,
     slots: Vec<Slot>,
+    /// For what must not wait behind anything else.
+    apart: Slot,
 }
 
 #[derive(Default)]
@@ -83,7 +85,7 @@ impl Connections {
     /// None is made yet.
     pub fn new(config: Config, tls: Tls, schema: String, most: usize) -> Self {
         let slots = std::iter::repeat_with(Slot::default).take(most.max(1)).collect();
-        Self { config, tls, schema, slots }
+        Self { config, tls, schema, slots, apart: Slot::default() }
     }
 
     /// A connection of its own, and what drives it.
@@ -144,6 +146,18 @@ impl Connections {
         let Some(slot) = self.slots.iter().min_by_key(|slot| slot.under_way.load(Ordering::Relaxed)) else {
             return Err(OutboxError::Setup("there are no connections".into()));
         };
+        self.ask(slot, sql, parameters).await
+    }
+
+    /// The same on a connection of its own, behind nothing that takes long.
+    ///
+    /// # Errors
+    /// As of [`Self::query`].
+    pub async fn query_apart(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, OutboxError> {
+        self.ask(&self.apart, sql, parameters).await
+    }
+
+    async fn ask(&self, slot: &Slot, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, OutboxError> {
         slot.under_way.fetch_add(1, Ordering::Relaxed);
         let _under_way = UnderWay(&slot.under_way);
         let client = self.client(slot).await?;

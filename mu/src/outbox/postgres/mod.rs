@@ -21,7 +21,7 @@
 //! | `connections` | a few connections that all requests share |
 //! | `migrate` | bringing the tables to the format of this program |
 //! | `sharing` | who has which share |
-//! | `schema.sql` | tables and functions |
+//! | `schema.sql`, `format-2.sql` | tables and functions |
 //!
 //! Concurrency: one task beats, one listens, one drives each connection. All end when the outbox is dropped.
 
@@ -102,6 +102,16 @@ impl PostgresOutbox {
         sharing::make_room(&self.0.connections, retryable, room).await
     }
 
+    /// Lets what is remembered give way, the oldest first, until no more than so many processes and boots are known, and so many
+    /// processes that are not to be monitored. The messengers do this by themselves, with
+    /// [`MAX_REMEMBERED_PROCESSES`](super::MAX_REMEMBERED_PROCESSES) and [`MAX_UNMONITORED`](super::MAX_UNMONITORED).
+    ///
+    /// # Errors
+    /// When the database does not do it.
+    pub async fn forget(&self, processes: u64, unmonitored: u64) -> Result<(), OutboxError> {
+        sharing::forget(&self.0.connections, processes, unmonitored).await
+    }
+
     async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, OutboxError> {
         self.0.connections.query(sql, parameters).await
     }
@@ -124,6 +134,7 @@ impl PostgresOutbox {
                 result => break result?,
             }
         };
+        self.0.sharing.buried(call.dead_bytes.iter().map(|bytes| bytes.unsigned_abs()).sum());
         let row = rows.first().ok_or_else(|| OutboxError::Store("a commit has no result".into()))?;
         let ids: Vec<i64> =
             row.try_get::<_, Option<_>>(0).map_err(|error| connections::failure(&error))?.unwrap_or_default();

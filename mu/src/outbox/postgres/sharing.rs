@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,11 @@ use tokio_postgres::types::Type;
 
 use super::connections::{Connections, text};
 use super::{get, id, number, signed, task};
+use crate::crank::task::TaskId;
 use crate::outbox::local::decode;
 use crate::outbox::{
-    LOAD_PAGE_TASKS, Load, MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES, Monitor, OutboxError, SHARES, Share, Shared, Shift,
+    LOAD_PAGE_TASKS, Load, MAX_DEAD_BYTES, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED, MAX_UNUSABLE_BYTES, Monitor,
+    Other, OutboxError, SHARES, Share, Shared, Shift,
 };
 
 /// A messenger is heard of so many times within its lease.
@@ -30,9 +33,11 @@ const BEATS_PER_LEASE: u32 = 4;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same for monitors.
 const MONITORS_INTERVAL: Duration = Duration::from_secs(30);
-/// Between two sweeps: of accounts of which nothing is left to do, and of dead letters that are too many. There may be more
-/// of both meanwhile.
+/// Between two sweeps: of accounts of which nothing is left to do, and of what is too much. There may be more of that
+/// meanwhile.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// A messenger that has added so many bytes of dead letters since then sweeps sooner.
+const SWEEP_BYTES: u64 = MAX_UNUSABLE_BYTES / 4;
 /// Wait before the database is listened to again after it hung up.
 const LISTEN_PAUSE: Duration = Duration::from_millis(500);
 /// A share and how many owners it has had.
@@ -58,6 +63,8 @@ struct State {
     changed: Notify,
     /// A beat is wanted before its time.
     hurry: Notify,
+    /// Bytes of dead letters added here since the last sweep.
+    buried: AtomicU64,
 }
 
 #[derive(Default)]
@@ -92,7 +99,12 @@ impl Sharing {
         let random = std::collections::hash_map::RandomState::new();
         let me = signed(std::hash::BuildHasher::hash_one(&random, std::process::id()) >> 1).max(1);
         let known = Known { fresh: true, monitors: true, ..Known::default() };
-        let state = Arc::new(State { known: Mutex::new(known), changed: Notify::new(), hurry: Notify::new() });
+        let state = Arc::new(State {
+            known: Mutex::new(known),
+            changed: Notify::new(),
+            hurry: Notify::new(),
+            buried: AtomicU64::new(0),
+        });
         beat(&connections, &state, me, lease).await?;
         let beating = tokio::spawn(beats(Arc::clone(&connections), Arc::clone(&state), me, lease));
         let listening = tokio::spawn(listen(Arc::clone(&connections), Arc::clone(&state), me));
@@ -114,6 +126,14 @@ impl Sharing {
     pub fn look_again(&self) {
         self.state.known().look_again = true;
         self.state.changed.notify_one();
+    }
+
+    /// So many bytes of dead letters were added.
+    pub fn buried(&self, bytes: u64) {
+        let before = self.state.buried.fetch_add(bytes, Ordering::Relaxed);
+        if before < SWEEP_BYTES && before.saturating_add(bytes) >= SWEEP_BYTES {
+            self.state.hurry.notify_one();
+        }
     }
 
     /// What there is to say now, if anything.
@@ -288,6 +308,46 @@ impl Shared for Sharing {
         .boxed()
     }
 
+    fn others(&self) -> BoxFuture<'_, Result<Vec<Other>, OutboxError>> {
+        async move {
+            let sql = "SELECT owner::text, count(*),
+                    COALESCE(sum((SELECT count(*) FROM task WHERE task.share = share.id)), 0)::bigint,
+                    COALESCE(sum((SELECT count(*) FROM monitor WHERE monitor.share = share.id)), 0)::bigint
+                FROM share WHERE owner IS DISTINCT FROM $1 GROUP BY owner ORDER BY owner";
+            let rows = self.connections.query(sql, &[(&self.me, Type::INT8)]).await?;
+            let count = |row, column| Ok(usize::try_from(number(row, column)?).unwrap_or(usize::MAX));
+            rows.iter()
+                .map(|row| {
+                    let messenger = get(row, 0)?;
+                    Ok(Other { messenger, shares: count(row, 1)?, tasks: count(row, 2)?, monitors: count(row, 3)? })
+                })
+                .collect()
+        }
+        .boxed()
+    }
+
+    fn waiting(&self, origin: ItemId) -> BoxFuture<'_, Result<(usize, Option<u64>), OutboxError>> {
+        async move {
+            let origin = &origin.as_bytes()[..];
+            let sql =
+                "SELECT (SELECT count(*) FROM task WHERE origin = $1), (SELECT pushed FROM account WHERE origin = $1)";
+            let rows = self.connections.query(sql, &[(&origin, Type::BYTEA)]).await?;
+            let row = rows.first().ok_or_else(|| OutboxError::Store("a count has no result".into()))?;
+            let waiting = usize::try_from(number(row, 0)?).unwrap_or(usize::MAX);
+            Ok((waiting, get::<Option<i64>>(row, 1)?.filter(|_| waiting > 0).map(i64::unsigned_abs)))
+        }
+        .boxed()
+    }
+
+    fn intents(&self) -> BoxFuture<'_, Result<Vec<TaskId>, OutboxError>> {
+        async move {
+            let sql = "SELECT id FROM task WHERE holder = $1 ORDER BY id";
+            let rows = self.connections.query(sql, &[(&self.me, Type::INT8)]).await?;
+            rows.iter().map(|row| Ok(TaskId(number(row, 0)?))).collect()
+        }
+        .boxed()
+    }
+
     fn leave(&self) -> BoxFuture<'_, Result<(), OutboxError>> {
         async move {
             {
@@ -311,7 +371,7 @@ async fn beat(connections: &Connections, state: &State, me: i64, lease: Duration
     let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
     let shares = i32::from(SHARES);
     let parameters: [super::Parameter<'_>; 3] = [(&me, Type::INT8), (&lease_ms, Type::INT8), (&shares, Type::INT4)];
-    let rows = connections.query("SELECT shares, epochs, surplus FROM beat($1, $2, $3)", &parameters).await?;
+    let rows = connections.query_apart("SELECT shares, epochs, surplus FROM beat($1, $2, $3)", &parameters).await?;
     let row = rows.first().ok_or_else(|| OutboxError::Store("a beat has no result".into()))?;
     let (shares, epochs): (Vec<i16>, Vec<i64>) = (get(row, 0)?, get(row, 1)?);
     let surplus = get::<i32>(row, 2)?;
@@ -336,8 +396,9 @@ async fn beats(connections: Arc<Connections>, state: Arc<State>, me: i64, lease:
             Ok(Err(error)) => tracing::warn!(%error, "the outbox database does not hear this messenger"),
             Err(_) => tracing::warn!("the outbox database does not answer this messenger within its lease"),
         }
-        if swept.elapsed() >= SWEEP_INTERVAL {
+        if swept.elapsed() >= SWEEP_INTERVAL || state.buried.load(Ordering::Relaxed) >= SWEEP_BYTES {
             swept = Instant::now();
+            state.buried.store(0, Ordering::Relaxed);
             // Beats must go on meanwhile.
             let connections = Arc::clone(&connections);
             tokio::spawn(async move {
@@ -350,10 +411,17 @@ async fn beats(connections: Arc<Connections>, state: Arc<State>, me: i64, lease:
 }
 
 async fn sweep(connections: &Connections) -> Result<(), OutboxError> {
-    let sql = "DELETE FROM account WHERE NOT EXISTS (SELECT FROM task WHERE task.origin = account.origin)";
-    connections.query(sql, &[]).await?;
-    make_room(connections, true, MAX_DEAD_BYTES).await?;
-    make_room(connections, false, MAX_UNUSABLE_BYTES).await
+    let rooms = [MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED].map(signed);
+    let parameters = rooms.each_ref().map(|room| -> super::Parameter<'_> { (room, Type::INT8) });
+    connections.query("SELECT sweep($1, $2, $3, $4)", &parameters).await?;
+    Ok(())
+}
+
+/// Lets what is remembered of processes give way until there is no more of it than this.
+pub async fn forget(connections: &Connections, processes: u64, unmonitored: u64) -> Result<(), OutboxError> {
+    let (processes, unmonitored) = (signed(processes), signed(unmonitored));
+    connections.query("SELECT forget($1, $2)", &[(&processes, Type::INT8), (&unmonitored, Type::INT8)]).await?;
+    Ok(())
 }
 
 /// Lets dead letters, those that can be taken up again or those that cannot, give way until they have room.

@@ -170,7 +170,7 @@ impl Driven {
             true => ForwardedKind::Process { target: Some(target), record: record(), boot: true },
             false => ForwardedKind::Message { process: target },
         };
-        let (forwarded, descent) = (Forwarded { item, kind }, Descent::of_origin(item));
+        let (forwarded, descent) = (Forwarded { item, kind, toward: None }, Descent::of_origin(item));
         let work = Work::Confirm(forwarded.clone());
         let (intent, task) = self.driver.intend(Task { root: Some(item), descent, work }).await.unwrap();
         let raw = Bytes::copy_from_slice(item.as_bytes());
@@ -180,8 +180,8 @@ impl Driven {
             return self.crash().await;
         }
         match outcome {
-            Outcome::Accepted => {
-                self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent)).await;
+            Outcome::Accepted(nonce) => {
+                self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent, nonce)).await;
                 self.acknowledged.push(forwarded);
             }
             Outcome::Refused(_) => self.driver.withdraw(intent).await,
@@ -207,7 +207,7 @@ impl Driven {
 
     /// Whether the task of a letter waits for something that never arrived.
     fn never_arrived(&self, task: &Task) -> bool {
-        let Work::Confirm(Forwarded { item, kind }) = &task.work else { return false };
+        let Work::Confirm(Forwarded { item, kind, .. }) = &task.work else { return false };
         let log = match kind {
             ForwardedKind::Message { process } => *process,
             ForwardedKind::Process { .. } => (*item).into(),
@@ -257,7 +257,16 @@ impl Driven {
         let network = self.outside.network.lock().unwrap();
         let ordered = self.retried == 0;
         let left = self.outbox.contents().tasks;
-        End { network: &network, left, acknowledged: &self.acknowledged, assigned: &[], asked: &[], ordered }.check();
+        End {
+            network: &network,
+            left,
+            acknowledged: &self.acknowledged,
+            assigned: &[],
+            asked: &[],
+            ordered,
+            as_logged: true,
+        }
+        .check();
     }
 }
 

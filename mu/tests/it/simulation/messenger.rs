@@ -177,7 +177,7 @@ impl Simulation {
         }
         changes.processes = follow.processes;
         for task in follow.tasks {
-            if let Work::Pull { message, process } = &task.work
+            if let Work::Pull { message, process, .. } = &task.work
                 && *message == (*process).into()
             {
                 if self.outbox.look(|contents| contents.boots.contains(process)) {
@@ -218,7 +218,7 @@ impl Simulation {
         } else {
             ForwardedKind::Message { process: target }
         };
-        self.clients.push(Client::Item { forwarded: Forwarded { item, kind }, intent: None });
+        self.clients.push(Client::Item { forwarded: Forwarded { item, kind, toward: None }, intent: None });
     }
 
     fn intend(&mut self, task: Task) -> TaskId {
@@ -239,8 +239,8 @@ impl Simulation {
                 let raw = Bytes::copy_from_slice(forwarded.item.as_bytes());
                 let remove = Changes { remove: vec![intent], ..Changes::default() };
                 match self.unreliable(&Effect::Post { scheduler: Scheduler::Wallet(SCHEDULER), raw }) {
-                    Outcome::Accepted => {
-                        self.follow(remove, forwarded_accepted(&forwarded, descent), Durability::Buffered);
+                    Outcome::Accepted(nonce) => {
+                        self.follow(remove, forwarded_accepted(&forwarded, descent, nonce), Durability::Buffered);
                         self.acknowledged.push(forwarded);
                     }
                     Outcome::Refused(_) => drop(self.outbox.write(remove, Durability::Buffered).unwrap()),
@@ -251,18 +251,18 @@ impl Simulation {
                 let Outcome::NextNonce(first) = self.unreliable(&Effect::NextNonce { process }) else {
                     return; // The client is told that it did not work.
                 };
-                let work = Work::ConfirmAssignment { process, message, first: Some(first) };
+                let work = Work::ConfirmAssignment { process, message, first: Some(first), toward: None };
                 let intent = self.intend(Task { root: None, descent: Descent::default(), work });
                 self.clients.push(Client::Assignment { process, message, stage: AssignStage::Intended(intent, first) });
             }
             Client::Assignment { process, message, stage: AssignStage::Intended(intent, first) } => {
-                let work = Work::ConfirmAssignment { process, message, first: Some(first) };
+                let work = Work::ConfirmAssignment { process, message, first: Some(first), toward: None };
                 let task = Task { root: None, descent: Descent::default(), work };
                 let remove = Changes { remove: vec![intent], ..Changes::default() };
                 let assign = Assign { process, message, base_layer: false, exclude: Vec::new() };
                 match self.unreliable(&Effect::PostAssign { assign }) {
-                    Outcome::Assigned(Some(id)) => {
-                        let follow = client_assignment_accepted(process, id, Descent::default());
+                    Outcome::Assigned(id, nonce) => {
+                        let follow = client_assignment_accepted(process, id, Descent::default(), nonce);
                         self.follow(remove, follow, Durability::Buffered);
                         self.assigned.push((process, message));
                     }
@@ -298,7 +298,7 @@ impl Simulation {
         let (task, effect) = self.running.remove(&id).unwrap();
         let outcome = self.unreliable(&effect);
         let pulled = matches!((&effect, &outcome), (Effect::Pull { .. }, Outcome::Result(_)));
-        if pulled && !self.dispatcher.fetched(id) {
+        if pulled && !self.dispatcher.fetched(id, Timestamp(self.now)) {
             self.held.insert(id, (task, effect, outcome));
             return;
         }
@@ -334,7 +334,8 @@ impl Simulation {
                 }
             }
             Next::Dead(reason, follow) => {
-                assert!(reason.contains("not today"), "{task:?} cannot be done: {reason}");
+                let told = ["not today", "the scheduler does not have it"].iter().any(|told| reason.contains(told));
+                assert!(told, "{task:?} cannot be done: {reason}");
                 let dead = vec![self.letter(Letter::Task(Box::new(task)), reason)];
                 self.follow(Changes { dead, ..remove }, follow, Durability::Buffered);
                 self.dispatcher.finished(id);
@@ -348,7 +349,7 @@ impl Simulation {
 
     fn never_arrived(&self, task: &Task) -> bool {
         match &task.work {
-            Work::Confirm(Forwarded { item, kind }) => {
+            Work::Confirm(Forwarded { item, kind, .. }) => {
                 let log = match kind {
                     ForwardedKind::Message { process } => *process,
                     ForwardedKind::Process { .. } => (*item).into(),
@@ -393,6 +394,11 @@ impl Simulation {
         let before = self.retried;
         for letter in self.outbox.look(|contents| contents.dead.clone()) {
             let Letter::Task(task) = letter.letter else { continue };
+            if self.never_arrived(&task) {
+                let dug_up = Changes { dug_up: vec![letter.id], ..Changes::default() };
+                self.outbox.write(dug_up, Durability::Synced).unwrap();
+                continue;
+            }
             let changes = Changes { new: vec![*task], dug_up: vec![letter.id], ..Changes::default() };
             for (id, task) in &self.outbox.write(changes, Durability::Synced).unwrap().new {
                 self.dispatcher.add(*id, task);

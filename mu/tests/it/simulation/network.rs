@@ -82,7 +82,8 @@ impl Network {
         (item.target, item.anchor.clone(), tags, item.data.clone())
     }
 
-    pub fn accept(&mut self, new: ItemId) -> Result<(), String> {
+    /// The place that the item gets.
+    pub fn accept(&mut self, new: ItemId) -> Result<Nonce, String> {
         let item = self.items[&new].clone();
         if self.poison.is_some_and(|data| item.data == data) {
             return Err("400: not today".into());
@@ -92,7 +93,7 @@ impl Network {
                 return Err("400: Message already exists".into());
             }
             self.logs.insert(new.into(), vec![Entry::Item(new)]);
-            return Ok(());
+            return Ok(Nonce(0));
         }
         let items = &self.items;
         let log = self.logs.get_mut(&item.target.unwrap().into()).ok_or("400: Process not found")?;
@@ -107,10 +108,10 @@ impl Network {
             }
         }
         log.push(Entry::Item(new));
-        Ok(())
+        Ok(Nonce(log.len() as u64 - 1))
     }
 
-    pub fn assign(&mut self, to: ProcessId, message: ItemId) -> Result<AssignmentId, String> {
+    pub fn assign(&mut self, to: ProcessId, message: ItemId) -> Result<(AssignmentId, Nonce), String> {
         self.made += 1;
         let new = id((1 << 50) + self.made).into();
         let refuses = self.refuses_repeated_assignments;
@@ -119,7 +120,7 @@ impl Network {
             return Err("400: Deep hash already exists".into());
         }
         log.push(Entry::Assigned(new, message));
-        Ok(new)
+        Ok((new, Nonce(log.len() as u64 - 1)))
     }
 
     pub fn has(&self, item: ItemId, log: ProcessId) -> bool {
@@ -179,7 +180,12 @@ impl Network {
         self.logs.get(&of)?.iter().position(|entry| entry.id() == message)
     }
 
-    fn find_assignment(&self, process: ProcessId, message: ItemId, first: Option<Nonce>) -> Option<AssignmentId> {
+    fn find_assignment(
+        &self,
+        process: ProcessId,
+        message: ItemId,
+        first: Option<Nonce>,
+    ) -> Option<(AssignmentId, Nonce)> {
         let log = self.logs.get(&process)?;
         let mut fits = log.iter().enumerate().filter_map(|(nonce, entry)| match entry {
             Entry::Assigned(assignment, found) if *found == message => Some((nonce as u64, *assignment)),
@@ -189,14 +195,18 @@ impl Network {
             Some(first) => fits.find(|(nonce, _)| *nonce >= first.0),
             None => fits.next_back(),
         }
-        .map(|(_, assignment)| assignment)
+        .map(|(nonce, assignment)| (assignment, Nonce(nonce)))
     }
 
     pub fn perform(&mut self, effect: &Effect) -> Outcome {
         match effect {
-            Effect::Find { item, process, .. } => Outcome::Found(self.has(*item, *process)),
+            Effect::Find { item, process, .. } => {
+                let place = self.logs.get(process).and_then(|log| log.iter().position(|entry| entry.id() == *item));
+                place.map_or(Outcome::NotThere, |place| Outcome::There(Some(Nonce(place as u64))))
+            }
             Effect::FindAssignment { process, message, first, .. } => {
-                Outcome::Assigned(self.find_assignment(*process, *message, *first))
+                let found = self.find_assignment(*process, *message, *first);
+                found.map_or(Outcome::NotThere, |(id, nonce)| Outcome::Assigned(id, Some(nonce)))
             }
             Effect::NextNonce { process } => {
                 Outcome::NextNonce(Nonce(self.logs.get(process).map_or(0, |log| log.len() as u64)))
@@ -223,15 +233,15 @@ impl Network {
                 Outcome::Signed { item, raw: Bytes::copy_from_slice(item.as_bytes()) }
             }
             Effect::Post { raw, .. } => match self.accept(item_of(raw)) {
-                Ok(()) => Outcome::Accepted,
+                Ok(nonce) => Outcome::Accepted(Some(nonce)),
                 Err(reason) => Outcome::Refused(reason),
             },
             Effect::Upload { raw } => {
                 self.uploads.push(item_of(raw));
-                Outcome::Accepted
+                Outcome::Accepted(None)
             }
             Effect::PostAssign { assign } => match self.assign(assign.process, assign.message) {
-                Ok(assignment) => Outcome::Assigned(Some(assignment)),
+                Ok((assignment, nonce)) => Outcome::Assigned(assignment, Some(nonce)),
                 Err(reason) => Outcome::Refused(reason),
             },
         }

@@ -1,0 +1,178 @@
+//! Whole messengers with one outbox on a real PostgreSQL: what goes on at another one when the first dies, who says what
+//! others have, and what is left of a commit whose answer never came.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use holon_mu::Options;
+use holon_mu::outbox::PostgresOptions;
+use holon_peers::postgres::{schema, shared};
+use holon_protocol::{DataItem, ProcessId};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::network::{Network, eventually, get, idle, post};
+
+const LEASE: Duration = Duration::from_millis(800);
+const TARGET: ProcessId = ProcessId::from_bytes([200; 32]);
+/// Processes with a cron, of as many shares.
+const PROCESSES: u8 = 12;
+
+fn options(network: &Network, url: String) -> Options {
+    let postgres = PostgresOptions { schema: schema(), lease: LEASE, connections: 4, ..PostgresOptions::new(url) };
+    Options { postgres: Some(postgres), ..network.options() }
+}
+
+/// What the crons of each process made, in the order in which it arrived.
+fn ticks(network: &Network) -> BTreeMap<String, Vec<String>> {
+    let mut ticks = BTreeMap::<_, Vec<_>>::new();
+    for item in network.log(TARGET) {
+        let from = item.tags().get("From-Process").unwrap().to_owned();
+        ticks.entry(from).or_default().push(String::from_utf8(item.data().to_vec()).unwrap());
+    }
+    ticks
+}
+
+fn tick(network: &Network, number: u32) {
+    let message =
+        json!({ "Target": TARGET, "Anchor": format!("{number:032}"), "Data": format!("tick {number}"), "Tags": [] });
+    let result = json!({ "Messages": [message], "Spawns": [], "Assignments": [] });
+    network.state.lock().unwrap().cron.push((format!("c{number}"), result));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crons_go_on_at_another_messenger_when_the_first_dies_without_gap_or_double() {
+    let network = Network::start();
+    network.process(200);
+    let processes: Vec<_> = (1..=PROCESSES).map(|byte| network.process(byte)).collect();
+    let options = options(&network, shared().unwrap());
+    // A runtime of its own, which ends at once with all that is in it.
+    let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let first = {
+        let options = options.clone();
+        let begun = doomed.spawn(async move {
+            let listener = holon_unit::server::bind("127.0.0.1:0").unwrap();
+            holon_mu::Service::start(options, listener).await.unwrap()
+        });
+        begun.await.unwrap()
+    };
+    for process in &processes {
+        let item = DataItem::builder().target(*process).data(b" ".to_vec()).sign(&network.client).unwrap();
+        assert_eq!(post(&first, &format!("/monitor/{process}"), item.raw().clone()).await.0, 200);
+    }
+    tick(&network, 1);
+    let all = |last: u32| {
+        let all: Vec<_> = (1..=last).map(|number| format!("tick {number}")).collect();
+        let network = &network;
+        move || {
+            let ticks = ticks(network);
+            (ticks.len() == usize::from(PROCESSES) && ticks.values().all(|ticks| *ticks == all)).then_some(())
+        }
+    };
+    eventually("the first tick of all", all(1)).await;
+
+    let second = network.messenger_with(Options { data_dir: network.folder.path().join("second"), ..options }).await;
+    let mut seen = json!(null);
+    let begun = std::time::Instant::now();
+    while seen["others"][0]["shares"] != 32 {
+        assert!(begun.elapsed() < crate::network::DEADLINE, "{seen}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        seen = get(&second, "/monitors").await;
+    }
+    tick(&network, 2);
+    eventually("the second tick of all, from both of them", all(2)).await;
+    let seen = get(&second, "/monitors").await;
+    let (own, theirs) = (seen["total"].as_u64().unwrap(), seen["others"][0]["monitors"].as_u64().unwrap());
+    assert_eq!(own + theirs, u64::from(PROCESSES), "{seen}");
+    assert!(seen["others"][0]["messenger"].is_string() && own < u64::from(PROCESSES), "{seen}");
+
+    doomed.shutdown_background();
+    tick(&network, 3);
+    eventually("the third tick of all, from the one that is left", all(3)).await;
+    tick(&network, 4);
+    eventually("and so on", all(4)).await;
+    idle(&second).await;
+    assert_eq!(get(&second, "/monitors").await["total"], PROCESSES);
+    assert_eq!(get(&second, "/dead-letters").await["deadLetters"], json!([]));
+    drop(first);
+    second.stop().await.unwrap();
+}
+
+/// Passes on what is said to a database, and while it is deaf, nothing of what that answers: the connection breaks instead.
+async fn deaf_between(url: &str, deaf: Arc<AtomicBool>) -> String {
+    let (before, rest) = url.split_once("127.0.0.1:").unwrap();
+    let (port, after) = rest.split_once('/').unwrap();
+    let port: u16 = port.parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let deaf = Arc::clone(&deaf);
+            tokio::spawn(async move {
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                    (client.into_split(), server.into_split());
+                let there = async { drop(tokio::io::copy(&mut from_client, &mut to_server).await) };
+                let back = async {
+                    let mut bytes = vec![0; 64 * 1024];
+                    while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
+                        if deaf.load(Ordering::SeqCst) || to_client.write_all(&bytes[..read]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = there => {}
+                    () = back => {}
+                }
+            });
+        }
+    });
+    format!("{before}127.0.0.1:{own}/{after}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_intent_whose_commit_was_never_answered_is_removed_and_nothing_was_forwarded() {
+    let network = Network::start();
+    network.process(1);
+    let direct = shared().unwrap();
+    let deaf = Arc::new(AtomicBool::new(false));
+    let mut options = options(&network, deaf_between(&direct, Arc::clone(&deaf)).await);
+    options.limits.stray_after_ms = 300;
+    let postgres = options.postgres.as_mut().unwrap();
+    postgres.lease = Duration::from_secs(30);
+    let sql = format!("SELECT count(*) FROM {}.task WHERE holder IS NOT NULL", postgres.schema);
+    let messenger = network.messenger_with(options).await;
+    let process = ProcessId::from_bytes([1; 32]);
+    // Its connections are there, and it has its shares.
+    assert_eq!(post(&messenger, "/", network.message(process, "first").raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    eventually("its result is asked for", || (!network.compute.asked("GET", "/result/").is_empty()).then_some(()))
+        .await;
+    idle(&messenger).await;
+
+    let (client, connection) = tokio_postgres::connect(&direct, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let held = async || client.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(held().await, 0);
+    deaf.store(true, Ordering::SeqCst);
+    let (status, body) = post(&messenger, "/", network.message(process, "second").raw().clone()).await;
+    deaf.store(false, Ordering::SeqCst);
+    assert_eq!(status, 503, "{body}");
+    assert_eq!(network.log(process).len(), 1, "nothing was forwarded");
+    assert_eq!(held().await, 1, "the database has made the change all the same");
+    let begun = std::time::Instant::now();
+    while held().await > 0 {
+        assert!(begun.elapsed() < crate::network::DEADLINE, "it stays for as long as the messenger lives");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(post(&messenger, "/", network.message(process, "third").raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    assert_eq!(get(&messenger, "/dead-letters").await["deadLetters"], json!([]));
+    messenger.stop().await.unwrap();
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
