@@ -222,6 +222,19 @@ await step("a process waits for an answer of another", async () => {
   await shows(alice, "return tostring(Answer)", "answer-q");
 });
 
+await step("a process waits for the notice of one that it spawns", async () => {
+  await value(alice, `Awaited = nil`);
+  await evaluate(
+    alice,
+    `Awaited = Spawn("${module}", {Tags = {Name = "awaited", Authority = "${AUTHORITY}"}}).receive().Process`,
+  );
+  const child = await until("the notice that is waited for", async () => {
+    const id = await peek(alice, "return tostring(Awaited)");
+    return id !== "nil" && id;
+  });
+  assert.match(child, /^[\w-]{43}$/);
+});
+
 await step("a process spawns another and hears its id", async () => {
   await value(
     alice,
