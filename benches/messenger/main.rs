@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::Write,
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,8 @@ use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use holon_benches::driver::{Driver, trimmed};
 use holon_cu::machine::Format;
-use holon_protocol::{DataItem, ItemId};
+use holon_protocol::{DataItem, ItemId, Signer};
+use holon_tests::peers::postgres::Postgres;
 use serde_json::{Value, json};
 
 /// Clients that set processes up.
@@ -46,6 +48,9 @@ struct Arguments {
     /// Seconds for which crons are watched
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Also measure messengers of their own, one with its outbox on fjall, one on PostgreSQL
+    #[arg(long)]
+    outboxes: bool,
     /// Where to write the numbers
     #[arg(long)]
     json: Option<PathBuf>,
@@ -60,17 +65,76 @@ fn main() -> Result<()> {
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
-    let driver = Driver::start()?;
+    let mut driver = Driver::start()?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("wasm-processes");
     let module = driver.publish(std::fs::read(folder.join("relay/relay.wasm"))?, Format::Native).await?.id();
     let sync = sync_time(&driver)?;
     println!("one sync of the disk: p50 {:.1} ms", sync * 1_000.0);
 
-    let relay = |number| relay(&driver, module, number, &[]);
+    let own = pushes(&driver, module, arguments, sync, 0).await?;
+    let crons = if arguments.crons > 0 { Some(crons(&driver, module, arguments).await?) } else { None };
+    let doors = if arguments.outboxes { Some(outboxes(&mut driver, module, arguments, sync).await?) } else { None };
+    if let Some(path) = &arguments.json {
+        let mut report = own;
+        report["sync_seconds"] = sync.into();
+        report["crons"] = crons.into();
+        report["outboxes"] = doors.into();
+        std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
+    }
+    Ok(())
+}
+
+/// The same through messengers of their own, which are alike but for their outbox: fjall, then PostgreSQL.
+async fn outboxes(driver: &mut Driver, module: ItemId, arguments: &Arguments, sync: f64) -> Result<Value> {
+    let database = Postgres::start()?;
+    let folder = tempfile::tempdir()?;
+    let wallet = folder.path().join("messenger.json");
+    std::fs::write(&wallet, Signer::generate_ed25519()?.to_jwk().as_bytes())?;
+    let mut report = json!({});
+    for (place, name) in ["fjall", "postgresql"].into_iter().enumerate() {
+        println!("with an outbox on {name}:");
+        let ready = driver.ready();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let url = format!("http://127.0.0.1:{port}");
+        let mut command = Command::new(holon_tests::command::holon()?);
+        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["mu", "--listen", &format!("127.0.0.1:{port}"), "--data-dir", name, "--allow-private-urls"]);
+        command.args(["--gateway-url", &ready.gateway_url, "--cu-url", &ready.cu_url]).arg("--wallet").arg(&wallet);
+        command.args(["--scheduler-url", &format!("{}={}", ready.scheduler, ready.su_url)]);
+        if name == "postgresql" {
+            command.env("MU_OUTBOX_URL", database.url());
+        }
+        let mut messenger = Ended(command.spawn()?);
+        let deadline = Instant::now() + LIMIT;
+        while driver.client.get(format!("{url}/health")).send().await.is_err() {
+            ensure!(messenger.0.try_wait()?.is_none() && Instant::now() < deadline, "the messenger did not start");
+            tokio::time::sleep(LOOK).await;
+        }
+        driver.door = Some(url);
+        report[name] = pushes(driver, module, arguments, sync, 1_000 * (place + 1)).await?;
+    }
+    driver.door = None;
+    Ok(report)
+}
+
+/// A program that ends with this.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One hop, a chain and a fan. Processes have numbers from `first` on.
+async fn pushes(driver: &Driver, module: ItemId, arguments: &Arguments, sync: f64, first: usize) -> Result<Value> {
+    let relay = |number| relay(driver, module, first + number, &[]);
     let one = relay(0).await?;
     let (mut latencies, mut acknowledged) = (Vec::new(), Vec::new());
     for number in 0..arguments.messages {
-        let item = token(&driver, one, "hop", 0, number)?;
+        let item = token(driver, one, "hop", 0, number)?;
         let begun = Instant::now();
         driver.send(&item).await?;
         acknowledged.push(begun.elapsed().as_secs_f64());
@@ -91,12 +155,12 @@ async fn run(arguments: &Arguments) -> Result<()> {
 
     // Two processes that pass one token to each other.
     let other = relay(1).await?;
-    connect(&driver, one, &[other]).await?;
-    connect(&driver, other, &[one]).await?;
+    connect(driver, one, &[other]).await?;
+    connect(driver, other, &[one]).await?;
     let begun = Instant::now();
-    driver.send(&token(&driver, one, "chain", arguments.hops, 0)?).await?;
+    driver.send(&token(driver, one, "chain", arguments.hops, 0)?).await?;
     let last = if arguments.hops.is_multiple_of(2) { one } else { other };
-    wait_for(&driver, last, "chain", 0, 1).await?;
+    wait_for(driver, last, "chain", 0, 1).await?;
     let chain = arguments.hops as f64 / begun.elapsed().as_secs_f64();
     println!("a chain of {} hops: {chain:.0} pushes a second, {:.1} ms a hop", arguments.hops, 1_000.0 / chain);
 
@@ -104,25 +168,17 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let leaves: Vec<ItemId> = stream::iter(2..102).map(relay).buffered(CLIENTS).try_collect().await?;
     let targets: Vec<ItemId> = leaves.iter().copied().cycle().take(arguments.fan).collect();
     let fan = relay(200).await?;
-    connect(&driver, fan, &targets).await?;
+    connect(driver, fan, &targets).await?;
     let begun = Instant::now();
-    driver.send(&token(&driver, fan, "fan", 1, 0)?).await?;
+    driver.send(&token(driver, fan, "fan", 1, 0)?).await?;
     for leaf in &leaves {
         let share = targets.iter().filter(|target| *target == leaf).count();
-        wait_for(&driver, *leaf, "fan", 0, share).await?;
+        wait_for(driver, *leaf, "fan", 0, share).await?;
     }
     let fan = arguments.fan as f64 / begun.elapsed().as_secs_f64();
     println!("a fan of {}: {fan:.0} pushes a second", arguments.fan);
 
-    let crons = if arguments.crons > 0 { Some(crons(&driver, module, arguments).await?) } else { None };
-    if let Some(path) = &arguments.json {
-        let report = json!({
-            "sync_seconds": sync, "hop_p50_ms": p50, "hop_p99_ms": p99, "chain_per_second": chain, "fan_per_second": fan,
-            "crons": crons,
-        });
-        std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
-    }
-    Ok(())
+    Ok(json!({ "hop_p50_ms": p50, "hop_p99_ms": p99, "chain_per_second": chain, "fan_per_second": fan }))
 }
 
 /// Seconds that appending a little and syncing takes, median.
@@ -201,7 +257,7 @@ async fn wait_for(driver: &Driver, process: ItemId, name: &str, hops: usize, cou
     }
 }
 
-/// Sum and count of the messenger's histogram of lateness, and of its polls and failures.
+/// Sum and count of the messenger's histogram of lateness, and failures of its polls.
 async fn lateness(driver: &Driver) -> Result<(f64, f64, f64)> {
     let text = driver.client.get(format!("{}/metrics", trimmed(&driver.ready().mu_url))).send().await?.text().await?;
     let value = |name: &str| {
@@ -234,16 +290,16 @@ async fn crons(driver: &Driver, module: ItemId, arguments: &Arguments) -> Result
     tokio::time::sleep(Duration::from_secs(arguments.seconds)).await;
     let took = watched.elapsed().as_secs_f64();
     let (sum_after, count_after, failures_after) = lateness(driver).await?;
-    let polls = (count_after - count) / took;
+    let results = (count_after - count) / took;
     let late = (sum_after - sum) / (count_after - count).max(1.0) * 1_000.0;
     let load = (processor_seconds()? - processor) / took;
     let failed = failures_after - failures;
     println!(
-        "for {took:.0} s: {polls:.0} polls a second of {} due, on average {late:.0} ms from due to done, {failed} failed, {load:.2} processors",
+        "for {took:.0} s: {results:.0} cron messages a second of {} due, on average {late:.0} ms from due to queued, {failed} failed, {load:.2} processors",
         arguments.crons
     );
     Ok(
-        json!({ "processes": arguments.crons, "polls_per_second": polls, "late_ms": late, "failed": failed, "processors": load }),
+        json!({ "processes": arguments.crons, "results_per_second": results, "late_ms": late, "failed": failed, "processors": load }),
     )
 }
 

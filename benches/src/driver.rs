@@ -20,12 +20,15 @@ pub struct Driver {
     pub client: Client,
     /// Signs everything.
     pub wallet: Signer,
+    /// Messenger unit that items are given to, if not the network's own.
+    pub door: Option<String>,
 }
 
 impl Driver {
     /// Starts a network.
     pub fn start() -> Result<Self> {
-        Ok(Self { network: Network::start()?, client: Client::new(), wallet: Signer::generate_ed25519()? })
+        let wallet = Signer::generate_ed25519()?;
+        Ok(Self { network: Network::start()?, client: Client::new(), wallet, door: None })
     }
 
     /// Where its units are.
@@ -78,7 +81,7 @@ impl Driver {
 
     /// Gives an item to the messenger unit, which has it scheduled and evaluated.
     pub async fn send(&self, item: &DataItem) -> Result<()> {
-        self.post(&self.ready().mu_url, item).await
+        self.post(self.door.as_ref().unwrap_or(&self.ready().mu_url), item).await
     }
 
     /// Gives an item to the scheduler unit; nobody evaluates it until somebody asks.
