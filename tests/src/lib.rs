@@ -2,17 +2,17 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`chromium`] | a browser for tests of pages |
 //! | [`command`] | where the `holon` command is |
 //! | [`network`] | a whole network that ends with the test |
 //! | [`units`] | a network of separate programs that can be ended one by one |
-//! | [`peers`] | the npm packages of `tests/node`, installed when they are not |
+//! | [`peers`] | the npm packages of `tests/node`, installed when they are not; a PostgreSQL server |
+//! | [`chromium`] | a browser for tests of pages |
 //! | [`wait`] | waiting for a condition with a deadline |
 
-pub mod chromium;
 pub mod command;
 pub mod network;
 pub mod units;
 pub mod wait;
 
 pub use holon_peers as peers;
+pub use holon_peers::chromium;

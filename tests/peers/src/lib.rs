@@ -1,6 +1,7 @@
 //! The npm packages the suites run as they were published, pinned by `tests/node/package-lock.json` and never committed,
-//! and a PostgreSQL server.
+//! a PostgreSQL server, and a browser.
 
+pub mod chromium;
 pub mod postgres;
 
 use std::{
