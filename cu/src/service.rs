@@ -81,6 +81,18 @@ impl Running {
         self.server.url()
     }
 
+    /// Ends as a crash would: requests are cut and no checkpoint is written. Only an evaluation that runs cannot be cut and is
+    /// waited for.
+    pub async fn kill(self) -> Result<(), ServiceError> {
+        self.server.kill().await?;
+        if !self.tasks.kill(STOP_WITHIN).await {
+            tracing::warn!("background work did not end in time");
+        }
+        self.compute.close();
+        self.compute.rest().await;
+        Ok(())
+    }
+
     /// Stops: evaluation first, which answers those who wait, then the server, then the store.
     pub async fn stop(self) -> Result<(), ServiceError> {
         if !self.tasks.stop(STOP_WITHIN).await {

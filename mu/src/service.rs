@@ -223,6 +223,16 @@ impl Running {
         self.tasks.stopping().cancelled().await;
     }
 
+    /// Ends as a crash would: requests are cut and work is dropped where it stands. What was promised is in the outbox.
+    pub async fn kill(self) -> Result<(), Error> {
+        let Self { server, tasks, .. } = self;
+        server.kill().await?;
+        if !tasks.kill(STOP_TIMEOUT).await {
+            tracing::warn!("background tasks did not end in time; the outbox knows what they were doing");
+        }
+        Ok(())
+    }
+
     /// Takes no more requests, lets running ones finish, and ends. What is left stays in the outbox.
     pub async fn stop(self) -> Result<(), Error> {
         let Self { server, tasks, driver, cron, outbox } = self;

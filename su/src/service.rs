@@ -211,11 +211,28 @@ impl Running {
 
     /// Lets running requests finish, then ends tasks and threads and closes the log.
     pub async fn stop(self) -> Result<(), Error> {
-        let served = self.server.stop().await;
-        let in_time = self.tasks.stop(STOP_TIMEOUT).await;
-        drop(self.scheduler);
+        let Self { server, tasks, threads, scheduler, .. } = self;
+        let served = server.stop().await;
+        let in_time = tasks.stop(STOP_TIMEOUT).await;
+        Self::end(threads, scheduler, served, in_time).await
+    }
+
+    /// Ends as a crash would: requests are cut and work is dropped where it stands. What was acknowledged is in the log.
+    pub async fn kill(self) -> Result<(), Error> {
+        let Self { server, tasks, threads, scheduler, .. } = self;
+        let served = server.kill().await;
+        let in_time = tasks.kill(STOP_TIMEOUT).await;
+        Self::end(threads, scheduler, served, in_time).await
+    }
+
+    async fn end(
+        threads: Vec<thread::JoinHandle<()>>,
+        scheduler: Scheduler,
+        served: Result<(), ServerError>,
+        in_time: bool,
+    ) -> Result<(), Error> {
+        drop(scheduler);
         // Threads end once nobody holds the pool or the scheduler; then the log is closed too.
-        let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         let joined = tokio::time::timeout(STOP_TIMEOUT, joined).await;
         served?;

@@ -125,6 +125,17 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Cuts every connection at once, in the middle of whatever is being answered.
+    pub async fn kill(self) -> Result<(), ServerError> {
+        self.handle.stop(false).await;
+        match self.joined.await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(ServerError::Io(std::io::Error::other(error))),
+        }
+    }
+}
+
 /// Pages of any origin may call, with any method and header, and read every header; their credentials are nobody's
 /// business here.
 fn open_to_pages() -> Cors {

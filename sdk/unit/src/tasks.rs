@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    kill: CancellationToken,
 }
 
 impl Tasks {
@@ -26,9 +27,14 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let stop = self.stop.clone();
-        let inner = self.tracker.spawn(task);
+        let kill = self.kill.clone();
+        let mut inner = self.tracker.spawn(task);
         self.tracker.spawn(async move {
-            if let Err(error) = inner.await
+            let ended = tokio::select! {
+                ended = &mut inner => ended,
+                () = kill.cancelled() => return inner.abort(),
+            };
+            if let Err(error) = ended
                 && error.is_panic()
             {
                 tracing::error!(task = name, "background task panicked; stopping the service");
@@ -52,5 +58,12 @@ impl Tasks {
         self.stop.cancel();
         self.tracker.close();
         tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
+    }
+
+    /// Drops every task where it stands, as a crash would, and waits until they are gone, at most `limit`. Returns whether all
+    /// were in time.
+    pub async fn kill(&self, limit: Duration) -> bool {
+        self.kill.cancel();
+        self.stop(limit).await
     }
 }

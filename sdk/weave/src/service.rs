@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::web;
-use holon_protocol::BlockHeight;
+use holon_protocol::{BlockHeight, Timestamp};
 use holon_unit::metrics::Metrics;
 use holon_unit::server::{self, HttpOptions, Server};
 use holon_unit::tasks::Tasks;
@@ -97,9 +97,21 @@ impl Running {
         BlockHeight(self.weave.store().tip().height)
     }
 
+    /// The time of the newest block, in milliseconds; blocks are timed in whole seconds.
+    pub fn time(&self) -> Timestamp {
+        Timestamp(self.weave.store().tip().timestamp.saturating_mul(1000))
+    }
+
     /// Resolves when a background task has failed and the service should be stopped.
     pub async fn failed(&self) {
         self.tasks.stopping().cancelled().await;
+    }
+
+    /// Ends as a crash would: requests are cut and work is dropped where it stands.
+    pub async fn kill(self) -> Result<(), Error> {
+        self.server.kill().await?;
+        let ended = self.tasks.kill(Duration::from_secs(STOP_LIMIT_SECONDS)).await;
+        if ended { Ok(()) } else { Err(Error::Stuck(STOP_LIMIT_SECONDS)) }
     }
 
     /// Finishes running requests and background work; everything accepted is on disk already.
