@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::error::{Error, MAX_ANSWER_TEXT_CHARS, Unit};
+use crate::retry::Retry;
 
 /// Largest answer read from a unit, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -22,9 +23,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Http {
     reads: Client,
     writes: Client,
+    retry: Retry,
 }
 
 /// What a request carries.
+#[derive(Clone)]
 pub(crate) enum Body {
     Nothing,
     /// Nothing, on behalf of the operator.
@@ -46,7 +49,7 @@ pub(crate) struct Question {
 const MAX_AGE: &str = "x-max-age";
 
 impl Http {
-    pub(crate) fn new() -> Result<Self, Error> {
+    pub(crate) fn new(retry: Retry) -> Result<Self, Error> {
         let client = |redirects| {
             Client::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -58,10 +61,11 @@ impl Http {
         Ok(Self {
             reads: client(reqwest::redirect::Policy::limited(MAX_REDIRECTS))?,
             writes: client(reqwest::redirect::Policy::none())?,
+            retry,
         })
     }
 
-    /// A read. The status may be any success, also 202.
+    /// A read, repeated as the caller wishes. The status may be any success, also 202.
     pub(crate) async fn read(
         &self,
         unit: Unit,
@@ -70,7 +74,7 @@ impl Http {
         body: Body,
         limit: Duration,
     ) -> Result<(StatusCode, Bytes), Error> {
-        exchange(&self.reads, unit, method, url, body, limit).await
+        self.patiently(&self.reads, unit, method, url, body, limit).await
     }
 
     /// A read whose answer may be of any size; the time limit is for its beginning.
@@ -96,10 +100,10 @@ impl Http {
         limit: Duration,
     ) -> Result<(StatusCode, Bytes), Error> {
         let body = token.map_or(Body::Nothing, |token| Body::Token(token.to_owned()));
-        exchange(&self.writes, unit, method, url, body, limit).await
+        exchange(&self.writes, unit, method, url, body, limit).await.map_err(|failed| failed.error)
     }
 
-    /// A write: never redirected, never repeated.
+    /// A write: never redirected, and repeated only if it is a signed item, which counts once.
     pub(crate) async fn write(
         &self,
         unit: Unit,
@@ -108,7 +112,50 @@ impl Http {
         body: Body,
         limit: Duration,
     ) -> Result<(StatusCode, Bytes), Error> {
-        exchange(&self.writes, unit, method, url, body, limit).await
+        match body {
+            Body::Item(_) => self.patiently(&self.writes, unit, method, url, body, limit).await,
+            body => exchange(&self.writes, unit, method, url, body, limit).await.map_err(|failed| failed.error),
+        }
+    }
+
+    async fn patiently(
+        &self,
+        client: &Client,
+        unit: Unit,
+        method: Method,
+        url: Url,
+        body: Body,
+        limit: Duration,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let mut made = 0;
+        loop {
+            let attempt = exchange(client, unit, method.clone(), url.clone(), body.clone(), limit).await;
+            let Failed { error, after } = match attempt {
+                Ok(done) => return Ok(done),
+                Err(failed) => failed,
+            };
+            made += 1;
+            match self.retry.pause(made, after).filter(|_| error.retryable()) {
+                Some(pause) => {
+                    tracing::debug!(%error, made, ?pause, "trying again");
+                    tokio::time::sleep(pause).await;
+                }
+                None => return Err(error),
+            }
+        }
+    }
+}
+
+/// An attempt that failed.
+struct Failed {
+    error: Error,
+    /// How long the unit asks to wait.
+    after: Option<Duration>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, after: None }
     }
 }
 
@@ -119,7 +166,7 @@ async fn exchange(
     url: Url,
     body: Body,
     limit: Duration,
-) -> Result<(StatusCode, Bytes), Error> {
+) -> Result<(StatusCode, Bytes), Failed> {
     let failed = |source: reqwest::Error| match source.is_timeout() && !source.is_connect() {
         true => Error::Timeout { unit, url: url.clone(), limit },
         false => Error::Unreachable { unit, url: url.clone(), source },
@@ -138,12 +185,17 @@ async fn exchange(
     let status = response.status();
     if status.is_redirection() {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("nowhere");
-        return Err(Error::Redirected { unit, location: location.to_owned() });
+        return Err(Error::Redirected { unit, location: location.to_owned() }.into());
     }
+    // The form with a date is for people.
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let bytes = read_body(response, unit).await?.map_err(failed)?;
     match status.is_success() {
         true => Ok((status, bytes)),
-        false => Err(Error::Refused { unit, status: status.as_u16(), message: error_text(status, &bytes) }),
+        false => Err(Failed {
+            error: Error::Refused { unit, status: status.as_u16(), message: error_text(status, &bytes) },
+            after: after.map(Duration::from_secs),
+        }),
     }
 }
 

@@ -105,8 +105,9 @@
 //! # What can go wrong
 //!
 //! Every call gives one [`Error`]: which [`Unit`] it came from, the status if the unit answered, and whether trying
-//! again can help. Nothing is retried behind the caller's back and nothing signed is sent to another place than the one
-//! configured. To be safe against a lost answer, sign first and send the same item again: it counts once.
+//! again can help. Nothing signed is sent to another place than the one configured, and nothing is retried unless
+//! [`NetworkBuilder::retry`] says so: then reads and signed items are, with growing pauses. To decide about it yourself, sign first
+//! and send the same item again: it counts once.
 //!
 //! ```no_run
 //! # async fn example(network: holon_client::Network, wallet: holon_protocol::Signer, process: holon_protocol::ProcessId) -> Result<(), holon_client::Error> {
@@ -130,12 +131,14 @@ pub mod error;
 mod evaluation;
 mod http;
 pub mod live;
+pub mod location;
 pub mod message;
 pub mod module;
 mod monitor;
 pub mod network;
 mod parked;
 pub mod results;
+pub mod retry;
 pub mod scheduler;
 pub mod spawn;
 mod sse;
@@ -150,7 +153,13 @@ pub use http::MAX_ANSWER_BYTES;
 pub use network::{Network, NetworkBuilder};
 pub use parked::Parked;
 pub use results::{Results, Sort};
+pub use retry::Retry;
 pub use scheduler::Scheduler;
 pub use spawn::CronInterval;
 pub use state::{MemoryImage, Standing};
 pub use trace::{DeadLetter, Trace, TraceNode, TraceResult};
+
+/// The README, whose examples must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

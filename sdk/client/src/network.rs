@@ -15,6 +15,7 @@ use crate::http::{Http, check_base};
 use crate::message::SendMessage;
 use crate::module::PublishModule;
 use crate::results::Results;
+use crate::retry::Retry;
 use crate::spawn::Spawn;
 
 /// How long a unit may take to answer anything but a result.
@@ -145,6 +146,7 @@ pub struct NetworkBuilder {
     uploader_url: Option<Url>,
     timeout: Option<Duration>,
     result_timeout: Option<Duration>,
+    retry: Option<Retry>,
     allow_private_urls: bool,
 }
 
@@ -191,6 +193,14 @@ impl NetworkBuilder {
         self
     }
 
+    /// Tries again what a unit could not do just now: reads, and items that were signed once, because both may arrive twice without harm.
+    /// [`Retry::NEVER`] by default. Timeouts hold for each attempt. What failed for another reason fails at once
+    /// ([`Error::retryable`]).
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
     /// Whether scheduler URLs found on Arweave may lead to private and loopback addresses. Right for local networks
     /// only: anybody can publish such a URL.
     pub fn allow_private_urls(mut self, allow: bool) -> Self {
@@ -221,7 +231,7 @@ impl NetworkBuilder {
             })
             .transpose()?;
         Ok(Network(Arc::new(Parts {
-            http: Http::new()?,
+            http: Http::new(self.retry.unwrap_or(Retry::NEVER))?,
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             result_timeout: self.result_timeout.unwrap_or(DEFAULT_RESULT_TIMEOUT),
             mu_url: base(self.mu_url)?,

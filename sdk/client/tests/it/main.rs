@@ -5,4 +5,5 @@
 
 mod recorder;
 mod results;
+mod retries;
 mod traffic;

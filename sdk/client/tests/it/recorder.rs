@@ -1,5 +1,6 @@
 //! A server that records requests and answers what a test tells it.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,10 +30,14 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn start(answer: impl Fn(&Seen) -> HttpResponse + Send + Sync + 'static) -> Self {
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), answer)
+    }
+
+    pub fn start_at(address: SocketAddr, answer: impl Fn(&Seen) -> HttpResponse + Send + Sync + 'static) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let answer: Answer = Arc::new(answer);
         let state = web::Data::new((seen.clone(), answer));
-        let listener = server::bind("127.0.0.1:0").unwrap();
+        let listener = server::bind(address).unwrap();
         let server = server::start(listener, &HttpOptions::default(), move |config| {
             config.app_data(state.clone()).default_service(web::to(record));
         })
