@@ -65,6 +65,9 @@
 //! # network.stop().await }
 //! ```
 //!
+//! [`Network::kill`] does not wait for anything: the unit ends as in a crash, in the middle of what it does. [`Network::power_cut`] does so to all
+//! of them. What was acknowledged is there afterwards, once.
+//!
 //! # Other clients
 //!
 //! The units listen on free ports of the loopback interface. [`Network::urls`] and [`Network::environment`] say where, for `aoconnect` or
@@ -82,6 +85,7 @@ mod network;
 mod requests;
 mod runtime;
 pub mod units;
+mod wallets;
 
 pub use answer::Answer;
 pub use error::Error;

@@ -18,7 +18,8 @@ use crate::answer::Answer;
 use crate::error::Error;
 use crate::requests::{DryRun, Send, Spawn};
 use crate::runtime;
-use crate::units::{Keys, Listeners, Plan, Unit, Units, Urls, scheduler_location};
+use crate::units::{LOCATION_TIME_TO_LIVE, Listeners, Plan, Unit, Units, Urls};
+use crate::wallets;
 
 /// Time at which networks begin, in milliseconds: the first second of 2026. Always the same, so that runs are.
 pub const BEGINNING: Timestamp = Timestamp(1_767_225_600_000);
@@ -82,8 +83,8 @@ impl Builder {
         self
     }
 
-    /// A folder for the data, which stays when the network ends and is taken up by the next one that names it with the same
-    /// wallets; a temporary one without it.
+    /// A folder for the data and the wallets, which stays when the network ends: the next one that names it is the same network,
+    /// on other ports, and its time goes on with its newest block. A temporary folder without it.
     pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data = Some(folder.into());
         self
@@ -112,14 +113,16 @@ impl Builder {
 
     async fn start_here(self) -> Result<Network, Error> {
         let folder = match self.data {
-            Some(folder) => Folder::Kept(folder),
+            Some(folder) => {
+                std::fs::create_dir_all(&folder).map_err(environment)?;
+                Folder::Kept(folder)
+            }
             None => {
                 Folder::Temporary(tempfile::Builder::new().prefix("holon-").tempdir_in(place()).map_err(environment)?)
             }
         };
-        let new_wallet = || Signer::generate_ed25519().map_err(environment);
-        let keys = Keys { scheduler: new_wallet()?, messenger: new_wallet()?, compute: new_wallet()? };
-        let wallet = self.wallet.map_or_else(new_wallet, Ok)?;
+        let keys = wallets::of_units(folder.kept())?;
+        let wallet = self.wallet.map_or_else(|| wallets::kept(folder.kept(), "user"), Ok)?;
         let listeners = Listeners::free()?;
         let urls = listeners.urls()?;
 
@@ -148,6 +151,11 @@ impl Builder {
         }
 
         let units = Box::pin(Units::start(plan, listeners)).await?;
+        if let Some(newest) = units.gateway().map(holon_weave::Running::time)
+            && !self.real_time
+        {
+            clock.advance(Duration::from_millis(newest.0.saturating_sub(clock.now().0)));
+        }
         let client = Client::builder()
             .mu_url(urls.messenger.clone())
             .cu_url(urls.compute.clone())
@@ -164,8 +172,8 @@ impl Builder {
             urls,
             running: Some(Arc::new(Running { units: Mutex::new(Some(units)), folder })),
         };
-        let location = scheduler_location(&keys.scheduler, &network.urls.scheduler)?;
-        network.client.upload(&location).await?;
+        let location = network.client.locate_scheduler(network.urls.scheduler.clone());
+        location.time_to_live(LOCATION_TIME_TO_LIVE).send(&keys.scheduler).await?;
         Ok(network)
     }
 }
@@ -204,6 +212,14 @@ impl Folder {
         match self {
             Self::Temporary(folder) => folder.path(),
             Self::Kept(folder) => folder,
+        }
+    }
+
+    /// The folder, if it stays.
+    fn kept(&self) -> Option<&Path> {
+        match self {
+            Self::Temporary(_) => None,
+            Self::Kept(folder) => Some(folder),
         }
     }
 }
@@ -326,7 +342,7 @@ impl Network {
     /// # Errors
     /// [`Error::Environment`] if this computer has no random numbers.
     pub fn new_wallet(&self) -> Result<Signer, Error> {
-        Signer::generate_ed25519().map_err(environment)
+        wallets::new()
     }
 
     /// Address of the scheduler: what processes have in their tag `Scheduler`.
@@ -465,7 +481,8 @@ impl Network {
     }
 
     /// Waits until nothing is left to do: every message sent so far has been evaluated, and so has everything that came out of
-    /// it.
+    /// it. What was sent to a scheduler that crashed before it answered belongs to that: the messenger asks after it, until the same item
+    /// is sent again.
     ///
     /// # Errors
     /// [`Error::Busy`] if that takes longer than a minute.
@@ -503,6 +520,28 @@ impl Network {
     /// [`Error::NotStarted`] or [`Error::Port`] if it does not start.
     pub async fn up(&self, unit: Unit) -> Result<(), Error> {
         self.on_units(move |units| units.start_one(unit).boxed()).await
+    }
+
+    /// Ends a unit as a crash would, in the middle of whatever it does: requests are cut, work is dropped, nothing is tidied up. What it
+    /// had promised is in its folder, and [`up`](Self::up) brings it back. (The operating system lives on, so what was written is there even
+    /// if it was not yet on a disk.)
+    ///
+    /// # Errors
+    /// [`Error::NotStopped`] if it cannot be ended.
+    pub async fn kill(&self, unit: Unit) -> Result<(), Error> {
+        self.on_units(move |units| units.kill_one(unit).boxed()).await
+    }
+
+    /// Ends all units at once as a crash would, and brings them up again.
+    ///
+    /// # Errors
+    /// As [`Self::kill`] and [`Self::up`].
+    pub async fn power_cut(&self) -> Result<(), Error> {
+        self.on_units(|units| units.kill().boxed()).await?;
+        for unit in Unit::ALL {
+            self.up(unit).await?;
+        }
+        Ok(())
     }
 
     /// Takes a unit down and brings it up again.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use holon_protocol::{Address, BlockHeight, DataItem, Signer};
+use holon_protocol::{Address, BlockHeight, Signer};
 use holon_unit::server;
 use url::Url;
 
@@ -20,8 +20,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 const RESTART_PATIENCE: Duration = Duration::from_secs(15);
 /// Pause between two tries.
 const RESTART_PAUSE: Duration = Duration::from_millis(20);
-/// How long others may remember where the scheduler is, in milliseconds. Short: a restart may change ports.
-const LOCATION_TTL_MS: u64 = 60_000;
+/// How long others may remember where the scheduler is. Short: a restart may change ports.
+pub const LOCATION_TIME_TO_LIVE: Duration = Duration::from_secs(60);
 
 /// A part of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -189,7 +189,7 @@ impl fmt::Debug for Units {
 }
 
 impl Units {
-    /// Starts all units, the gateway first, the others then all at once. If one does not start, those that run are stopped
+    /// Starts all units: those of a new network all at once, else the gateway first and then the others. If one does not start, those that run are stopped
     /// again. Call it inside a multi-threaded tokio runtime.
     pub async fn start(plan: Plan, listeners: Listeners) -> Result<Self, Error> {
         let Listeners { gateway, messenger, scheduler, compute } = listeners;
@@ -214,14 +214,36 @@ impl Units {
         compute: TcpListener,
     ) -> Result<(), Error> {
         let Plan { weave, su, cu, mu } = self.plan.clone();
-        let weave = Box::pin(holon_weave::Service::start(weave, gateway)).await;
-        self.weave = Some(weave.map_err(not_started(Unit::Gateway))?);
+        let new = !weave.data_dir.exists();
+        let weave = Box::pin(holon_weave::Service::start(weave, gateway));
         // All ports are bound, so a unit that is asked before it is ready answers a little later.
-        let (su, cu, mu) = tokio::join!(
-            Box::pin(holon_su::Service::start(su, scheduler)),
-            Box::pin(holon_cu::Service::start(cu, compute)),
-            Box::pin(holon_mu::Service::start(mu, messenger)),
-        );
+        let others = async {
+            tokio::join!(
+                Box::pin(holon_su::Service::start(su, scheduler)),
+                Box::pin(holon_cu::Service::start(cu, compute)),
+                Box::pin(holon_mu::Service::start(mu, messenger)),
+            )
+        };
+        let (weave, (su, cu, mu)) = match new {
+            // New stores are hundreds of syncs of a disk, which go well side by side.
+            true => tokio::join!(weave, others),
+            // An Arweave that has much to look through would be asked for longer than others wait.
+            false => {
+                self.weave = Some(weave.await.map_err(not_started(Unit::Gateway))?);
+                let (su, cu, mu) = others.await;
+                return self.started(su, cu, mu);
+            }
+        };
+        let weave = weave.map(|weave| self.weave = Some(weave)).map_err(not_started(Unit::Gateway));
+        weave.and(self.started(su, cu, mu))
+    }
+
+    fn started(
+        &mut self,
+        su: Result<holon_su::Running, holon_su::Error>,
+        cu: Result<holon_cu::Running, holon_cu::Error>,
+        mu: Result<holon_mu::Running, holon_mu::Error>,
+    ) -> Result<(), Error> {
         let su = su.map(|su| self.su = Some(su)).map_err(not_started(Unit::Scheduler));
         let cu = cu.map(|cu| self.cu = Some(cu)).map_err(not_started(Unit::Compute));
         let mu = mu.map(|mu| self.mu = Some(mu)).map_err(not_started(Unit::Messenger));
@@ -315,6 +337,41 @@ impl Units {
         }
     }
 
+    /// Ends one unit as a crash would: requests are cut, work is dropped where it stands, nothing is tidied up. What it had promised
+    /// is in its folder. Nothing happens if it is down.
+    pub async fn kill_one(&mut self, unit: Unit) -> Result<(), Error> {
+        match unit {
+            Unit::Gateway => match self.weave.take() {
+                Some(weave) => stopped(unit, weave.kill()).await,
+                None => Ok(()),
+            },
+            Unit::Scheduler => match self.su.take() {
+                Some(su) => stopped(unit, su.kill()).await,
+                None => Ok(()),
+            },
+            Unit::Compute => match self.cu.take() {
+                Some(cu) => stopped(unit, cu.kill()).await,
+                None => Ok(()),
+            },
+            Unit::Messenger => match self.mu.take() {
+                Some(mu) => stopped(unit, mu.kill()).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Ends all units at once, as a power cut would. All are ended even if one fails; the first failure is returned.
+    pub async fn kill(&mut self) -> Result<(), Error> {
+        let (weave, su, cu, mu) = (self.weave.take(), self.su.take(), self.cu.take(), self.mu.take());
+        let (weave, su, cu, mu) = tokio::join!(
+            async { Some(Box::pin(stopped(Unit::Gateway, weave?.kill())).await) },
+            async { Some(Box::pin(stopped(Unit::Scheduler, su?.kill())).await) },
+            async { Some(Box::pin(stopped(Unit::Compute, cu?.kill())).await) },
+            async { Some(Box::pin(stopped(Unit::Messenger, mu?.kill())).await) },
+        );
+        [weave, su, cu, mu].into_iter().flatten().collect()
+    }
+
     /// Starts a unit that is down, at its old address and with its data. Nothing happens if it runs.
     pub async fn start_one(&mut self, unit: Unit) -> Result<(), Error> {
         if self.is_up(unit) {
@@ -367,21 +424,6 @@ impl Units {
         }
         result
     }
-}
-
-/// Where the scheduler is, signed by the scheduler (spec 02 §9.1): for everybody who finds it on Arweave.
-pub fn scheduler_location(scheduler: &Signer, url: &Url) -> Result<DataItem, Error> {
-    let url = url.as_str().trim_end_matches('/').to_owned();
-    let location = DataItem::builder()
-        .tag("Data-Protocol", "ao")
-        .tag("Variant", "ao.TN.1")
-        .tag("Type", "Scheduler-Location")
-        .tag("Url", url.clone())
-        .tag("Time-To-Live", LOCATION_TTL_MS.to_string())
-        .tag("Content-Type", "text/plain")
-        .data(url)
-        .sign(scheduler);
-    location.map_err(|error| Error::Environment(format!("the scheduler's location cannot be signed: {error}")))
 }
 
 /// What the explorer of each unit is told.

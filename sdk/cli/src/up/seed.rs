@@ -9,11 +9,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 use holon_client::Network;
-use holon_protocol::{DataItem, ModuleId, ProcessId};
+use holon_devnet::units::LOCATION_TIME_TO_LIVE;
+use holon_protocol::{ModuleId, ProcessId};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::environment::bare;
 use super::wallets::Wallets;
 use crate::failure::Failure;
 use crate::record::write_whole;
@@ -24,8 +24,6 @@ static COUNTER: &[u8] = include_bytes!("../../../../wasm-processes/counter/count
 const COUNTER_MEMORY: &str = "16-mb";
 /// Gas a counter may use for one message.
 const COUNTER_COMPUTE: u64 = 1_000_000_000;
-/// How long others may remember where the scheduler is, in milliseconds. Short: a restart may change ports.
-const LOCATION_TTL_MS: u64 = 60_000;
 /// Name of the file.
 const SEED: &str = "seed.json";
 
@@ -59,7 +57,8 @@ pub async fn plant(data: &Path, client: &Network, wallets: &Wallets, su_url: &Ur
     };
 
     if planted.location.as_ref() != Some(su_url) {
-        client.upload(&location(wallets, su_url)?).await?;
+        let location = client.locate_scheduler(su_url.clone()).time_to_live(LOCATION_TIME_TO_LIVE);
+        location.send(&wallets.units.scheduler).await?;
         planted.location = Some(su_url.clone());
         remember(&planted)?;
     }
@@ -82,8 +81,8 @@ pub async fn plant(data: &Path, client: &Network, wallets: &Wallets, su_url: &Ur
         Some(process) => (process, false),
         None => {
             let process = client
-                .spawn(counter_module, wallets.scheduler.address())
-                .authority(wallets.messenger.address())
+                .spawn(counter_module, wallets.units.scheduler.address())
+                .authority(wallets.units.messenger.address())
                 .tag("Name", "counter")
                 .send(&wallets.operator)
                 .await?;
@@ -104,18 +103,4 @@ fn read(path: &Path) -> Result<Planted, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Planted::default()),
         Err(error) => Err(Failure::network(format!("cannot read {}: {error}", path.display()))),
     }
-}
-
-/// Where the scheduler is, signed by the scheduler (spec 02 §9.1).
-fn location(wallets: &Wallets, su_url: &Url) -> Result<DataItem, Failure> {
-    DataItem::builder()
-        .tag("Data-Protocol", "ao")
-        .tag("Variant", "ao.TN.1")
-        .tag("Type", "Scheduler-Location")
-        .tag("Url", bare(su_url))
-        .tag("Time-To-Live", LOCATION_TTL_MS.to_string())
-        .tag("Content-Type", "text/plain")
-        .data(bare(su_url))
-        .sign(&wallets.scheduler)
-        .map_err(Failure::network)
 }

@@ -50,6 +50,29 @@ fn a_network_that_is_dropped_ends_too_and_whatever_runtime_it_was_used_in() {
 }
 
 #[tokio::test]
+async fn a_network_that_keeps_its_data_goes_on_where_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept");
+    let again = || Network::builder().data(&path).start();
+    let network = again().await.unwrap();
+    let counter = network.deploy(COUNTER.clone()).await.unwrap();
+    assert_eq!(network.send(counter).action("Increment").result().await.unwrap().output, "1");
+    network.advance(Duration::from_secs(3600)).await.unwrap();
+    let before = (network.scheduler(), network.authority(), network.wallet().address(), network.now());
+    let error = again().await.unwrap_err();
+    assert!(matches!(error, Error::NotStarted { .. }), "one network at a time: {error}");
+    network.stop().await.unwrap();
+
+    let network = again().await.unwrap();
+    let after = (network.scheduler(), network.authority(), network.wallet().address());
+    assert_eq!(after, (before.0, before.1, before.2));
+    assert!(network.now() >= before.3, "{:?} is before {:?}", network.now(), before.3);
+    assert_eq!(network.send(counter).action("Increment").result().await.unwrap().output, "2");
+    network.stop().await.unwrap();
+    assert!(path.is_dir());
+}
+
+#[tokio::test]
 async fn processes_answer_each_other_and_know_who_asked() {
     let network = start().await;
     let (alice, bob) = (network.new_wallet().unwrap(), network.new_wallet().unwrap());
