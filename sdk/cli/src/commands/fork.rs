@@ -89,7 +89,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     }
     match arguments.prepare {
         true => Ok(()),
-        false => up::run(up::Arguments::of(arguments.data, arguments.port), terminal).await,
+        false => Box::pin(up::run(up::Arguments::of(arguments.data, arguments.port), terminal)).await,
     }
 }
 

@@ -6,7 +6,7 @@
 //! | [`wallets`] | the units' keys |
 //! | [`forks`] | processes of other networks that go on here |
 //! | [`ports`] | where the units listen |
-//! | [`network`] | starting and stopping the units, in order |
+//! | [`network`] | what the units are started with, and the bundler's own port; starting and stopping is `holon_devnet`'s |
 //! | [`seed`] | what a new network needs on its Arweave: scheduler location, a module, a process |
 //! | [`proof`] | one message through all of it, so that "ready" is a fact |
 //! | [`environment`] | what other programs must be told |
@@ -148,26 +148,26 @@ async fn bring_up(
 ) -> Result<(Record, proof::Proof), Failure> {
     let urls = units.urls();
     let client = Network::builder()
-        .mu_url(urls.mu.clone())
-        .cu_url(urls.cu.clone())
+        .mu_url(urls.messenger.clone())
+        .cu_url(urls.compute.clone())
         .gateway_url(urls.gateway.clone())
         .allow_private_urls(true)
         .result_timeout(PROOF_TIMEOUT)
         .build()?;
-    let seeds = seed::plant(folder.path(), &client, wallets, &urls.su).await?;
+    let seeds = seed::plant(folder.path(), &client, wallets, &urls.scheduler).await?;
     forks::publish(folder.path(), &client).await?;
     let proof = proof::run(&client, &seeds, &wallets.operator).await?;
     let record = Record {
         graphql_url: environment::graphql_url(&urls.gateway),
         gateway_url: urls.gateway.clone(),
         uploader_url: urls.gateway.clone(),
-        mu_url: urls.mu.clone(),
-        su_url: urls.su.clone(),
-        cu_url: urls.cu.clone(),
+        mu_url: urls.messenger.clone(),
+        su_url: urls.scheduler.clone(),
+        cu_url: urls.compute.clone(),
         explorer_url: environment::explorer_url(&urls.gateway),
-        scheduler: wallets.scheduler.address(),
-        authority: wallets.messenger.address(),
-        compute: wallets.compute.address(),
+        scheduler: wallets.units.scheduler.address(),
+        authority: wallets.units.messenger.address(),
+        compute: wallets.units.compute.address(),
         counter_process: seeds.counter_process,
         counter_module: seeds.counter_module,
         data: folder.path().to_owned(),

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use holon_devnet::units::Listeners;
 use holon_unit::server;
-use url::Url;
 
 use crate::failure::Failure;
 
@@ -12,32 +12,13 @@ pub const DEFAULT_BASE: u16 = 4000;
 /// Ports from the first on that belong to a network.
 const SPAN: u16 = 5;
 
-/// The units' listeners.
+/// The network's listeners.
 #[derive(Debug)]
 pub struct Ports {
-    /// Gateway and bundler.
-    pub gateway: TcpListener,
+    /// Those of the units.
+    pub units: Listeners,
     /// The bundler's own port, where the layout has one.
     pub bundler: Option<TcpListener>,
-    /// Messenger unit.
-    pub mu: TcpListener,
-    /// Scheduler unit.
-    pub su: TcpListener,
-    /// Compute unit.
-    pub cu: TcpListener,
-}
-
-/// The units' base URLs.
-#[derive(Debug, Clone)]
-pub struct Urls {
-    /// Gateway and bundler.
-    pub gateway: Url,
-    /// Messenger unit.
-    pub mu: Url,
-    /// Scheduler unit.
-    pub su: Url,
-    /// Compute unit.
-    pub cu: Url,
 }
 
 impl Ports {
@@ -51,21 +32,9 @@ impl Ports {
             })
         };
         Ok(Self {
-            gateway: bind(0)?,
+            units: Listeners { gateway: bind(0)?, messenger: bind(2)?, scheduler: bind(3)?, compute: bind(4)? },
             bundler: if base == 0 { None } else { Some(bind(1)?) },
-            mu: bind(2)?,
-            su: bind(3)?,
-            cu: bind(4)?,
         })
-    }
-
-    /// The URLs that go with the listeners.
-    pub fn urls(&self) -> Result<Urls, Failure> {
-        let url = |listener: &TcpListener| {
-            let address = listener.local_addr().map_err(Failure::network)?;
-            format!("http://{address}/").parse().map_err(Failure::network)
-        };
-        Ok(Urls { gateway: url(&self.gateway)?, mu: url(&self.mu)?, su: url(&self.su)?, cu: url(&self.cu)? })
     }
 }
 

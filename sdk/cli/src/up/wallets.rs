@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::thread;
 
+use holon_devnet::units::Keys;
 use holon_protocol::Signer;
 
 use crate::failure::Failure;
@@ -11,12 +12,8 @@ use crate::wallet_file::{self, WalletType};
 /// One wallet for each unit, and one that owns what is spawned at the first start.
 #[derive(Debug)]
 pub struct Wallets {
-    /// Signs assignments; its address is the network's scheduler.
-    pub scheduler: Signer,
-    /// Signs pushed messages; its address is the network's authority.
-    pub messenger: Signer,
-    /// Signs checkpoints.
-    pub compute: Signer,
+    /// The units' own.
+    pub units: Keys,
     /// Publishes the counter and owns it.
     pub operator: Signer,
 }
@@ -33,7 +30,8 @@ impl Wallets {
                 .map(|name| threads.spawn(open(name)))
                 .map(|making| making.join().unwrap_or_else(|_| Err(Failure::network("making a wallet panicked"))))
         });
-        Ok(Self { scheduler: scheduler?, messenger: messenger?, compute: compute?, operator: operator? })
+        let units = Keys { scheduler: scheduler?, messenger: messenger?, compute: compute? };
+        Ok(Self { units, operator: operator? })
     }
 }
 
@@ -46,9 +44,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let made = Wallets::open(root.path(), WalletType::Ed25519).unwrap();
         let read = Wallets::open(root.path(), WalletType::Rsa).unwrap();
-        assert_eq!(made.scheduler.address(), read.scheduler.address());
+        assert_eq!(made.units.scheduler.address(), read.units.scheduler.address());
         assert_eq!(made.operator.address(), read.operator.address());
-        assert_ne!(made.scheduler.address(), made.messenger.address());
+        assert_ne!(made.units.scheduler.address(), made.units.messenger.address());
         for name in ["su.json", "mu.json", "cu.json", "operator.json"] {
             assert!(!wallet_file::is_exposed(&root.path().join("wallets").join(name)), "{name}");
         }
