@@ -9,8 +9,8 @@ use holon_protocol::{Address, ItemId, MessageId, ModuleId, Tag};
 use url::Url;
 
 use crate::commands::{
-    build, completions, dead_letters, deploy, dry_run, env, eval, fork, init, inspect, logs, man, network, publish,
-    replay, result, results, retry, send, spawn, state, test, trace, wallet, watch,
+    announce, build, completions, dead_letters, deploy, dry_run, env, eval, fork, init, inspect, logs, man, network,
+    publish, replay, result, results, retry, send, spawn, state, test, trace, wallet, watch,
 };
 use crate::project::Project;
 use crate::{console, service, up};
@@ -265,6 +265,9 @@ pub enum Command {
     /// Run a local Arweave
     #[command(disable_help_flag = true)]
     Weave(UnitLine),
+    /// Tell everybody where a scheduler unit is
+    #[command(after_help = announce::EXAMPLES)]
+    Announce(announce::Arguments),
     /// Print what makes a shell complete this command
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),

@@ -108,12 +108,13 @@ For development: it charges nothing and mines without work.";
 
 /// The unit's own command line, as `holon <name>`.
 pub fn command(unit: Unit) -> clap::Command {
-    match unit {
+    let command = match unit {
         Unit::Messenger => MessengerArguments::command().name("mu").bin_name("holon mu"),
         Unit::Scheduler => SchedulerArguments::command().name("su").bin_name("holon su"),
         Unit::Compute => ComputeArguments::command().name("cu").bin_name("holon cu"),
         Unit::Weave => WeaveArguments::command().name("weave").bin_name("holon weave"),
-    }
+    };
+    command.arg(config::flag())
 }
 
 /// The unit that a command line runs, with the arguments for it.

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, ValueHint};
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,15 +32,26 @@ pub enum ConfigError {
     Arguments(#[from] clap::Error),
 }
 
+/// Name of the flag that names the file.
+const CONFIG: &str = "config";
+
+/// The flag itself, for who describes a command line that [`parse`] will read.
+pub fn flag() -> Arg {
+    Arg::new(CONFIG)
+        .long(CONFIG)
+        .value_name("FILE")
+        .help("TOML file whose keys are the long flags")
+        .value_hint(ValueHint::FilePath)
+}
+
 /// Parses the program's arguments into `T`, honouring `--config FILE`.
 pub fn parse<T: CommandFactory + FromArgMatches>(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<T, ConfigError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut command = T::command();
-    if !command.get_arguments().any(|argument| argument.get_id() == "config") {
-        command = command
-            .arg(Arg::new("config").long("config").value_name("FILE").help("TOML file whose keys are the long flags"));
+    if !command.get_arguments().any(|argument| argument.get_id() == CONFIG) {
+        command = command.arg(flag());
     }
     if let Some(path) = config_path(&arguments) {
         command = with_file(command, path)?;

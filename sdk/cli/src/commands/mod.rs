@@ -1,5 +1,6 @@
 //! One file for each command, and the way from the command line to it.
 
+pub mod announce;
 pub mod build;
 pub mod completions;
 pub mod dead_letters;
@@ -108,6 +109,7 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
         Command::State(arguments) => Box::pin(state::run(arguments, &global, terminal)).await,
         Command::Fork(arguments) => Box::pin(fork::run(arguments, &global, terminal)).await,
         Command::Env(arguments) => env::run(arguments, &global, terminal),
+        Command::Announce(arguments) => announce::run(arguments, &global, terminal).await,
         Command::Mu(_) | Command::Su(_) | Command::Cu(_) | Command::Weave(_) => {
             Err(Failure::usage("a unit reads its own flags, behind its name")
                 .hint("write for example: holon mu --help"))

@@ -3,7 +3,7 @@
 use crate::program::User;
 use crate::pty::Tty;
 
-const COMMANDS: [&str; 32] = [
+const COMMANDS: [&str; 33] = [
     "up",
     "init",
     "build",
@@ -33,6 +33,7 @@ const COMMANDS: [&str; 32] = [
     "su",
     "cu",
     "weave",
+    "announce",
     "completions",
     "man",
     "help",
@@ -84,7 +85,7 @@ fn every_shell_completes_commands_and_flags() {
     let user = User::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = user.run(["completions", shell]).ok().out;
-        for word in ["dead-letters", "--no-wait", "dry-run", "scheduler-url", "network"] {
+        for word in ["dead-letters", "--no-wait", "dry-run", "scheduler-url", "network", "--config"] {
             let word = if shell == "fish" { word.trim_start_matches('-') } else { word };
             assert!(script.contains(word), "{shell}: {word}");
         }

@@ -37,6 +37,16 @@ impl Drop for Unit {
     }
 }
 
+/// Where other programs find a scheduler.
+fn located(gateway: &str, scheduler: &str) -> url::Url {
+    let options = holon_arweave::GatewayOptions::new(gateway.parse().unwrap());
+    let gateway = holon_arweave::Gateway::new(options).unwrap();
+    let policy = holon_arweave::UrlPolicy { allow_private: true };
+    let locator = holon_arweave::Locator::new(gateway, policy, Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(locator.by_wallet(scheduler.parse().unwrap())).unwrap().url
+}
+
 #[test]
 fn a_network_can_be_started_unit_by_unit() {
     let user = User::new();
@@ -52,6 +62,18 @@ fn a_network_can_be_started_unit_by_unit() {
     let cu = Unit::start(&user, &[&["cu", "--wallet", "cu.json", "--data-dir", "cu"], &common[..]].concat());
     let mu_line = ["mu", "--wallet", "mu.json", "--data-dir", "mu", "--cu-url", &cu.url];
     let mu = Unit::start(&user, &[&mu_line, &common[..]].concat());
+
+    // Nobody is told where it is by somebody else's wallet, or without one.
+    let announce =
+        |wallet: &str| user.run(["announce", &su.url, "--wallet", wallet, "--gateway-url", &weave.url, "--json"]);
+    let said = announce("cu.json");
+    assert!(said.code == 2 && said.err.contains(address), "{said:?}");
+    let said = user.run(["announce", &su.url, "--gateway-url", &weave.url]);
+    assert!(said.code == 2 && said.err.contains("--wallet su.json"), "{said:?}");
+    let announced = announce("su.json").ok().json();
+    assert_eq!((&announced["scheduler"], &announced["time_to_live"]), (&address.into(), &3600.into()));
+    let found = located(&weave.url, address);
+    assert_eq!(found.as_str().trim_end_matches('/'), su.url);
 
     let named = ["--mu-url", &mu.url, "--cu-url", &cu.url, "--gateway-url", &weave.url];
     user.run(["network", "add", "mine", "--scheduler", address, "--use"].iter().chain(&named)).ok();
