@@ -348,6 +348,10 @@ test("a sender that only the signer names is shown as a claim", async () => {
     const names = await page.run((where) => [...document.querySelectorAll(`${where} code`)].map((code) => code.title), selector);
     assert.deepEqual(names, [address, ALICE]);
   }
+  // Nor does the table of tags make more of it than that the signer said so.
+  const row = "table.tags tr:has(.said-so)";
+  assert.match(await page.text(row), new RegExp(`^From-Process\\s+${ALICE}\\s+said by the signer$`));
+  await unlinked(row);
 });
 
 test("characters that are not seen, or that turn others about, are written out", async () => {

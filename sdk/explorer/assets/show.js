@@ -153,10 +153,17 @@ export function tagTable(tags, { links = true } = {}) {
 }
 
 /** Tags whose value is a process, and those whose value is a message of the process at hand. */
-const PROCESS_TAGS = new Set(["From-Process", "Process"]);
+const PROCESS_TAGS = new Set(["Process"]);
 const MESSAGE_TAGS = new Set(["Pushed-For", "Message"]);
 
+/** A tag that whoever signed chose freely; whether it is true is told where the sender is. */
+const CLAIM = "From-Process";
+
 function tagValue(name, value) {
+  if (name === CLAIM) {
+    const title = "Whoever signs an item writes this tag. Beside \"From\" stands whether it can be believed.";
+    return h("span.row", isId(value) ? id(value, { whole: true }) : value, h("span.chip.said-so", { title }, "said by the signer"));
+  }
   if (isId(value)) {
     const href = PROCESS_TAGS.has(name) ? processPage(value) : MESSAGE_TAGS.has(name) ? messagePage(value) : undefined;
     return id(value, { href, whole: true });
