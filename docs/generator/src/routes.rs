@@ -40,7 +40,7 @@ pub(crate) fn chapter(unit: &Unit) -> String {
         let also_head = methods.get("head").is_some();
         for (method, operation) in fields(methods).filter(|(method, _)| *method != "head") {
             let head = if also_head { ", HEAD" } else { "" };
-            let _ = write!(out, "\n## {}{head} {path}\n\n", method.to_uppercase());
+            let _ = write!(out, "\n## `{}{head} {path}`\n\n", method.to_uppercase());
             operation_text(&mut out, operation);
         }
     }

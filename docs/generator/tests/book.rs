@@ -92,7 +92,9 @@ fn the_summary_lists_every_chapter_once() {
 fn links_lead_to_files_and_headings_that_exist() {
     let mut files = below("docs/src", ".md");
     files.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name)));
-    files.extend(below("wasm-processes", "README.md"));
+    for folder in ["wasm-processes", "examples", "sdk"] {
+        files.extend(below(folder, "README.md"));
+    }
     let mut wrong = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -218,6 +220,63 @@ fn asked(expression: &str) -> Vec<String> {
         ["ao_mu_", "ao_cu_", "su_core_", "su_settle_", "message_save_", "weave_"].iter().any(|it| word.starts_with(it))
     };
     words.filter(ours).map(str::to_owned).collect()
+}
+
+/// What an expression of PromQL asks for of a metric of ours: the label and its values, as in `metric{label=~"a|b"}`.
+fn selected(expression: &str) -> Vec<(String, String, Vec<String>)> {
+    let mut found = Vec::new();
+    for (before, inside) in expression.match_indices('{').map(|(at, _)| (&expression[..at], &expression[at + 1..])) {
+        let Some(metric) = asked(before).pop().filter(|metric| before.ends_with(metric.as_str())) else { continue };
+        let inside = inside.split('}').next().unwrap();
+        for selection in inside.split("\",").filter(|selection| !selection.trim().is_empty()) {
+            let (label, values) = selection.split_once(['=', '!']).unwrap();
+            let values =
+                values.trim_start_matches(['=', '~']).trim_matches('"').split('|').map(str::to_owned).collect();
+            found.push((metric.clone(), label.trim().to_owned(), values));
+        }
+    }
+    found
+}
+
+#[test]
+fn labels_that_are_asked_for_have_these_values() {
+    let reference = read("docs/src/reference/metrics.md");
+    let row = |metric: &str| {
+        let row = reference.lines().find(|line| line.split('`').skip(1).step_by(2).any(|name| name == metric));
+        row.unwrap_or_else(|| panic!("no unit has {metric}")).split(" | ").nth(2).unwrap().to_owned()
+    };
+    let texts = read("operations/grafana/holon.json").replace("\\\"", "\"") + &read("operations/alerts.yml");
+    let mut checked = 0;
+    for line in texts.lines().filter(|line| line.contains("expr\": \"") || line.contains("expr: ")) {
+        for (metric, label, values) in selected(line) {
+            let labels = row(&metric);
+            let known = labels.split("; ").find_map(|known| known.strip_prefix(&format!("`{label}`: ")));
+            let known: Vec<_> = known.unwrap_or_else(|| panic!("{metric} has no label {label}")).split(", ").collect();
+            for value in values {
+                assert!(known.contains(&value.as_str()), "{metric} has no {label}={value}, only {known:?}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 5, "only {checked} values were found");
+}
+
+#[test]
+fn prometheus_asks_the_services_where_compose_runs_them() {
+    let compose = read("operations/compose.yaml");
+    let prometheus = read("operations/prometheus.yml");
+    let targets: Vec<_> =
+        prometheus.split("targets: [\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(targets.len(), 3, "{targets:?}");
+    for target in targets {
+        let (service, port) = target.split_once(':').unwrap();
+        let service = compose.split(&format!("\n  {service}:\n")).nth(1).unwrap_or_else(|| panic!("no {service}"));
+        let service = service.split("\n\n").next().unwrap();
+        assert!(service.contains(&format!("0.0.0.0:{port}")), "{target} is not where the service listens");
+    }
+    for file in ["./prometheus.yml", "./alerts.yml", "./grafana/provisioning", "./grafana/holon.json"] {
+        assert!(compose.contains(&format!("- {file}:")) && root().join("operations").join(file).exists(), "{file}");
+    }
 }
 
 #[test]
