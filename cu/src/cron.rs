@@ -169,6 +169,8 @@ pub enum NextCron {
 
 /// Shortest and longest time, in milliseconds, after which somebody asks again who waits for a block.
 const ASK_AGAIN_MS: std::ops::RangeInclusive<u64> = 500..=10_000;
+/// The same as long as nobody knows how often blocks come.
+const ASK_AGAIN_UNKNOWN_MS: u64 = 2_000;
 
 impl NextCron {
     /// The same for somebody who has evaluated everything up to `now`: a message that was due and has not fired waits for a
@@ -178,7 +180,7 @@ impl NextCron {
             Self::At(at) if at > now => self,
             Self::At(_) | Self::Blocks => {
                 let (least, most) = ASK_AGAIN_MS.into_inner();
-                let pause = spacing_ms.map_or(most, |spacing| (spacing / 4).clamp(least, most));
+                let pause = spacing_ms.map_or(ASK_AGAIN_UNKNOWN_MS, |spacing| (spacing / 4).clamp(least, most));
                 Self::At(Timestamp(now.0.saturating_add(pause)))
             }
             next => next,
@@ -314,6 +316,14 @@ impl Walk {
         let due = schedule.times.iter().filter_map(|cron| due(cron, now, origin)).min();
         let at = due.and_then(|due| due.saturating_sub(now).checked_mul(TICK_MS)?.checked_add(self.tick));
         at.map_or(NextCron::Never, |at| NextCron::At(Timestamp(at)))
+    }
+
+    /// Milliseconds between two blocks, on average: of `blocks`, or since the process's own one when too few of them are new;
+    /// `None` before there is another one.
+    pub fn spacing_ms(&self, blocks: &[Block]) -> Option<u64> {
+        let consumed = (self.consumed.height != NONE).then_some(self.consumed);
+        let newest = blocks.last().copied().or(consumed);
+        spacing_ms(blocks).or_else(|| spacing_ms(&[self.origin, newest?]))
     }
 
     /// The next message before `right`, or `None` when there is none; it stays the next one until [`Self::advance`].

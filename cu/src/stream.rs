@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use holon_protocol::{BlockHeight, ProcessId, Timestamp};
 
-use crate::cron::{self, Block, NextCron, Schedule, Walk, WalkState};
+use crate::cron::{Block, NextCron, Schedule, Walk, WalkState};
 use crate::hydrate::{Message, Scheduled};
 use crate::log::Link;
 use crate::results::Key;
@@ -176,9 +176,9 @@ impl Stream {
         self.walk.next_due(&self.schedule)
     }
 
-    /// Milliseconds between two of the blocks that were needed last, on average.
+    /// Milliseconds between two blocks, on average.
     pub fn block_spacing_ms(&self) -> Option<u64> {
-        cron::spacing_ms(&self.blocks)
+        self.walk.spacing_ms(&self.blocks)
     }
 
     /// Appends entries of the log. `right`, if given, is where cron messages after them end; `blocks` are those above

@@ -69,7 +69,7 @@ fn a_message_that_was_due_and_has_not_fired_waits_for_a_block() {
         assert_eq!(waiting.after(now, Some(0)), again(500));
         assert_eq!(waiting.after(now, Some(8_000)), again(2_000));
         assert_eq!(waiting.after(now, Some(120_000)), again(10_000));
-        assert_eq!(waiting.after(now, None), again(10_000));
+        assert_eq!(waiting.after(now, None), again(2_000));
     }
     for known in [NextCron::At(Timestamp(6)), NextCron::Never, NextCron::Unknown] {
         assert_eq!(known.after(now, Some(8_000)), known);
@@ -77,6 +77,22 @@ fn a_message_that_was_due_and_has_not_fired_waits_for_a_block() {
     assert_eq!(spacing_ms(&[block(1, 1_000), block(4, 7_000)]), Some(2_000));
     assert_eq!(spacing_ms(&[block(1, 1_000)]), None);
     assert_eq!(spacing_ms(&[]), None);
+}
+
+#[test]
+fn whoever_asks_so_often_that_hardly_a_block_is_new_is_told_how_often_they_come_all_the_same() {
+    let origin = block(100, 1_000_000);
+    let schedule = Schedule::from_tags(&Tags::from_iter([("Cron-Interval", "1-second")])).unwrap();
+    let mut walk = Walk::new(origin, origin);
+    assert_eq!(walk.spacing_ms(&[]), None, "there is no other block");
+    let blocks = [block(101, 1_002_000), block(102, 1_004_000), block(103, 1_006_000)];
+    assert_eq!(walk.spacing_ms(&blocks[..1]), Some(2_000));
+    while walk.peek(&schedule, &blocks, Timestamp(1_005_000)).is_some() {
+        walk.advance();
+    }
+    assert_eq!(walk.spacing_ms(&[]), Some(2_000), "of those that were consumed");
+    assert_eq!(walk.spacing_ms(&blocks[2..]), Some(2_000));
+    assert_eq!(walk.spacing_ms(&[block(101, 1_001_000), block(103, 1_009_000)]), Some(4_000));
 }
 
 #[test]
