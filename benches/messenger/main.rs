@@ -17,7 +17,7 @@ use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use holon_benches::driver::{Driver, trimmed};
 use holon_cu::machine::Format;
-use holon_protocol::{DataItem, ItemId, Signer};
+use holon_protocol::{DataItem, ItemId};
 use holon_tests::peers::postgres::Postgres;
 use serde_json::{Value, json};
 
@@ -88,8 +88,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
 async fn outboxes(driver: &mut Driver, module: ItemId, arguments: &Arguments, sync: f64) -> Result<Value> {
     let database = Postgres::start()?;
     let folder = tempfile::tempdir()?;
-    let wallet = folder.path().join("messenger.json");
-    std::fs::write(&wallet, Signer::generate_ed25519()?.to_jwk().as_bytes())?;
+    // Processes trust the network's own messenger.
+    let wallet = driver.network.data().join("wallets/mu.json");
     let mut report = json!({});
     for (place, name) in ["fjall", "postgresql"].into_iter().enumerate() {
         println!("with an outbox on {name}:");
