@@ -2,6 +2,7 @@
 //! next page is on its way.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
@@ -17,6 +18,7 @@ use crate::checkpoint::{self, Claim, Policy, Published, Reach, Restored};
 use crate::error::Error;
 use crate::given_up::GivenUp;
 use crate::hydrate::{self, Checked, Scheduled};
+use crate::log::signatures::Judging;
 use crate::log::verify::Course;
 use crate::log::{
     Fault, Goal, Link, Log, LogError, Logged, Logs, Now, Page, Range, SlotError, original, signatures, verify,
@@ -29,6 +31,8 @@ use crate::recent::Recent;
 use crate::results::Results;
 use crate::runner::{Interrupted, Keeping, Runner, Surroundings, Turn};
 
+/// Most threads that judge the signatures of a page.
+const MAX_JUDGES: usize = 4;
 /// Assigned items fetched at the same time, and evaluated before more are.
 const HYDRATIONS: usize = 4;
 /// Published checkpoints that are tried before the log is taken instead.
@@ -283,10 +287,10 @@ impl Sources {
             right = right.map(|right| Tail { end: right.end.min(verify::latest(&self.clock)), ..right });
         }
         let mut link = runner.stream.link().copied();
-        let fetch = |after: Option<Link>, evaluated: bool| {
+        let fetch = |after: Option<Link>| {
             let page = log.page(after, goal);
             let (process, latest) = (process.clone(), verify::latest(&self.clock));
-            Fetch(tokio::spawn(async move { follow(process, latest, after, page.await?, goal, evaluated).await }))
+            Fetch(tokio::spawn(async move { follow(process, latest, after, page.await?, goal).await }))
         };
         let mut pending = None;
         let mut first = match known {
@@ -295,23 +299,21 @@ impl Sources {
         };
         loop {
             let page = match (first.take(), pending.take()) {
-                (Some(page), _) => {
-                    follow(process.clone(), verify::latest(&self.clock), link, page, goal, false).await?
-                }
-                (None, fetching) => received(fetching.unwrap_or_else(|| fetch(link, false))).await?,
+                (Some(page), _) => follow(process.clone(), verify::latest(&self.clock), link, page, goal).await?,
+                (None, fetching) => received(fetching.unwrap_or_else(|| fetch(link))).await?,
             };
             let more = page.more;
             link = page.last;
             // The next page is fetched while this one is judged, and judged while this one is evaluated.
             if more {
-                pending = Some(fetch(link, true));
+                pending = Some(fetch(link));
             }
             let checked = page.checked().await?;
             // Up to a time before the next entry, the blocks count that this entry names.
             if !more && right.is_some() && matches!(goal, Goal::Time(_)) {
                 let next = Goal::Slot(link.map_or(Nonce(0), |link| Nonce(link.nonce.0 + 1)));
                 let latest = verify::latest(&self.clock);
-                let page = follow(process.clone(), latest, link, log.page(link, next).await?, next, false).await?;
+                let page = follow(process.clone(), latest, link, log.page(link, next).await?, next).await?;
                 if let Some((timestamp, height)) = page.checked().await?.first().map(Checked::stands) {
                     right = right.map(|right| Tail { end: right.end.min(timestamp), height, named: true });
                 }
@@ -528,7 +530,9 @@ fn follows(link: Option<&Link>, entry: &wire::Entry) -> bool {
 
 /// A page whose entries follow one another, and whose signatures are being judged.
 struct Following {
-    judged: JoinHandle<Result<Vec<Checked>, Error>>,
+    process: ProcessId,
+    judging: Arc<Judging<Followed>>,
+    judge: JoinHandle<()>,
     /// The last entry.
     last: Option<Link>,
     /// Whether there are more before the end.
@@ -538,7 +542,24 @@ struct Following {
 impl Following {
     /// The entries, once their signatures have been judged. Nothing of a page with one that is wrong is used.
     async fn checked(self) -> Result<Vec<Checked>, Error> {
-        self.judged.await.map_err(|_| Error::Stopping)?
+        let Self { process, judging, judge, .. } = self;
+        // Who waits for the page evaluates nothing, so the processors are free to help.
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let helping: Vec<_> = (1..processors.min(MAX_JUDGES))
+            .filter(|_| judging.needs_help())
+            .map(|_| {
+                let judging = judging.clone();
+                tokio::task::spawn_blocking(move || judging.help())
+            })
+            .collect();
+        for judge in std::iter::once(judge).chain(helping) {
+            // What one that panicked has not judged is judged below.
+            if let Err(error) = judge.await {
+                tracing::error!(%process, %error, "signatures were not judged; trying again");
+            }
+        }
+        let judging = Arc::into_inner(judging).ok_or(Error::Stopping)?;
+        tokio::task::spawn_blocking(move || checked(process, judging)).await.map_err(|_| Error::Stopping)?
     }
 }
 
@@ -549,15 +570,21 @@ struct Followed {
     link: Link,
 }
 
-/// Checks that the entries of a page follow `link` and one another, as far as `goal`, and has their signatures judged. Something is
-/// `evaluated` meanwhile, or not.
+impl Followed {
+    /// What of it is to be judged.
+    fn subject(&self) -> Option<&wire::Entry> {
+        (!self.logged.verified).then_some(&self.logged.entry)
+    }
+}
+
+/// Checks that the entries of a page follow `link` and one another, as far as `goal`, and begins to judge their signatures: on one
+/// thread, as something else may be evaluated meanwhile.
 async fn follow(
     process: Arc<Process>,
     latest: Timestamp,
     mut link: Option<Link>,
     page: Page,
     goal: Goal,
-    evaluated: bool,
 ) -> Result<Following, Error> {
     let mut more = page.more;
     let (of, entries) = (process.clone(), page.entries);
@@ -578,22 +605,23 @@ async fn follow(
         Ok::<_, Error>((followed, link, more))
     });
     let (followed, last, more) = follow.await.map_err(|_| Error::Stopping)??;
-    let judged = tokio::task::spawn_blocking(move || judge(process.id, followed, signatures::threads(evaluated)));
-    Ok(Following { judged, last, more })
+    let judging = Arc::new(Judging::new(followed, Followed::subject));
+    let judge = tokio::task::spawn_blocking({
+        let judging = judging.clone();
+        move || judging.help()
+    });
+    Ok(Following { process: process.id, judging, judge, last, more })
 }
 
-/// Judges the signatures of entries that follow one another.
-fn judge(process: ProcessId, followed: Vec<Followed>, threads: usize) -> Result<Vec<Checked>, Error> {
-    let unjudged: Vec<&Followed> = followed.iter().filter(|followed| !followed.logged.verified).collect();
-    let entries: Vec<&wire::Entry> = unjudged.iter().map(|followed| &followed.logged.entry).collect();
-    let verdicts = signatures::judge(&entries, threads).map_err(|(at, fault)| {
-        let slot = unjudged.get(at).map_or(Nonce(0), |followed| followed.link.nonce);
+/// What was judged, as entries to be evaluated.
+fn checked(process: ProcessId, judging: Judging<Followed>) -> Result<Vec<Checked>, Error> {
+    let slots: Vec<Nonce> = judging.entries().iter().map(|followed| followed.link.nonce).collect();
+    let judged = judging.finish().map_err(|(at, fault)| {
+        let slot = slots.get(at).copied().unwrap_or_default();
         SlotError { process, slot, fault }
     })?;
-    let mut verdicts = verdicts.into_iter();
-    let mut checked = Vec::with_capacity(followed.len());
-    for Followed { logged: Logged { mut entry, on_chain, verified }, assignment, link } in followed {
-        let covered = verified || verdicts.next().unwrap_or(false);
+    let mut checked = Vec::with_capacity(judged.len());
+    for (Followed { logged: Logged { mut entry, on_chain, .. }, assignment, link }, covered) in judged {
         if let Some(message) = &mut entry.message {
             message.anchor = signatures::anchor_as_text(message.anchor.take());
         }

@@ -8,53 +8,84 @@
 //! So there are three verdicts: the signatures cover what stands there; they do not; or it cannot be said. What the last one means is
 //! for the operator to say ([`Unverifiable`](crate::options::Unverifiable)).
 //!
-//! Pages are judged on several threads: the larger part of what a short message costs is its two signatures.
+//! Pages are judged by several threads: the larger part of what a short message costs is its two signatures.
 
-use std::num::NonZero;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use holon_protocol::item::{ItemError, Parts};
 use holon_protocol::{Tags, base64url, wire};
 
 use super::Fault;
 
-/// Entries that one thread judges before another one helps.
-const ENTRIES_PER_THREAD: usize = 8;
-/// Most threads that judge one page.
-const MAX_THREADS: usize = 4;
+/// Entries that a thread takes at once.
+const ENTRIES_TAKEN: usize = 4;
 /// Stands in text for bytes that were none.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// How many threads may judge a page, while something is `evaluated` meanwhile or not: that needs a processor of its own.
-pub fn threads(evaluated: bool) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    processors.saturating_sub(usize::from(evaluated)).clamp(1, MAX_THREADS)
+/// Entries whose signatures are being judged by as many threads as [help](Self::help).
+pub struct Judging<T> {
+    entries: Vec<T>,
+    /// What of an entry is to be judged, if anything.
+    subject: fn(&T) -> Option<&wire::Entry>,
+    /// The first entry that nobody has taken.
+    next: AtomicUsize,
+    /// Verdicts of entries from a number on.
+    verdicts: Mutex<HashMap<usize, Vec<Result<bool, Fault>>>>,
 }
 
-/// For each of `entries` whether its signatures cover all that stands next to them; what is not covered cannot be said.
-///
-/// # Errors
-/// The first one with a signature that does not cover what stands next to it, and which of its two.
-pub fn judge(entries: &[&wire::Entry], threads: usize) -> Result<Vec<bool>, (usize, Fault)> {
-    let threads = entries.len().div_ceil(ENTRIES_PER_THREAD).clamp(1, threads.max(1));
-    let size = entries.len().div_ceil(threads).max(1);
-    let judge = |(number, part): (usize, &[&wire::Entry])| {
-        let judged = part.iter().enumerate();
-        judged
-            .map(|(at, entry)| covered(entry).map_err(|fault| (number * size + at, fault)))
-            .collect::<Result<Vec<bool>, _>>()
-    };
-    std::thread::scope(|scope| {
-        let mut parts = entries.chunks(size).enumerate();
-        let first = parts.next();
-        let others: Vec<_> = parts.map(|part| (part, scope.spawn(move || judge(part)))).collect();
-        let mut verdicts = first.map_or_else(|| Ok(Vec::new()), judge)?;
-        // In order: the earliest counts.
-        for (part, other) in others {
-            // A thread that panicked has judged nothing.
-            verdicts.extend(other.join().unwrap_or_else(|_| judge(part))?);
+impl<T> Judging<T> {
+    /// `entries`, of which nothing is judged yet. What has no `subject` counts as covered.
+    pub fn new(entries: Vec<T>, subject: fn(&T) -> Option<&wire::Entry>) -> Self {
+        Self { entries, subject, next: AtomicUsize::new(0), verdicts: Mutex::default() }
+    }
+
+    /// All of them.
+    pub fn entries(&self) -> &[T] {
+        &self.entries
+    }
+
+    /// Whether there are entries that nobody has taken.
+    pub fn needs_help(&self) -> bool {
+        self.next.load(Ordering::Relaxed) < self.entries.len()
+    }
+
+    /// Judges until nothing is left to be taken.
+    pub fn help(&self) {
+        loop {
+            let first = self.next.fetch_add(ENTRIES_TAKEN, Ordering::Relaxed);
+            let taken = self.entries.iter().skip(first).take(ENTRIES_TAKEN);
+            let verdicts: Vec<_> = taken.map(|entry| self.judge(entry)).collect();
+            if verdicts.is_empty() {
+                return;
+            }
+            self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).insert(first, verdicts);
         }
-        Ok(verdicts)
-    })
+    }
+
+    fn judge(&self, entry: &T) -> Result<bool, Fault> {
+        (self.subject)(entry).map_or(Ok(true), covered)
+    }
+
+    /// For each entry whether its signatures cover all that stands next to them; what is not covered cannot be said. What nobody has
+    /// judged, perhaps because a thread did not come to an end, is judged now.
+    ///
+    /// # Errors
+    /// The first one with a signature that does not cover what stands next to it, and which of its two.
+    pub fn finish(self) -> Result<Vec<(T, bool)>, (usize, Fault)> {
+        let mut verdicts = std::mem::take(&mut *self.verdicts.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut covered = Vec::with_capacity(self.entries.len());
+        for (number, taken) in self.entries.chunks(ENTRIES_TAKEN).enumerate() {
+            let first = number * ENTRIES_TAKEN;
+            let judged = verdicts.remove(&first).filter(|verdicts| verdicts.len() == taken.len());
+            let judged = judged.unwrap_or_else(|| taken.iter().map(|entry| self.judge(entry)).collect());
+            for (at, verdict) in judged.into_iter().enumerate() {
+                covered.push(verdict.map_err(|fault| (first + at, fault))?);
+            }
+        }
+        Ok(self.entries.into_iter().zip(covered).collect())
+    }
 }
 
 /// Whether both signatures of an entry cover what stands next to them; an error says which does not.
@@ -186,6 +217,17 @@ mod tests {
         (assignment.item([0xfe; 32]).sign(signer).unwrap(), item)
     }
 
+    fn judge(entries: &[&wire::Entry], threads: usize) -> Result<Vec<bool>, (usize, Fault)> {
+        let judging = Judging::new(entries.to_vec(), |entry| Some(entry));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| judging.help());
+            }
+        });
+        assert!(threads == 0 || !judging.needs_help());
+        judging.finish().map(|judged| judged.into_iter().map(|(_, covered)| covered).collect())
+    }
+
     fn verdict(entry: &wire::Entry) -> Option<&'static str> {
         match judge(&[entry], 1) {
             Ok(verdicts) => (!verdicts[0]).then_some("unsaid"),
@@ -281,7 +323,7 @@ mod tests {
         lie.message.as_mut().unwrap().data = Some("hallo".into());
         let unsaid = wire::Entry::new(&assignment, Some(&item), false);
         assert_eq!(judge(&[], 4), Ok(vec![]));
-        for (length, threads) in [(1, 4), (8, 4), (9, 2), (31, 3), (64, 4), (65, 4), (65, 1)] {
+        for (length, threads) in [(1, 4), (4, 4), (5, 2), (31, 3), (64, 4), (65, 4), (65, 1), (9, 0)] {
             for at in [0, length / 2, length - 1] {
                 let mut page = vec![&honest; length];
                 page[at] = &unsaid;
