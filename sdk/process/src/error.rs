@@ -78,10 +78,12 @@ macro_rules! ensure {
     };
 }
 
-/// Enough of a text to recognise it by, for error texts: its first 32 characters.
-pub fn excerpt(text: &str) -> &str {
-    const LIMIT_CHARS: usize = 32;
-    text.char_indices().nth(LIMIT_CHARS).map_or(text, |(end, _)| text.get(..end).unwrap_or_default())
+/// Enough of a text to recognise it by, for error texts: an id as it is, of what is longer than that the first 43 characters
+/// and `…`.
+pub fn excerpt(text: &str) -> String {
+    const LIMIT_CHARS: usize = 43;
+    let Some((end, _)) = text.char_indices().nth(LIMIT_CHARS) else { return text.to_owned() };
+    joined(&[text.get(..end).unwrap_or_default(), "…"])
 }
 
 /// These texts as one. Panics of slices and the formatting machinery are a tenth of a small module; this has neither.
