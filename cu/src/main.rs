@@ -1,10 +1,16 @@
 //! `holon-cu`: a compute unit as a program of its own.
 
+use std::process::ExitCode;
+
 use holon_cu::{Options, Program, Service};
-use holon_unit::program::StopSignals;
+use holon_unit::program::{self, StopSignals};
 use holon_unit::{config, server};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    program::ended(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let program: Program = match config::parse(std::env::args_os()) {
         Ok(program) => program,
         Err(config::ConfigError::Arguments(error)) => error.exit(),

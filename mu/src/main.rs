@@ -1,12 +1,18 @@
 //! `holon-mu`: the messenger unit as a program of its own.
 
+use std::process::ExitCode;
+
 use anyhow::Context;
 use holon_mu::{Options, Program, Service};
-use holon_unit::program::StopSignals;
+use holon_unit::program::{self, StopSignals};
 use holon_unit::{config, server};
 
+fn main() -> ExitCode {
+    program::ended(run())
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn run() -> anyhow::Result<()> {
     let program: Program = match config::parse(std::env::args_os()) {
         Ok(program) => program,
         Err(config::ConfigError::Arguments(error)) => error.exit(),

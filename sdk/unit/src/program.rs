@@ -1,6 +1,30 @@
 //! What the programs of units have in common: options of the log, and when they are asked to stop.
 
+use std::error::Error;
+use std::process::ExitCode;
+
 use crate::telemetry::{self, LogFormat};
+
+/// The end of a program: in order, or with what went wrong on one line of standard error.
+pub fn ended(done: Result<(), impl Into<Box<dyn Error>>>) -> ExitCode {
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    eprintln!("error: {}", told(&*error.into()));
+    ExitCode::FAILURE
+}
+
+/// An error with its causes, none of them twice.
+fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
 
 /// Options of the log that every program of a unit takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,5 +79,27 @@ impl StopSignals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_tells_its_causes_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{says}")]
+        struct Failed {
+            says: &'static str,
+            #[source]
+            cause: Option<Box<Failed>>,
+        }
+        let failed = |says, cause: Option<Failed>| Failed { says, cause: cause.map(Box::new) };
+        let file = || failed("no such file", None);
+        let says_it = failed("cannot read the wallet /nope: no such file", Some(file()));
+        assert_eq!(told(&says_it), "cannot read the wallet /nope: no such file");
+        let does_not = failed("cannot start", Some(failed("cannot read the wallet /nope", Some(file()))));
+        assert_eq!(told(&does_not), "cannot start: cannot read the wallet /nope: no such file");
     }
 }

@@ -1,11 +1,17 @@
 //! `holon-weave`: a local Arweave.
 
+use std::process::ExitCode;
+
 use anyhow::Context;
-use holon_unit::program::StopSignals;
+use holon_unit::program::{self, StopSignals};
 use holon_unit::{config, server, telemetry};
 use holon_weave::{Arguments, Options, Service};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    program::ended(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let arguments: Arguments = match config::parse(std::env::args_os()) {
         Err(config::ConfigError::Arguments(error)) => error.exit(),
         parsed => parsed?,
