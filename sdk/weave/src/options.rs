@@ -8,7 +8,7 @@ use holon_unit::clock::Clock;
 use holon_unit::telemetry::LogFormat;
 
 /// Time between blocks.
-pub const DEFAULT_BLOCK_INTERVAL: Duration = Duration::from_secs(2);
+pub const DEFAULT_BLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// Height of the first block after genesis: above 1,440,000, from where evaluators check hash chains.
 pub const DEFAULT_INITIAL_HEIGHT: u64 = 1_500_000;
 /// Port of a gateway that nobody configured otherwise.
@@ -59,7 +59,7 @@ pub struct Arguments {
     #[arg(long, env = "WEAVE_LISTEN", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)))]
     pub listen: SocketAddr,
     /// Seconds between blocks; 0 makes one block per accepted item and none with time
-    #[arg(long, env = "WEAVE_BLOCK_INTERVAL", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
+    #[arg(long, env = "WEAVE_BLOCK_INTERVAL", default_value = "1", value_parser = seconds, value_name = "SECONDS")]
     pub block_interval: Duration,
     /// Height of the first block after genesis, in a new store
     #[arg(long, env = "WEAVE_INITIAL_HEIGHT", default_value_t = DEFAULT_INITIAL_HEIGHT)]
