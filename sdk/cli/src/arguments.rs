@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::commands::{
     announce, build, completions, dead_letters, deploy, dry_run, env, eval, fork, init, inspect, logs, man, network,
-    publish, replay, result, results, retry, send, spawn, state, test, trace, wallet, watch,
+    publish, replay, result, results, resume, retry, send, spawn, state, test, trace, wallet, watch,
 };
 use crate::project::Project;
 use crate::{console, service, up};
@@ -235,6 +235,9 @@ pub enum Command {
     /// Have the messenger take up again what it gave up
     #[command(after_help = retry::EXAMPLES)]
     Retry(retry::Arguments),
+    /// Have the compute unit try again what used up what it may
+    #[command(after_help = resume::EXAMPLES)]
+    Resume(resume::Arguments),
     /// Ask a process without leaving a trace
     #[command(after_help = dry_run::EXAMPLES)]
     DryRun(dry_run::Arguments),

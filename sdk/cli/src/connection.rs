@@ -83,20 +83,19 @@ fn by_urls(global: &Global) -> Result<Connection, Failure> {
         uploader_url: global.uploader_url.clone(),
         ..Profile::default()
     };
-    // The variables may well be those of the running network; then its names and addresses are known, too.
+    // They may well be those of the running network; then all of it is known.
     let same = |record: &Record| {
         let is = |given: &Option<Url>, url: &Url| given.as_ref().is_none_or(|given| same_place(given, url));
         is(&global.mu_url, &record.mu_url)
             && is(&global.cu_url, &record.cu_url)
             && is(&global.gateway_url, &record.gateway_url)
     };
-    let record = Record::nearby().filter(same);
+    if let Some(record) = Record::nearby().filter(same) {
+        return by_record(record, global);
+    }
     let url = global.gateway_url.as_ref().or(global.cu_url.as_ref()).or(global.mu_url.as_ref());
-    let name = match (&record, url.and_then(Url::host_str)) {
-        (None, Some(host)) => host.to_owned(),
-        _ => LOCAL.to_owned(),
-    };
-    Ok(Connection { network: network(&given)?, record, name, profile: None })
+    let name = url.and_then(Url::host_str).unwrap_or(LOCAL).to_owned();
+    Ok(Connection { network: network(&given)?, record: None, name, profile: None })
 }
 
 fn by_profile(name: &str, mut profile: Profile, global: &Global) -> Result<Connection, Failure> {

@@ -39,6 +39,17 @@ impl Failure {
         Self { kind: Kind::Network, message: message.to_string(), hint: None }
     }
 
+    /// The command line cannot be read (exit code 2). The first paragraph is what is wrong, the rest what to do.
+    pub fn command_line(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let (message, more) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let failure = Self::usage(message.trim().trim_start_matches("error: "));
+        match more.trim() {
+            "" => failure,
+            more => failure.hint(more),
+        }
+    }
+
     /// Says what to do next.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -84,6 +95,9 @@ impl From<Error> for Failure {
             Error::Unreachable { .. } => Some("is it running? `holon up` starts a network on this machine"),
             Error::StillEvaluating { .. } => Some("ask again later with `holon result`"),
             Error::Locate { .. } | Error::Refused { status: 404, .. } => Some(UNKNOWN),
+            Error::Refused { unit: Unit::Compute, status: 503, message } if message.contains("is parked") => {
+                Some("it used up what the unit's operator allows a message; holon resume <process> has it tried again")
+            }
             Error::Refused { status: 401 | 403, .. } => Some("it may want its operator's token: --operator-token"),
             Error::Refused { status: 429 | 503, .. } => Some("it has too much to do; try again in a while"),
             // Units answer so in the words of those they asked.
@@ -108,8 +122,9 @@ fn missing_url(unit: Unit) -> Failure {
         Unit::Uploader => ("--uploader-url", "UPLOADER_URL"),
         Unit::Gateway | Unit::Scheduler => ("--gateway-url", "GATEWAY_URL"),
     };
-    Failure::usage(format!("the URL of the {unit} is not known"))
-        .hint(format!("pass {flag} or set {variable}; or unset all of them to use the network that `holon up` runs"))
+    Failure::usage(format!("the URL of the {unit} is not known")).hint(format!(
+        "pass {flag} or set {variable}; or name the network that the given URLs stand in for: --network local"
+    ))
 }
 
 #[cfg(test)]
@@ -134,6 +149,7 @@ mod tests {
         assert!(refused(500, "process x is not known to the gateway").contains("--network"));
         assert!(refused(401, "no").contains("--operator-token"));
         assert!(refused(503, "no").contains("again"));
+        assert!(refused(503, "process x is parked at slot 2").contains("holon resume"));
         assert_eq!(refused(500, "broken"), "");
     }
 

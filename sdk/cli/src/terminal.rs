@@ -133,11 +133,13 @@ impl Progress {
             // Written as it is: without colours the line must be erased all the same.
             let mut err = std::io::stderr();
             let style = if colours(&err) { COPY } else { Style::new() };
+            let begun = Instant::now();
             for frame in Self::FRAMES.iter().cycle() {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                let _ = write!(err, "{ERASE}{style}{frame}{style:#} {}", text()).and_then(|()| err.flush());
+                let _ = write!(err, "{ERASE}{style}{frame}{style:#} {}{}", text(), patience(begun.elapsed()));
+                let _ = err.flush();
                 thread::park_timeout(Self::FRAME_TIME);
             }
             let _ = write!(err, "{ERASE}").and_then(|()| err.flush());
@@ -166,6 +168,15 @@ impl Progress {
             }
         });
         Self(saying.ok().map(|saying| (done, saying)))
+    }
+}
+
+/// How long something takes, once that is long.
+fn patience(elapsed: Duration) -> String {
+    match elapsed.as_secs() {
+        0..5 => String::new(),
+        seconds @ 5..60 => format!(" ({seconds} s)"),
+        seconds => format!(" ({} min {} s)", seconds / 60, seconds % 60),
     }
 }
 

@@ -192,7 +192,8 @@ impl Error {
 }
 
 /// The innermost text of an error: "Connection refused" says more than "error sending request".
-fn root_cause(error: &dyn std::error::Error) -> String {
+/// What lies at the bottom of an error.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

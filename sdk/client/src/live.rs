@@ -9,7 +9,7 @@ use holon_protocol::result::EvaluationResult;
 use reqwest::Response;
 use serde::Deserialize;
 
-use crate::error::{Error, Unit};
+use crate::error::{Error, Unit, root_cause};
 use crate::http::{MAX_ANSWER_BYTES, join};
 use crate::network::Network;
 use crate::sse::{Message, Reader};
@@ -161,7 +161,7 @@ impl Walk {
                 return read.map(|()| None).map_err(too_large);
             }
             Ok(Ok(None)) => "the compute unit closed the connection".to_owned(),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => root_cause(&error),
             Err(_) => format!("the compute unit was silent for {} s", SILENCE_LIMIT.as_secs()),
         };
         self.open = None;

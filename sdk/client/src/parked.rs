@@ -33,6 +33,11 @@ struct List {
     parked: Vec<Parked>,
 }
 
+#[derive(Deserialize)]
+struct Resumed {
+    resumed: Parked,
+}
+
 impl Network {
     /// What the compute unit has parked, longest parked first; a holon unit tells of 1 000 at most.
     ///
@@ -43,5 +48,17 @@ impl Network {
         let url = join(self.cu_url()?, &["parked"]);
         let (_, answer) = parts.http.read(Unit::Compute, Method::GET, url, Body::Nothing, parts.timeout).await?;
         Ok(json::<List>(Unit::Compute, &answer)?.parked)
+    }
+
+    /// Has the compute unit try the message again that a process is parked before, and what it had said about it. `token` is that of the
+    /// unit's operator.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 404 when the process is not parked, with 401 without the right token.
+    pub async fn resume(&self, process: ProcessId, token: Option<&str>) -> Result<Parked, Error> {
+        let parts = self.parts();
+        let url = join(self.cu_url()?, &["resume", &process.to_string()]);
+        let (_, answer) = parts.http.operate(Unit::Compute, Method::POST, url, token, parts.timeout).await?;
+        Ok(json::<Resumed>(Unit::Compute, &answer)?.resumed)
     }
 }

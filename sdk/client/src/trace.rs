@@ -83,6 +83,9 @@ pub struct DeadLetter {
     pub stage: Option<String>,
     /// The message that everything began with, if it is a task.
     pub origin: Option<ItemId>,
+    /// The process whose result it is an entry of, if it is one that cannot be used.
+    #[serde(default)]
+    pub emitter: Option<ItemId>,
     /// Which entry of a result, if it is one that cannot be used.
     pub entry: Option<String>,
 }

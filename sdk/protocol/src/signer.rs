@@ -90,7 +90,8 @@ impl Signer {
                 Ok(signer)
             }
             (kty, crv) => Err(SignerError::Wallet(format!(
-                "kty {kty:?} with crv {crv:?} is not supported; RSA, OKP with Ed25519 and EC with secp256k1 are"
+                "a key of the kind \"{kty}\" (curve \"{}\") is not supported; RSA, OKP with Ed25519 and EC with secp256k1 are",
+                crv.unwrap_or_default()
             ))),
         }
     }

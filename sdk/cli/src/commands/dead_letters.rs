@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::arguments::Global;
+use crate::clock;
 use crate::connection::{self, Connection};
 use crate::failure::Failure;
 use crate::terminal::{BAD, COPY, LABEL, Terminal};
@@ -30,9 +31,14 @@ impl TokenArgument {
     }
 }
 
-/// The token in the data folder of a network on this computer.
+/// The messenger's token in the data folder of a network on this computer.
 pub fn local_token(connection: &Connection) -> Option<String> {
-    let file = connection.record.as_ref()?.data.join("mu").join(holon_unit::operator::FILE);
+    token_of(connection, "mu")
+}
+
+/// A unit's token in the data folder of a network on this computer.
+pub fn token_of(connection: &Connection, unit: &str) -> Option<String> {
+    let file = connection.record.as_ref()?.data.join(unit).join(holon_unit::operator::FILE);
     Some(std::fs::read_to_string(file).ok()?.trim().to_owned())
 }
 
@@ -66,16 +72,21 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
                 "retryable": letter.retryable,
                 "stage": letter.stage,
                 "origin": letter.origin,
+                "emitter": letter.emitter,
                 "entry": letter.entry,
             }))?;
             continue;
         }
         let what = letter.stage.or(letter.entry).unwrap_or_default();
         let again = if letter.retryable { "" } else { "  cannot be used" };
-        terminal.line(format!("{COPY}{}{COPY:#}  {what}{LABEL}{again}{LABEL:#}", letter.id));
+        let at = clock::date_and_time(letter.at);
+        terminal.line(format!("{COPY}{}{COPY:#}  {LABEL}{at}{LABEL:#}  {what}{LABEL}{again}{LABEL:#}", letter.id));
         terminal.line(format!("   {BAD}{}{BAD:#}", letter.reason));
         if let Some(origin) = letter.origin {
             terminal.line(format!("   {LABEL}follows from {origin}{LABEL:#}"));
+        }
+        if let Some(emitter) = letter.emitter {
+            terminal.line(format!("   {LABEL}of a result of {emitter}{LABEL:#}"));
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::terminal::{COPY, Terminal};
 pub const EXAMPLES: &str = "\
 Examples:
   holon init jar && cd jar && holon test
-  holon init jar --sdk ../holon/sdk/process     with the crate of a checkout";
+  holon init jar --sdk ../holon/sdk/process     with the crate of another checkout";
 
 /// `holon init`
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub struct Arguments {
     /// Name of the process, and of its folder
     #[arg(value_name = "NAME")]
     name: String,
-    /// Folder of holon-process [default: the published crate]
+    /// Folder of holon-process [default: that of the checkout this program was built from, else the published crate]
     #[arg(long, value_name = "FOLDER")]
     sdk: Option<PathBuf>,
 }
@@ -30,7 +30,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, terminal: Terminal) -> Result<(), Failure> {
     let Arguments { name, sdk } = arguments;
     let folder = PathBuf::from(&name);
-    project::create(&folder, &name, &sdk.map_or(Sdk::Published, Sdk::Folder))?;
+    project::create(&folder, &name, &sdk.map_or_else(Sdk::usual, Sdk::Folder))?;
     if terminal.is_json() {
         return terminal.json(&json!({ "name": name, "folder": folder }));
     }

@@ -80,14 +80,14 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let connection = connection::find(global)?;
     let process = connection.process(&arguments.process)?;
     let progress = terminal.progress("reading");
-    let (start, listed) = beginning(&connection.network, process, &arguments).await?;
+    let Beginning { start, listed, newest } = beginning(&connection.network, process, &arguments).await?;
     if listed.is_empty() {
         connection.require_process(process).await?;
     }
     // Lists have no failures in them; following from an earlier place tells of everything up to the end of the log.
     let mut stream = pin!(connection.network.follow(process).from(start).stream());
     let past = match end_of_log(&connection, process).await {
-        Some(end) => match until(&mut stream, end, &arguments, terminal).await {
+        Some(end) => match until(&mut stream, &End { nonce: end, newest }, &arguments, terminal).await {
             Err(Error::Refused { status: 404, .. }) => listed,
             past => past?,
         },
@@ -124,19 +124,40 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     }
 }
 
-/// Where to begin, so that enough of what is shown lies behind it; and that, as far as a list tells it, oldest first.
-async fn beginning(
-    network: &Network,
-    process: ProcessId,
-    arguments: &Arguments,
-) -> Result<(String, Vec<Past>), Failure> {
+/// Where the past that is shown begins.
+struct Beginning {
+    /// The cursor before it.
+    start: String,
+    /// What lies behind it as far as a list tells it, oldest first.
+    listed: Vec<Past>,
+    /// When the newest result of the list was due.
+    newest: Option<Timestamp>,
+}
+
+/// Where the past ends: with the last message of the log, and with the crons after it that have come already.
+struct End {
+    nonce: u64,
+    newest: Option<Timestamp>,
+}
+
+impl End {
+    fn is_reached(&self, live: &LiveResult) -> bool {
+        live.nonce >= self.nonce && self.newest.is_none_or(|newest| live.timestamp >= newest.0)
+    }
+}
+
+/// Where to begin, so that enough of what is shown lies behind it.
+async fn beginning(network: &Network, process: ProcessId, arguments: &Arguments) -> Result<Beginning, Failure> {
     let mut stream = pin!(network.results(process).sort(Sort::Descending).limit(PAGE).stream());
-    let (mut listed, mut looked_through) = (Vec::new(), 0);
+    let (mut listed, mut looked_through, mut newest) = (Vec::new(), 0, None);
     while let Some(edge) = stream.try_next().await? {
+        if looked_through == 0 {
+            newest = Place::of_cursor(&edge.cursor).timestamp;
+        }
         // At least one lies behind the beginning, so that something is told up to which it can be waited.
         if listed.len() >= usize::from(arguments.lines.max(1)) || looked_through >= MAX_LOOKED_THROUGH {
             listed.reverse();
-            return Ok((edge.cursor, listed));
+            return Ok(Beginning { start: edge.cursor, listed, newest });
         }
         looked_through += 1;
         if arguments.shows(&edge.node) {
@@ -144,7 +165,7 @@ async fn beginning(
         }
     }
     listed.reverse();
-    Ok((FIRST.to_owned(), listed))
+    Ok(Beginning { start: FIRST.to_owned(), listed, newest })
 }
 
 /// The nonce of the last message, if its scheduler can be asked.
@@ -153,10 +174,10 @@ async fn end_of_log(connection: &Connection, process: ProcessId) -> Option<u64> 
     facts::place(&scheduler.latest(process).await.ok()?).map(|latest| latest.nonce)
 }
 
-/// The last results up to the end of the log, oldest first. A unit that does not get there in time has told what it has.
+/// The last results up to the end of the past, oldest first. A unit that does not get there in time has told what it has.
 async fn until(
     stream: &mut (impl Stream<Item = Result<Live, Error>> + Unpin),
-    end: u64,
+    end: &End,
     arguments: &Arguments,
     terminal: Terminal,
 ) -> Result<Vec<Past>, Error> {
@@ -174,7 +195,7 @@ async fn until(
                 break;
             }
             Some(Live::Result(live)) => {
-                let is_last = live.cron.is_none() && live.nonce >= end;
+                let is_last = end.is_reached(&live);
                 if arguments.lines > 0 && arguments.shows(&live.result) {
                     if past.len() >= usize::from(arguments.lines) {
                         past.pop_front();

@@ -18,6 +18,7 @@ pub mod publish;
 pub mod replay;
 pub mod result;
 pub mod results;
+pub mod resume;
 pub mod retry;
 pub mod send;
 pub mod spawn;
@@ -52,13 +53,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some((unit, arguments)) = service::asked(&line) {
         return finish(Terminal::new(false), service::run(unit, arguments));
     }
-    let arguments = match Arguments::read(line) {
+    let arguments = match Arguments::read(line.clone()) {
         Ok(arguments) => arguments,
         // Help and version are no failures and go to standard output.
-        Err(error) => error.exit(),
+        Err(error) if !error.use_stderr() || !asks_for_json(&line) => error.exit(),
+        Err(error) => {
+            let failure = Failure::command_line(&error);
+            Terminal::new(true).failure(&failure);
+            return ExitCode::from(failure.exit_code());
+        }
     };
     let terminal = Terminal::new(arguments.global.json);
     finish(terminal, dispatch(arguments, terminal))
+}
+
+/// Whether a command line that could not be read asks for JSON.
+fn asks_for_json(line: &[OsString]) -> bool {
+    line.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
 }
 
 fn finish(terminal: Terminal, command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
@@ -102,6 +113,7 @@ async fn dispatch(arguments: Arguments, terminal: Terminal) -> Result<(), Failur
         Command::Inspect(arguments) => Box::pin(inspect::run(arguments, &global, terminal)).await,
         Command::Trace(arguments) => trace::run(arguments, &global, terminal).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &global, terminal).await,
+        Command::Resume(arguments) => resume::run(arguments, &global, terminal).await,
         Command::Retry(arguments) => retry::run(arguments, &global, terminal).await,
         Command::DryRun(arguments) => dry_run::run(arguments, &global, terminal).await,
         Command::Eval(arguments) => eval::run(arguments, &global, terminal).await,

@@ -33,7 +33,17 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let connection = connection::find(global)?;
     let token = arguments.token.token(&connection);
     for letter in arguments.letters {
-        connection.network.retry(letter, token.as_deref()).await?;
+        connection.network.retry(letter, token.as_deref()).await.map_err(|error| {
+            let hint = match error.status() {
+                Some(404) => Some("`holon dead-letters` lists those there are"),
+                Some(409) => Some("the process asked for something that cannot be; only its code can mend that"),
+                _ => None,
+            };
+            match hint {
+                Some(hint) => Failure::from(error).hint(hint),
+                None => error.into(),
+            }
+        })?;
         match terminal.is_json() {
             true => terminal.json(&json!({ "retried": letter }))?,
             false => terminal.line(format!("{letter} is taken up again")),

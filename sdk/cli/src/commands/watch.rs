@@ -6,10 +6,12 @@ use clap::Args;
 use futures_util::TryStreamExt;
 use holon_client::console;
 use holon_client::live::{Live, LiveResult};
+use holon_protocol::Timestamp;
 use serde_json::json;
 
 use super::show;
 use crate::arguments::{Global, ProcessName, parse_process};
+use crate::clock;
 use crate::connection;
 use crate::failure::{self, Failure};
 use crate::terminal::{BAD, LABEL, STRONG, Terminal};
@@ -79,7 +81,8 @@ fn result(terminal: Terminal, live: &LiveResult) -> Result<(), Failure> {
         }));
     }
     let cron = live.cron.as_ref().map(|cron| format!("  {LABEL}cron {cron}{LABEL:#}")).unwrap_or_default();
-    terminal.line(format!("{STRONG}{}{STRONG:#}{cron}", live.nonce));
+    let time = clock::time(Timestamp(live.timestamp));
+    terminal.line(format!("{STRONG}{}{STRONG:#}  {LABEL}{time}{LABEL:#}{cron}", live.nonce));
     if let Some(error) = console::error(&live.result) {
         terminal.field("  error", format!("{BAD}{}{BAD:#}", failure::plain(&error)));
     }

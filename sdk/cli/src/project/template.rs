@@ -27,7 +27,18 @@ pub enum Sdk {
     Folder(PathBuf),
 }
 
+/// Where the kit for processes lies beside this program's source.
+const KIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../process");
+
 impl Sdk {
+    /// The one that goes with this program: that of its checkout while there is one, else the published one.
+    pub fn usual() -> Self {
+        match Path::new(KIT).join("Cargo.toml").is_file() {
+            true => Self::Folder(PathBuf::from(KIT)),
+            false => Self::Published,
+        }
+    }
+
     fn dependency(&self) -> Result<String, Failure> {
         match self {
             Self::Published => Ok(format!("\"{}\"", env!("CARGO_PKG_VERSION"))),

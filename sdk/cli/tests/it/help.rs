@@ -3,7 +3,7 @@
 use crate::program::User;
 use crate::pty::Tty;
 
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 34] = [
     "up",
     "init",
     "build",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 33] = [
     "trace",
     "dead-letters",
     "retry",
+    "resume",
     "dry-run",
     "eval",
     "replay",

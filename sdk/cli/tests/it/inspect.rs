@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::program::User;
+use crate::program::{DEADLINE, User};
 
 #[test]
 fn processes_messages_and_modules_are_told_apart_and_described() {
@@ -86,4 +87,40 @@ fn logs_tell_the_past_and_follow_what_comes() {
     assert_eq!(lines.next().unwrap()["output"], "7");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn logs_of_a_process_that_wakes_by_itself_end_with_what_it_said_last() {
+    let user = User::new();
+    let network = user.network(".holon");
+    let module = network.text("counter_module");
+    let cron = ["--cron", "1-second", "--cron-tag", "Action=Increment"];
+    let process = user.run(["spawn", "--module", &module, "--json"].iter().chain(&cron)).ok().json()["process"].clone();
+    let process = process.as_str().unwrap();
+    let counted =
+        || user.run(["dry-run", process, "--action", "Get", "--json"]).ok().json()["result"]["Output"].clone();
+    let begun = Instant::now();
+    while counted().as_str().unwrap().parse::<u32>().unwrap() < 4 {
+        assert!(begun.elapsed() < DEADLINE, "no crons come");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // No message of the log lies among the last three results, nor will one come after them.
+    let said = user.run(["logs", process, "-n", "3"]).ok();
+    assert_eq!(said.out.lines().count(), 3, "{said:?}");
+    assert!(said.out.lines().all(|line| line.contains("cron 0-1-second")), "{said:?}");
+    assert!(user.run(["logs", process]).ok().out.lines().count() >= 4);
+}
+
+#[test]
+fn the_url_of_one_unit_of_the_running_network_means_that_network() {
+    let user = User::new();
+    let network = user.network(".holon");
+    let cu_url = network.text("cu_url");
+    let said = user.run(["send", "counter", "--action", "Increment", "--cu-url", &cu_url]).ok();
+    assert!(said.out.contains('2'), "{said:?}");
+    // The operator's token is found, too: the unit says what there is to resume.
+    let said = user.run(["resume", "counter", "--cu-url", &cu_url]);
+    assert!(said.code == 3 && said.err.contains("is not parked"), "{said:?}");
+    let said = user.run(["resume", "counter", "--operator-token", "wrong"]);
+    assert!(said.code == 3 && !said.err.contains("is not parked"), "{said:?}");
 }

@@ -6,7 +6,6 @@ use std::process::Command;
 
 use crate::program::{Said, User};
 
-const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../process");
 const WASM_PROCESSES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wasm-processes");
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -19,7 +18,8 @@ struct Author {
 impl Author {
     fn new() -> Self {
         let user = User::new();
-        user.run(["init", "jar", "--sdk", SDK]).ok();
+        // Without --sdk: this program was built from a checkout.
+        user.run(["init", "jar"]).ok();
         let folder = user.home().join("jar");
         // The versions that are here already: a test fetches nothing.
         fs::copy(Path::new(WASM_PROCESSES).join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
@@ -130,6 +130,4 @@ fn wrong_beginnings_are_refused_in_words() {
     let again = user.run(["init", "jar"]);
     assert_eq!(again.code, 2);
     assert!(again.err.contains("is not empty"), "{}", again.err);
-    let manifest = fs::read_to_string(user.home().join("jar/Cargo.toml")).unwrap();
-    assert!(manifest.contains(concat!("holon-process = \"", env!("CARGO_PKG_VERSION"), "\"")), "{manifest}");
 }

@@ -54,6 +54,16 @@ fn with_json_failures_are_json_on_standard_error() {
     assert!(said.out.is_empty());
     let failure: serde_json::Value = serde_json::from_str(&said.err).unwrap();
     assert!(failure["error"].as_str().unwrap().contains("compute unit"), "{failure}");
+    // Also those of the command line itself.
+    for (line, error) in
+        [(["sned", "--json"], "sned"), (["retry", "--json"], "required"), (["--json", "logs"], "required")]
+    {
+        let said = User::new().run(line);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{line:?}");
+        let failure: serde_json::Value = serde_json::from_str(&said.err).unwrap();
+        assert!(failure["error"].as_str().unwrap().contains(error), "{failure}");
+        assert!(failure["hint"].as_str().unwrap().contains("holon"), "{failure}");
+    }
 }
 
 #[test]
