@@ -405,7 +405,7 @@ impl Query {
         let Some(text) = self.get("limit") else { return Ok(default) };
         match text.parse::<usize>() {
             Ok(limit) if limit > 0 => Ok(limit.min(MAX_LIMIT)),
-            _ => Err(parameter("limit", format!("a number from 1 to {MAX_LIMIT} is required, not {text:?}."))),
+            _ => Err(parameter("limit", format!("a number from 1 on is required, not {text:?}."))),
         }
     }
 }

@@ -51,7 +51,7 @@ pub fn routes() -> Routes {
             .query("from", schema::text(), "After this cursor, or at this time in milliseconds or later.")
             .query("to", schema::text(), "Before this cursor, or up to this time in milliseconds.")
             .query("sort", schema::one_of(["ASC", "DESC"]), "Oldest or newest first.")
-            .query("limit", schema::number_in(1, MAX_LIMIT as u64, RESULTS_LIMIT as u64), "Results of a page.")
+            .query("limit", schema::number_in(1, MAX_LIMIT as u64, RESULTS_LIMIT as u64), "Results of a page; more than the most count as the most.")
             .gives(200, "A page.", Content::Json(schema::page(outcome())))],
     )
     .at(
@@ -74,7 +74,7 @@ pub fn routes() -> Routes {
             .part("process", schema::id(), "The process.")
             .query("from", schema::text(), "After this cursor, or at this time in milliseconds or later.")
             .query("to", schema::text(), "Before this cursor, or up to this time in milliseconds.")
-            .query("limit", schema::number_in(1, MAX_LIMIT as u64, CRON_LIMIT as u64), "Results of a page.")
+            .query("limit", schema::number_in(1, MAX_LIMIT as u64, CRON_LIMIT as u64), "Results of a page; more than the most count as the most.")
             .query("no-busy", schema::text(), "Wait for the results, however long; any value.")
             .gives(200, "A page.", Content::Json(schema::page(outcome())))
             .with(

@@ -48,7 +48,7 @@ export function messages(process, { signal, mark, heard, slot }) {
     first.disabled = older.disabled = lowest() === 0;
     newer.disabled = last.disabled = top >= newest;
     jump.max = String(newest);
-    range.textContent = newest === undefined ? "" : `slots ${count(lowest())} to ${count(top)} of ${count(newest)}`;
+    range.textContent = !newest ? "" : `slots ${count(lowest())} to ${count(top)} of ${count(newest)}`;
     const behind = newest - top;
     fresh.hidden = !(behind > 0) || view.following;
     fresh.textContent = `${count(behind)} newer`;
