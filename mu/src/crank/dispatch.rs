@@ -50,8 +50,11 @@ pub struct Limits {
     pub max_retry_delay_ms: u64,
     /// A task that has been failing for this long is given up, in milliseconds.
     pub retry_for_ms: u64,
-    /// How long a result that is here waits to hear of what was posted to its process before it, in milliseconds: that may
-    /// stand before it in the log.
+    /// A task that asks a scheduler that the operator did not name whether it took a client's item is given up sooner, in
+    /// milliseconds.
+    pub stranger_retry_for_ms: u64,
+    /// How long results that are here wait to hear of what was posted to their process before them, from its posting on, in
+    /// milliseconds: that may stand before them in the log.
     pub order_patience_ms: u64,
     /// How long after a commit of which it is not known whether it was made what it may have left is looked for, in
     /// milliseconds: longer than a database may work on it.
@@ -75,6 +78,7 @@ impl Default for Limits {
             retry_delay_ms: 1_000,
             max_retry_delay_ms: 60_000,
             retry_for_ms: 24 * 60 * 60 * 1_000,
+            stranger_retry_for_ms: 60 * 60 * 1_000,
             order_patience_ms: 5_000,
             stray_after_ms: 30_000,
             busy_delay_ms: 200,
@@ -143,10 +147,6 @@ struct Entry {
     placed: bool,
     /// When it was heard of.
     heard: Moment,
-    /// Until when it waits for what was posted before.
-    waits_until: Option<Timestamp>,
-    /// Whether it has waited long enough.
-    impatient: bool,
     /// The push it belongs to; pushes take turns.
     origin: Option<ItemId>,
     /// The process whose cron began that.
@@ -159,6 +159,8 @@ struct Entry {
     /// Those that were its own.
     faults: u32,
     failing_since: Option<Timestamp>,
+    /// How long it may be failing, in milliseconds.
+    retry_for_ms: u64,
     /// How often in a row its peer was busy with others of ours.
     crowded: u32,
     /// Whether it is another messenger's from the end of this run on.
@@ -181,8 +183,6 @@ pub struct Dispatcher {
     /// How many tasks of a lane there are whose nonce is not known.
     unplaced: HashMap<Lane, usize>,
     postings: Postings,
-    /// Until when results that are here wait for what was posted before.
-    waits: BTreeSet<(Timestamp, TaskId)>,
     ready: [Fair<Option<ItemId>, TaskId>; CLASSES],
     running: [usize; CLASSES],
     /// Running tasks that take long, by class and push.
@@ -204,7 +204,6 @@ impl Dispatcher {
             lanes: HashMap::new(),
             unplaced: HashMap::new(),
             postings: Postings::default(),
-            waits: BTreeSet::new(),
             ready: Default::default(),
             running: [0; CLASSES],
             slow: HashMap::new(),
@@ -217,7 +216,7 @@ impl Dispatcher {
     }
 
     /// Takes in a task that is in the outbox, `false` if it is known. Tasks of one lane may come in any order of their ids.
-    pub fn add(&mut self, id: TaskId, task: &Task) -> bool {
+    pub fn add(&mut self, id: TaskId, task: &Task, now: Timestamp) -> bool {
         if let Some(known) = self.entries.get_mut(&id) {
             // What was another messenger's may be ours again.
             known.leaving = false;
@@ -231,16 +230,16 @@ impl Dispatcher {
             _ => None,
         };
         if let Some((process, item)) = task.posted_to() {
-            self.postings.resume(id, process, item);
+            self.postings.resume(id, process, item, self.waited_for_until(now));
         }
+        let Limits { retry_for_ms, stranger_retry_for_ms, .. } = self.limits;
+        let stranger = task.toward().is_some_and(|toward| toward.stranger);
         let (place, placed) = self.place(id, lane, task);
         let entry = Entry {
             lane,
             place,
             placed,
             heard: self.postings.now(),
-            waits_until: None,
-            impatient: false,
             origin: task.descent.origin,
             cron: task.descent.cron,
             paced,
@@ -249,6 +248,7 @@ impl Dispatcher {
             failures: 0,
             faults: 0,
             failing_since: None,
+            retry_for_ms: if stranger { retry_for_ms.min(stranger_retry_for_ms) } else { retry_for_ms },
             crowded: 0,
             leaving: false,
         };
@@ -320,25 +320,27 @@ impl Dispatcher {
         Some(entry.belonging())
     }
 
-    /// A task, or an intent, begins to post an item to the log of this process.
-    pub fn posts(&mut self, id: TaskId, process: ProcessId, item: ItemId) {
-        self.postings.begin(id, process, item);
+    /// A task, or an intent, begins to post an item to the log of this process. `false`: it may have done so before.
+    pub fn posts(&mut self, id: TaskId, process: ProcessId, item: ItemId, now: Timestamp) -> bool {
+        self.postings.begin(id, process, item, self.waited_for_until(now))
     }
 
-    /// It is known what became of what it posted, or that is not waited for any longer.
+    fn waited_for_until(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_add(self.limits.order_patience_ms))
+    }
+
+    /// It is known what became of what it posted.
     pub fn settled(&mut self, id: TaskId) {
         if let Some(process) = self.postings.end(id) {
             self.promote(Lane::Results(process));
         }
     }
 
-    /// What may stand before this result in the log of its process, and nobody has heard of.
-    fn unheard(&self, id: TaskId) -> Vec<TaskId> {
+    /// Whether something may stand before this result in the log of its process that nobody has heard of.
+    fn is_unheard(&self, id: TaskId) -> bool {
         match self.entries.get(&id) {
-            Some(Entry { lane: Lane::Results(process), heard, impatient: false, .. }) => {
-                self.postings.before(*process, *heard)
-            }
-            _ => Vec::new(),
+            Some(Entry { lane: Lane::Results(process), heard, .. }) => self.postings.any_before(*process, *heard),
+            _ => false,
         }
     }
 
@@ -380,16 +382,8 @@ impl Dispatcher {
             self.timers.pop_first();
             self.make_ready(id);
         }
-        while let Some(&(at, id)) = self.waits.first()
-            && at <= now
-        {
-            self.waits.pop_first();
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.impatient = true;
-                entry.waits_until = None;
-                let lane = entry.lane;
-                self.promote(lane);
-            }
+        while let Some(process) = self.postings.expire(now) {
+            self.promote(Lane::Results(process));
         }
         let mut started = Vec::new();
         for class in [Class::Send, Class::Pull, Class::EarlyPull, Class::Late, Class::SlowSend, Class::SlowPull] {
@@ -468,13 +462,12 @@ impl Dispatcher {
 
     /// When [`Self::start`] has something to do again, if nothing else happens.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.first().into_iter().chain(self.waits.first()).map(|&(at, _)| at).min()
+        self.timers.first().map(|&(at, _)| at).into_iter().chain(self.postings.next_deadline()).min()
     }
 
     /// A running task has its outcome in hand. `true`: it may be applied now; `false`: [`Self::take_turns`] will name it.
-    pub fn fetched(&mut self, id: TaskId, now: Timestamp) -> bool {
-        let unheard = self.unheard(id);
-        if self.is_turn(id) && unheard.is_empty() {
+    pub fn fetched(&mut self, id: TaskId) -> bool {
+        if self.is_turn(id) && !self.is_unheard(id) {
             return true;
         }
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.class != Class::Late) else { return true };
@@ -483,14 +476,11 @@ impl Dispatcher {
         entry.class = Class::EarlyPull;
         entry.state = State::Held;
         self.running[Class::EarlyPull as usize] += 1;
-        if !unheard.is_empty() {
-            let until = Timestamp(now.0.saturating_add(self.limits.order_patience_ms));
-            entry.waits_until = Some(until);
-            self.waits.insert((until, id));
-        }
         self.leave(&left);
-        for posting in unheard {
-            self.hurry(posting);
+        if let Lane::Results(process) = left.lane {
+            for posting in self.postings.take_calm(process, left.heard) {
+                self.hurry(posting);
+            }
         }
         false
     }
@@ -503,9 +493,6 @@ impl Dispatcher {
     /// A running task is done; it is gone. What it belonged to: origin and cron.
     pub fn finished(&mut self, id: TaskId) -> Option<Descent> {
         let entry = self.entries.remove(&id)?;
-        if let Some(until) = entry.waits_until {
-            self.waits.remove(&(until, id));
-        }
         self.leave(&entry);
         self.leave_lane(&entry);
         self.promote(entry.lane);
@@ -525,14 +512,14 @@ impl Dispatcher {
 
     /// A running task failed.
     pub fn failed(&mut self, id: TaskId, fault: Fault, now: Timestamp) -> Verdict {
-        let Limits { retry_delay_ms, max_retry_delay_ms, retry_for_ms, .. } = self.limits;
+        let Limits { retry_delay_ms, max_retry_delay_ms, .. } = self.limits;
         if fault == Fault::Task {
             // Whoever was asked has answered: what it posted is not there, or would hold others up for no good reason.
             self.settled(id);
         }
         let Some(entry) = self.entries.get_mut(&id) else { return Verdict::GiveUp };
         let since = *entry.failing_since.get_or_insert(now);
-        if now.0.saturating_sub(since.0) >= retry_for_ms {
+        if now.0.saturating_sub(since.0) >= entry.retry_for_ms {
             return Verdict::GiveUp;
         }
         let doubled = retry_delay_ms.saturating_mul(1 << entry.failures.min(30));
@@ -667,12 +654,9 @@ impl Dispatcher {
                     self.ready[Class::EarlyPull as usize].remove(entry.origin, id);
                     self.make_ready(id);
                 }
-                (State::Held, _) if self.is_turn(id) && self.unheard(id).is_empty() => {
+                (State::Held, _) if self.is_turn(id) && !self.is_unheard(id) => {
                     if let Some(entry) = self.entries.get_mut(&id) {
                         entry.state = State::Running;
-                        if let Some(until) = entry.waits_until.take() {
-                            self.waits.remove(&(until, id));
-                        }
                     }
                     self.turns.push(id);
                 }

@@ -17,9 +17,8 @@ mod letters;
 mod sharing;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holon_protocol::{ItemId, Timestamp};
 use holon_unit::clock::Clock;
@@ -41,7 +40,10 @@ use crate::trace::{self, Event, What};
 
 pub use follow::CronResult;
 use intents::Unresolved;
-pub use intents::{MAX_UNRESOLVED_OF_STRANGERS, MAX_UNRESOLVED_PER_SCHEDULER, MAX_UNRESOLVED_PER_STRANGER};
+pub use intents::{
+    FEW_UNRESOLVED, MAX_UNRESOLVED_OF_STRANGERS, MAX_UNRESOLVED_PER_SCHEDULER, MAX_UNRESOLVED_PER_STRANGER,
+    UNRESOLVED_RESERVE,
+};
 pub use letters::RetryError;
 
 /// Most tasks the outbox holds before new client items are refused.
@@ -80,8 +82,8 @@ struct Inner {
     /// Intents of which something is under way. Held for writing while strays are looked for.
     intents: tokio::sync::RwLock<()>,
     intended: Mutex<HashSet<TaskId>>,
-    /// Whether strays are being looked for.
-    straying: AtomicBool,
+    /// When the newest thing happened that may have left a stray, as long as strays are being looked for.
+    straying: Mutex<Option<Instant>>,
     /// Held while a dead letter is taken up again.
     retrying: tokio::sync::Mutex<()>,
     wake: Notify,
@@ -141,7 +143,7 @@ impl Driver {
             unresolved: Mutex::default(),
             intents: tokio::sync::RwLock::default(),
             intended: Mutex::default(),
-            straying: AtomicBool::new(false),
+            straying: Mutex::default(),
             retrying: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             tasks,
@@ -292,16 +294,34 @@ impl Driver {
             while !self.holds() {
                 tokio::time::sleep(UNHELD_PAUSE).await;
             }
-            if let (Effect::Post { .. }, Some((process, item))) = (&effect, task.posted_to()) {
-                lock(&self.0.dispatcher).posts(id, process, item);
-            }
+            let begun = match (&effect, task.posted_to()) {
+                (Effect::Post { .. }, Some((process, item))) => {
+                    Some(lock(&self.0.dispatcher).posts(id, process, item, now()))
+                }
+                _ => None,
+            };
             let (traceparent, span) = (task.traceparent(), task.span());
             tracing::debug!(target: MESSAGES, parent: &span, task = %id, stage = task.stage(), "works on it");
-            let performed = within_trace(traceparent, self.perform(id, &effect)).instrument(span.clone()).await;
-            let Some(outcome) = performed else {
+            let performed = within_trace(traceparent.clone(), self.perform(id, &effect)).instrument(span.clone()).await;
+            let Some(mut outcome) = performed else {
                 tracing::debug!(task = %id, stage = task.stage(), "takes long; waits for a place among the slow ones");
                 return Ok(());
             };
+            match (begun, &outcome) {
+                // Neither now nor before was anything sent that somebody would have to wait for.
+                (Some(true), Outcome::Crowded | Outcome::Unsent(_)) => lock(&self.0.dispatcher).settled(id),
+                // It may have been there since an earlier attempt; where, the scheduler says when it is asked.
+                (Some(false), Outcome::Accepted(None)) => {
+                    if let Some(find) = task.find() {
+                        let found = within_trace(traceparent, self.perform(id, &find)).instrument(span.clone()).await;
+                        let Some(found) = found else { return Ok(()) };
+                        if let Outcome::There(nonce) = found {
+                            outcome = Outcome::Accepted(nonce);
+                        }
+                    }
+                }
+                _ => {}
+            }
             let error = match &outcome {
                 Outcome::Result(result) => trace::error_of(result),
                 _ => None,
@@ -361,7 +381,7 @@ impl Driver {
         let (sender, turn) = oneshot::channel();
         // Registered before asking, so that a turn given in between is not missed.
         lock(&self.0.turns).insert(id, sender);
-        if lock(&self.0.dispatcher).fetched(id, now()) {
+        if lock(&self.0.dispatcher).fetched(id) {
             lock(&self.0.turns).remove(&id);
             return;
         }

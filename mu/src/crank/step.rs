@@ -138,6 +138,8 @@ pub enum Outcome {
     Failed(String),
     /// The peer could not be asked or is out of order, which says nothing about what it was asked for.
     Unreachable(String),
+    /// The same, and nothing was sent to it.
+    Unsent(String),
     /// The scheduler has published no location that can be used.
     Unlocated(String),
     /// The peer has enough to do for us already.
@@ -230,6 +232,13 @@ impl Task {
         }
     }
 
+    /// Asks where something is that was signed and posted, `None` where nothing was.
+    pub fn find(&self) -> Option<Effect> {
+        let Work::Send(signed) = &self.work else { return None };
+        let (scheduler, process) = (signed.scheduler(), signed.log());
+        Some(Effect::Find { scheduler, item: signed.item, process, refused: None })
+    }
+
     /// The first effect of the task's stage.
     pub fn effect(&self) -> Effect {
         match &self.work {
@@ -290,7 +299,7 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         };
     }
     match outcome {
-        Outcome::Unreachable(reason) => return Next::Retry(Fault::Peer, reason),
+        Outcome::Unreachable(reason) | Outcome::Unsent(reason) => return Next::Retry(Fault::Peer, reason),
         Outcome::Failed(reason) => return retry(reason),
         Outcome::Unlocated(reason) if failures + 1 < LOCATE_ATTEMPTS => return retry(reason),
         Outcome::Unlocated(reason) => return dead(task, policy, reason),

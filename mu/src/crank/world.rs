@@ -56,7 +56,11 @@ pub struct World {
 
 impl From<PeerError> for Outcome {
     fn from(error: PeerError) -> Self {
-        if error.is_outage() { Self::Unreachable(error.to_string()) } else { Self::Failed(error.to_string()) }
+        match error {
+            PeerError::Unreached { .. } => Self::Unsent(error.to_string()),
+            error if error.is_outage() => Self::Unreachable(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -66,7 +70,7 @@ impl From<DirectoryError> for Outcome {
         match error {
             DirectoryError::Unlocated(reason) => Self::Unlocated(reason),
             DirectoryError::NotFound(reason) => Self::Failed(reason),
-            DirectoryError::Unavailable(reason) => Self::Unreachable(reason),
+            DirectoryError::Unavailable(reason) => Self::Unsent(reason),
         }
     }
 }

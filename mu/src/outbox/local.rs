@@ -199,7 +199,8 @@ impl LocalOutbox {
         let remembered = Remembered {
             processes: Recent::open(&database, "process_order", rooms.processes)?,
             boots: Recent::open(&database, "boot_order", rooms.processes)?,
-            unmonitored: Recent::open(&database, "unmonitored_order", rooms.unmonitored)?,
+            unmonitored: Recent::open(&database, "unmonitored_order", rooms.unmonitored)?
+                .renewed(&database, "unmonitored_newest")?,
         };
         let group = GroupCommit::new(database.clone()).map_err(|error| OutboxError::Store(error.to_string()))?;
         Ok(Self(Arc::new(Store {
@@ -652,5 +653,20 @@ mod tests {
         assert_eq!(kept(&outbox.0.boots), [3, 4, 5]);
         assert_eq!(kept(&outbox.0.monitors), [2, 4, 5], "what is monitored stays");
         assert_eq!(outbox.0.remembered.lock().unwrap().processes.order.len().unwrap(), 3);
+    }
+
+    #[test]
+    fn what_is_turned_off_once_more_is_as_new_as_anything_that_is_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = LocalOutbox::open_with(folder.path(), &Rooms { unmonitored: 3, ..Rooms::default() }).unwrap();
+        let turn = |byte: u8, off: bool| {
+            let monitors = vec![(process(byte), Monitoring::Put(Monitor { off, ..Monitor::default() }))];
+            outbox.0.commit(Changes { monitors, ..Changes::default() }).unwrap();
+        };
+        for (byte, off) in [(1, true), (2, true), (1, false), (1, true), (3, true), (4, true)] {
+            turn(byte, off);
+        }
+        let kept: Vec<_> = outbox.0.monitors.iter().map(|guard| guard.key().unwrap()[0]).collect();
+        assert_eq!(kept, [1, 3, 4]);
     }
 }

@@ -105,7 +105,7 @@ impl PeerError {
         matches!(self, Self::Unreached { .. } | Self::Network { .. } | Self::Status { status: 408 | 429 | 500.., .. })
     }
 
-    /// Whether nothing was sent: the peer was not reached, or may not be.
+    /// Whether nothing was sent: the peer was not reached, or may not be. After a redirect of a write that is not so.
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::Unreached { .. } | Self::Forbidden { .. })
     }
@@ -207,12 +207,18 @@ impl Http {
     ) -> Result<Response, PeerError> {
         let start = url.origin();
         let mut url = url;
+        // What a redirect repeats has been sent: whoever redirected has all of it, and may have carried it out.
+        let mut sent = false;
         let hops = if self.0.guards.hops { MAX_REDIRECTS } else { usize::MAX };
         for _ in 0..=hops {
-            let request = self.client(&url)?.request(method.clone(), url.clone()).timeout(timeout);
+            let client = match self.client(&url) {
+                Err(error) if sent => return Err(astray(&url, &error)),
+                client => client?,
+            };
+            let request = client.request(method.clone(), url.clone()).timeout(timeout);
             let request = prepare(tracing_context::with_header(request));
             let response = request.send().await.map_err(|error| {
-                let unreached = error.is_connect();
+                let unreached = error.is_connect() && !sent;
                 let (url, reason) = (url.to_string(), chain(&error.without_url()));
                 if unreached { PeerError::Unreached { url, reason } } else { PeerError::Network { url, reason } }
             })?;
@@ -230,11 +236,13 @@ impl Http {
                 Redirects::Replay => target.origin() == start || self.is_scheduler(&target) || !self.0.guards.redirects,
                 Redirects::Read => true,
             };
+            sent |= redirects == Redirects::Replay;
             if !allowed || !matches!(target.scheme(), "http" | "https") {
-                return Err(PeerError::Forbidden {
+                let forbidden = PeerError::Forbidden {
                     url: target.to_string(),
                     reason: format!("{url} redirects there, which is not the origin of a known scheduler"),
-                });
+                };
+                return Err(if sent { astray(&url, &forbidden) } else { forbidden });
             }
             url = target;
         }
@@ -261,6 +269,12 @@ impl Http {
             Err(ReadError::Network(reason)) => Err(PeerError::Network { url, reason }),
         }
     }
+}
+
+/// A request that was sent is to be repeated where it may not be. Where that is, clients are not told.
+fn astray(url: &Url, forbidden: &PeerError) -> PeerError {
+    tracing::debug!(%forbidden, "a redirect is not followed");
+    PeerError::Malformed { url: url.to_string(), reason: "it redirects to an address that is refused".into() }
 }
 
 /// An answer was not read to its end.

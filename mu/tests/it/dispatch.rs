@@ -5,7 +5,7 @@ use holon_mu::crank::budget::Budgets;
 use holon_mu::crank::descent::Descent;
 use holon_mu::crank::dispatch::{Dispatcher, Limits, Verdict};
 use holon_mu::crank::outgoing::{Message, Spawn};
-use holon_mu::crank::task::{Purpose, Signed, Task, TaskId, Work};
+use holon_mu::crank::task::{Forwarded, ForwardedKind, Purpose, Signed, Task, TaskId, Toward, Work};
 use holon_protocol::{ItemId, Nonce, ProcessId, Tags, Timestamp};
 
 fn limits() -> Limits {
@@ -20,6 +20,7 @@ fn limits() -> Limits {
         retry_delay_ms: 100,
         max_retry_delay_ms: 400,
         retry_for_ms: 10_000,
+        stranger_retry_for_ms: 5_000,
         order_patience_ms: 5_000,
         stray_after_ms: 30_000,
         busy_delay_ms: 50,
@@ -64,7 +65,7 @@ fn send(emitter: u8, target: u8) -> Task {
 fn loaded(limits: Limits, tasks: &[Task]) -> Dispatcher {
     let mut dispatcher = Dispatcher::new(limits);
     for (id, task) in (1..).map(TaskId).zip(tasks) {
-        dispatcher.add(id, task);
+        dispatcher.add(id, task, Timestamp(0));
     }
     dispatcher
 }
@@ -112,11 +113,11 @@ fn results_of_a_process_are_fetched_together_and_pushed_in_order() {
     let mut started = start(&mut dispatcher, 0);
     started.sort_unstable();
     assert_eq!(started, [1, 2, 3, 5], "three of one process at a time");
-    assert!(!dispatcher.fetched(TaskId(3), Timestamp(0)));
-    assert!(!dispatcher.fetched(TaskId(2), Timestamp(0)));
-    assert!(dispatcher.fetched(TaskId(5), Timestamp(0)), "another process does not wait");
+    assert!(!dispatcher.fetched(TaskId(3)));
+    assert!(!dispatcher.fetched(TaskId(2)));
+    assert!(dispatcher.fetched(TaskId(5)), "another process does not wait");
     assert!(dispatcher.take_turns().is_empty());
-    assert!(dispatcher.fetched(TaskId(1), Timestamp(0)));
+    assert!(dispatcher.fetched(TaskId(1)));
     dispatcher.finished(TaskId(1));
     assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
     dispatcher.finished(TaskId(2));
@@ -128,7 +129,7 @@ fn results_of_a_process_are_fetched_together_and_pushed_in_order() {
 fn a_result_that_keeps_failing_gives_way_to_later_ones() {
     let mut dispatcher = loaded(limits(), &[pull(1), pull(1)]);
     assert_eq!(start(&mut dispatcher, 0).len(), 2);
-    assert!(!dispatcher.fetched(TaskId(2), Timestamp(0)));
+    assert!(!dispatcher.fetched(TaskId(2)));
     dispatcher.failed(TaskId(1), Fault::Task, Timestamp(0));
     assert!(dispatcher.take_turns().is_empty(), "one failure is waited for");
     assert_eq!(start(&mut dispatcher, 100), [1]);
@@ -151,7 +152,7 @@ fn any_number_of_failing_results_stops_nobody_else() {
             if id <= FAILING {
                 dispatcher.failed(TaskId(id), Fault::Task, Timestamp(now));
             } else {
-                others.extend(dispatcher.fetched(TaskId(id), Timestamp(0)).then_some(id));
+                others.extend(dispatcher.fetched(TaskId(id)).then_some(id));
             }
             others.extend(dispatcher.take_turns().into_iter().map(|turn| turn.0));
         }
@@ -170,7 +171,7 @@ fn a_late_result_does_not_wait_for_those_that_overtook_it() {
         let _ = start(&mut dispatcher, now + 100);
     }
     assert_eq!(start(&mut dispatcher, 1_000).len(), 2);
-    assert!(dispatcher.fetched(TaskId(2), Timestamp(0)) && dispatcher.fetched(TaskId(1), Timestamp(0)));
+    assert!(dispatcher.fetched(TaskId(2)) && dispatcher.fetched(TaskId(1)));
     dispatcher.finished(TaskId(2));
     dispatcher.finished(TaskId(1));
     assert!(dispatcher.is_empty());
@@ -208,7 +209,7 @@ fn early_results_leave_room_for_those_that_everybody_waits_for() {
     let mut started = start(&mut dispatcher, 0);
     started.sort_unstable();
     assert_eq!(started, [1, 2]);
-    dispatcher.fetched(TaskId(2), Timestamp(0));
+    dispatcher.fetched(TaskId(2));
     dispatcher.finished(TaskId(1));
     assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
     assert_eq!(start(&mut dispatcher, 0), [4], "the next of its process; the early slot is still taken");
@@ -244,7 +245,7 @@ fn a_push_of_a_thousand_messages_delays_another_push_by_a_few() {
     let mut dispatcher = loaded(limits(), &storm);
     assert_eq!(start(&mut dispatcher, 0).len(), 10);
     let neighbour = TaskId(251);
-    dispatcher.add(neighbour, &of(2, 1));
+    dispatcher.add(neighbour, &of(2, 1), Timestamp(0));
     for done in 1..=2 {
         dispatcher.finished(TaskId(done));
     }
@@ -276,8 +277,8 @@ fn a_unit_that_is_down_for_hours_changes_no_order() {
     }
     assert_eq!((dispatcher.failures(TaskId(1)) > 10, dispatcher.faults(TaskId(1))), (true, 0));
     start(&mut dispatcher, now + 1_000);
-    assert!(!dispatcher.fetched(TaskId(2), Timestamp(0)), "the first one is still the first");
-    assert!(dispatcher.fetched(TaskId(1), Timestamp(0)));
+    assert!(!dispatcher.fetched(TaskId(2)), "the first one is still the first");
+    assert!(dispatcher.fetched(TaskId(1)));
 }
 
 #[test]
@@ -296,14 +297,14 @@ fn slow_results_leave_the_places_of_quick_ones_and_share_their_own() {
     let quick: Vec<_> = (0..10)
         .map(|number| {
             let id = TaskId(100 + u64::from(number));
-            dispatcher.add(id, &of(1 + number, pull(50 + number)));
+            dispatcher.add(id, &of(1 + number, pull(50 + number)), Timestamp(0));
             id
         })
         .collect();
     assert_eq!(start(&mut dispatcher, 0).len(), 10);
     assert!(dispatcher.slow(quick[0]), "another push has a place that was kept free");
     for id in quick {
-        assert!(dispatcher.fetched(id, Timestamp(0)));
+        assert!(dispatcher.fetched(id));
         dispatcher.finished(id);
     }
     for id in stay {
@@ -316,7 +317,7 @@ fn slow_results_leave_the_places_of_quick_ones_and_share_their_own() {
             left -= 1;
         }
         for id in 1..=10 {
-            if dispatcher.contains(TaskId(id)) && dispatcher.fetched(TaskId(id), Timestamp(0)) {
+            if dispatcher.contains(TaskId(id)) && dispatcher.fetched(TaskId(id)) {
                 dispatcher.finished(TaskId(id));
             }
         }
@@ -330,8 +331,8 @@ fn results_are_pushed_in_the_order_of_the_log_whenever_they_were_heard_of() {
     let mut started = start(&mut dispatcher, 0);
     started.sort_unstable();
     assert_eq!(started, [1, 2, 4], "the first three of the log");
-    assert!(!dispatcher.fetched(TaskId(1), Timestamp(0)) && !dispatcher.fetched(TaskId(4), Timestamp(0)));
-    assert!(dispatcher.fetched(TaskId(2), Timestamp(0)));
+    assert!(!dispatcher.fetched(TaskId(1)) && !dispatcher.fetched(TaskId(4)));
+    assert!(dispatcher.fetched(TaskId(2)));
     dispatcher.finished(TaskId(2));
     assert_eq!(dispatcher.take_turns(), [TaskId(4)]);
     dispatcher.finished(TaskId(4));
@@ -340,7 +341,7 @@ fn results_are_pushed_in_the_order_of_the_log_whenever_they_were_heard_of() {
     let mut started = start(&mut dispatcher, 0);
     started.sort_unstable();
     assert_eq!(started, [3, 5]);
-    assert!(!dispatcher.fetched(TaskId(5), Timestamp(0)), "what is of no known place comes last");
+    assert!(!dispatcher.fetched(TaskId(5)), "what is of no known place comes last");
 }
 
 #[test]
@@ -351,22 +352,20 @@ fn where_places_are_not_told_results_are_pushed_in_the_order_in_which_what_they_
         let work = Work::Pull { message: item(number).into(), process: process(1), nonce: nonce.map(Nonce) };
         Task { root: None, descent: Descent::default(), work }
     };
-    dispatcher.add(TaskId(1), &of(1, None));
+    dispatcher.add(TaskId(1), &of(1, None), Timestamp(0));
     // The answer to the first of these two is lost; where it is becomes known later.
-    dispatcher.posts(TaskId(2), process(1), item(2));
-    dispatcher.posts(TaskId(3), process(1), item(3));
-    dispatcher.add(TaskId(4), &of(3, None));
+    dispatcher.posts(TaskId(2), process(1), item(2), Timestamp(0));
+    dispatcher.posts(TaskId(3), process(1), item(3), Timestamp(0));
+    dispatcher.add(TaskId(4), &of(3, None), Timestamp(0));
     dispatcher.settled(TaskId(3));
-    dispatcher.add(TaskId(5), &of(2, Some(0)));
+    dispatcher.add(TaskId(5), &of(2, Some(0)), Timestamp(0));
     dispatcher.settled(TaskId(2));
     let mut order = Vec::new();
     while !dispatcher.is_empty() {
         for id in start(&mut dispatcher, 0) {
-            dispatcher.fetched(TaskId(id), Timestamp(0));
+            dispatcher.fetched(TaskId(id));
         }
-        let next = [1, 4, 5]
-            .into_iter()
-            .find(|id| dispatcher.contains(TaskId(*id)) && dispatcher.fetched(TaskId(*id), Timestamp(0)));
+        let next = [1, 4, 5].into_iter().find(|id| dispatcher.contains(TaskId(*id)) && dispatcher.fetched(TaskId(*id)));
         order.push(next.unwrap());
         dispatcher.finished(TaskId(next.unwrap()));
         dispatcher.take_turns();
@@ -379,14 +378,14 @@ fn results_that_wait_for_earlier_ones_leave_them_their_places() {
     let limits = Limits { pulls: 2, early_pulls: 1, ..limits() };
     let mut dispatcher = loaded(limits, &[pull_at(1, 9), pull_at(2, 9)]);
     assert_eq!(start(&mut dispatcher, 0).len(), 2, "each is the first of its process, as far as is known");
-    dispatcher.add(TaskId(3), &pull_at(1, 8));
-    dispatcher.add(TaskId(4), &pull_at(2, 8));
-    assert!(!dispatcher.fetched(TaskId(1), Timestamp(0)) && !dispatcher.fetched(TaskId(2), Timestamp(0)));
+    dispatcher.add(TaskId(3), &pull_at(1, 8), Timestamp(0));
+    dispatcher.add(TaskId(4), &pull_at(2, 8), Timestamp(0));
+    assert!(!dispatcher.fetched(TaskId(1)) && !dispatcher.fetched(TaskId(2)));
     let mut started = start(&mut dispatcher, 0);
     started.sort_unstable();
     assert_eq!(started, [3, 4]);
     for (earlier, later) in [(3, 1), (4, 2)] {
-        assert!(dispatcher.fetched(TaskId(earlier), Timestamp(0)));
+        assert!(dispatcher.fetched(TaskId(earlier)));
         dispatcher.finished(TaskId(earlier));
         assert_eq!(dispatcher.take_turns(), [TaskId(later)]);
         dispatcher.finished(TaskId(later));
@@ -398,29 +397,29 @@ fn results_that_wait_for_earlier_ones_leave_them_their_places() {
 fn a_result_waits_to_hear_of_what_was_posted_to_its_process_before_but_not_for_long() {
     let mut dispatcher = Dispatcher::new(limits());
     let intent = TaskId(1);
-    dispatcher.posts(intent, process(1), ItemId::from_bytes([99; 32]));
-    dispatcher.add(TaskId(2), &pull_at(1, 6));
-    dispatcher.posts(TaskId(3), process(1), ItemId::from_bytes([99; 32]));
-    dispatcher.add(TaskId(4), &pull_at(2, 6));
+    dispatcher.posts(intent, process(1), ItemId::from_bytes([99; 32]), Timestamp(0));
+    dispatcher.add(TaskId(2), &pull_at(1, 6), Timestamp(0));
+    dispatcher.posts(TaskId(3), process(1), ItemId::from_bytes([99; 32]), Timestamp(0));
+    dispatcher.add(TaskId(4), &pull_at(2, 6), Timestamp(0));
     assert_eq!(start(&mut dispatcher, 0).len(), 2);
-    assert!(dispatcher.fetched(TaskId(4), Timestamp(0)), "nothing was posted to that one");
-    assert!(!dispatcher.fetched(TaskId(2), Timestamp(0)));
+    assert!(dispatcher.fetched(TaskId(4)), "nothing was posted to that one");
+    assert!(!dispatcher.fetched(TaskId(2)));
     // What was posted before has its place before; what was posted later does not matter.
-    dispatcher.add(TaskId(5), &pull_at(1, 5));
+    dispatcher.add(TaskId(5), &pull_at(1, 5), Timestamp(0));
     dispatcher.settled(intent);
     assert!(dispatcher.take_turns().is_empty());
     assert_eq!(start(&mut dispatcher, 0), [5]);
-    assert!(!dispatcher.fetched(TaskId(5), Timestamp(0)), "that was heard of after the other post had begun");
+    assert!(!dispatcher.fetched(TaskId(5)), "that was heard of after the other post had begun");
     dispatcher.settled(TaskId(3));
     assert_eq!(dispatcher.take_turns(), [TaskId(5)]);
     dispatcher.finished(TaskId(5));
     assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
 
     // Of what nobody ever says anything.
-    dispatcher.posts(TaskId(6), process(3), ItemId::from_bytes([99; 32]));
-    dispatcher.add(TaskId(7), &pull_at(3, 1));
+    dispatcher.posts(TaskId(6), process(3), ItemId::from_bytes([99; 32]), Timestamp(100));
+    dispatcher.add(TaskId(7), &pull_at(3, 1), Timestamp(100));
     assert_eq!(start(&mut dispatcher, 100), [7]);
-    assert!(!dispatcher.fetched(TaskId(7), Timestamp(100)));
+    assert!(!dispatcher.fetched(TaskId(7)));
     assert_eq!(dispatcher.next_timer(), Some(Timestamp(5_100)));
     assert!(start(&mut dispatcher, 5_099).is_empty() && dispatcher.take_turns().is_empty());
     assert!(start(&mut dispatcher, 5_100).is_empty());
@@ -433,8 +432,89 @@ fn what_was_sent_before_a_restart_is_waited_for_and_tried_again_at_once_when_som
     assert_eq!(start(&mut dispatcher, 0).len(), 3);
     dispatcher.failed(TaskId(2), Fault::Peer, Timestamp(0));
     dispatcher.failed(TaskId(3), Fault::Task, Timestamp(0));
-    assert!(!dispatcher.fetched(TaskId(1), Timestamp(0)), "it may be in the log");
+    assert!(!dispatcher.fetched(TaskId(1)), "it may be in the log");
     assert_eq!(start(&mut dispatcher, 0), [2], "long before its time");
     dispatcher.finished(TaskId(2));
     assert_eq!(dispatcher.take_turns(), [TaskId(1)], "the other one was answered");
+}
+
+#[test]
+fn a_result_that_waits_for_its_turn_does_not_wait_for_ever_for_what_comes_up_meanwhile() {
+    let mut dispatcher = loaded(limits(), &[pull_at(1, 5), pull_at(1, 6)]);
+    assert_eq!(start(&mut dispatcher, 0).len(), 2);
+    assert!(!dispatcher.fetched(TaskId(2)), "nothing was posted, but it is not its turn");
+    // Something that another messenger may have sent at any time, to a scheduler that does not answer.
+    dispatcher.add(TaskId(3), &send(9, 1), Timestamp(1_000));
+    assert!(!dispatcher.fetched(TaskId(1)));
+    let (mut now, mut order) = (1_000, Vec::new());
+    while now < 6_000 {
+        if start(&mut dispatcher, now).contains(&3) {
+            dispatcher.failed(TaskId(3), Fault::Peer, Timestamp(now));
+        }
+        assert!(dispatcher.take_turns().is_empty(), "{now}");
+        now = dispatcher.next_timer().unwrap().0;
+    }
+    while !order.contains(&2) {
+        if start(&mut dispatcher, now).contains(&3) {
+            dispatcher.failed(TaskId(3), Fault::Peer, Timestamp(now));
+        }
+        for id in dispatcher.take_turns() {
+            assert!(now <= 6_500, "{id:?} waits until {now}");
+            order.push(id.0);
+            dispatcher.finished(id);
+        }
+        order.extend(dispatcher.take_turns().into_iter().map(|id| id.0));
+        now += 100;
+        assert!(now < 20_000, "held for ever: {order:?}");
+    }
+    assert_eq!(order, [1, 2]);
+}
+
+#[test]
+fn what_keeps_failing_is_waited_for_once_and_keeps_its_waits() {
+    let mut dispatcher = loaded(Limits { retry_for_ms: 1_000_000, ..limits() }, &[message(9, 1)]);
+    let (sender, item) = (TaskId(1), ItemId::from_bytes([9; 32]));
+    let (mut now, mut waited, mut attempts) = (0, Vec::new(), 0);
+    for number in 0..100 {
+        let pull = TaskId(10 + number);
+        dispatcher.add(pull, &pull_at(1, number), Timestamp(now));
+        let heard = now;
+        let mut here = false;
+        loop {
+            for id in start(&mut dispatcher, now) {
+                if TaskId(id) == sender {
+                    attempts += 1;
+                    assert_eq!(dispatcher.posts(sender, process(1), item, Timestamp(now)), attempts == 1);
+                    dispatcher.failed(sender, Fault::Peer, Timestamp(now));
+                } else {
+                    here = dispatcher.fetched(TaskId(id));
+                }
+            }
+            if here || dispatcher.take_turns().contains(&pull) {
+                break;
+            }
+            now = dispatcher.next_timer().unwrap().0;
+        }
+        waited.push(now - heard);
+        dispatcher.finished(pull);
+        now += 10;
+    }
+    assert!(waited.iter().sum::<u64>() <= 5_000, "every later one waits too: {waited:?}");
+    assert!(attempts <= now / 400 + 6, "it is asked {attempts} times in {now} ms: once for each that waits");
+}
+
+#[test]
+fn whether_a_stranger_took_something_is_asked_for_a_shorter_time() {
+    let confirm = |stranger: bool| {
+        let kind = ForwardedKind::Message { process: process(1) };
+        let toward = Some(Toward { origin: "https://scheduler".into(), stranger });
+        let forwarded = Forwarded { item: ItemId::from_bytes([u8::from(stranger); 32]), kind, toward };
+        Task { root: None, descent: Descent::default(), work: Work::Confirm(forwarded) }
+    };
+    let mut dispatcher = loaded(limits(), &[confirm(true), confirm(false)]);
+    let mut fail = |now: u64| {
+        start(&mut dispatcher, now);
+        [1, 2].map(|id| dispatcher.failed(TaskId(id), Fault::Peer, Timestamp(now)) == Verdict::GiveUp)
+    };
+    assert_eq!([fail(0), fail(4_999), fail(5_000)], [[false, false], [false, false], [true, false]]);
 }

@@ -311,6 +311,27 @@ async fn the_same_item_posted_again_and_at_once_counts_once() {
 }
 
 #[tokio::test]
+async fn a_scheduler_that_redirects_to_nowhere_has_had_the_item_and_is_asked_for_it() {
+    let network = Network::start();
+    network.process(1);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed: url::Url = format!("http://{closed}/").parse().unwrap();
+    let mut options = network.options();
+    options.scheduler_origins = vec![closed.clone()];
+    let messenger = network.messenger_with(options).await;
+    for target in [closed.as_str(), "http://169.254.169.254/"] {
+        let item = network.message(P, target);
+        network.state.lock().unwrap().instead.push(("POST /", Answer::Redirect(307, target.into())));
+        let (status, body) = post(&messenger, "/", item.raw().clone()).await;
+        assert_eq!(status, 502, "{target}: {body}");
+        assert!(!error("nothing was sent")(&body), "{target}: {body}");
+        let asked = || !network.scheduler.asked("GET", &format!("/{}", item.id())).is_empty();
+        eventually("the scheduler is asked whether it took it", || asked().then_some(())).await;
+    }
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn redirects_of_a_scheduler_are_followed_to_known_schedulers_only_and_at_most_five_times() {
     let network = Network::start();
     network.process(1);

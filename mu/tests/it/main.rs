@@ -21,3 +21,4 @@ mod shared_service;
 mod sharing;
 mod simulation;
 mod storms;
+mod waiting;

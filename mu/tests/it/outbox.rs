@@ -330,6 +330,11 @@ async fn what_a_shared_outbox_remembers_of_processes_gives_way_to_what_is_newer(
     }
     outbox.forget(3, 2).await.unwrap();
     assert!(outbox.booted(process(3)).await.unwrap(), "no more than has to be");
+    // Turned off once more, 4 is newer than 5.
+    let monitors = vec![(process(4), Monitoring::Put(Monitor { off: true, ..Monitor::default() }))];
+    outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await.unwrap();
+    outbox.forget(3, 1).await.unwrap();
+    assert!(outbox.monitor(process(4)).await.unwrap().is_some() && outbox.monitor(process(5)).await.unwrap().is_none());
 }
 
 /// Opens a store that may just be closing.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use holon_protocol::{ItemId, ProcessId};
 
-use super::{Driver, MAX_QUEUED_TASKS, lock};
+use super::{Driver, MAX_QUEUED_TASKS, lock, now};
 use crate::crank::budget::{Limit, Spent};
 use crate::crank::descent::Descent;
 use crate::crank::outgoing::Skipped;
@@ -237,7 +237,7 @@ impl Driver {
             accounts.load(origin, pushed);
         }
         for (id, task) in &load.tasks {
-            if !dispatcher.add(*id, task) {
+            if !dispatcher.add(*id, task, now()) {
                 continue;
             }
             accounts.waits(&task.descent);

@@ -2,24 +2,31 @@
 //! knows what became of the forward: after a crash, or when its answer was lost.
 //!
 //! Whoever can make a scheduler answer 500 can have such tasks made, and each is asked after for a while. So there is room
-//! for so many of each scheduler only, and of all that the operator did not name together: schedulers are cheap.
+//! for so many of each scheduler only, and of all that the operator did not name together: schedulers are cheap, ports of one
+//! host cheaper still. Some of that room is kept for hosts of which little is open, so that some tens of bad ones do not take it
+//! from everybody.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holon_protocol::ItemId;
+use url::Url;
 
-use super::{Driver, STORE_RETRY, lock};
+use super::{Driver, STORE_RETRY, lock, now};
 use crate::crank::step::Follow;
 use crate::crank::task::{Task, TaskId, Toward};
 use crate::outbox::{Changes, Durability, Load, OutboxError};
 use crate::trace;
 
-/// Most things of clients of which a scheduler that the operator did not name has yet to say whether it took them.
+/// Most things of clients of which the schedulers of one host that the operator did not name have yet to say whether they took
+/// them.
 pub const MAX_UNRESOLVED_PER_STRANGER: usize = 1_000;
 /// The same of all such schedulers together.
 pub const MAX_UNRESOLVED_OF_STRANGERS: usize = 50_000;
+/// The part of it that is kept for hosts with fewer than [`FEW_UNRESOLVED`].
+pub const UNRESOLVED_RESERVE: usize = 10_000;
+/// A host with so many has its part in the reserve.
+pub const FEW_UNRESOLVED: usize = 10;
 /// The same of one that the operator named.
 pub const MAX_UNRESOLVED_PER_SCHEDULER: usize = 100_000;
 
@@ -27,7 +34,8 @@ pub const MAX_UNRESOLVED_PER_SCHEDULER: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Unresolved {
     tasks: HashMap<TaskId, Toward>,
-    origins: HashMap<String, usize>,
+    /// By origin, or host of a stranger.
+    counts: HashMap<String, usize>,
     of_strangers: usize,
 }
 
@@ -36,7 +44,7 @@ impl Unresolved {
     pub fn add(&mut self, id: TaskId, task: &Task) {
         let Some(toward) = task.toward() else { return };
         if self.tasks.insert(id, toward.clone()).is_none() {
-            *self.origins.entry(toward.origin.clone()).or_default() += 1;
+            *self.counts.entry(counted(toward)).or_default() += 1;
             self.of_strangers += usize::from(toward.stranger);
         }
     }
@@ -45,27 +53,35 @@ impl Unresolved {
     pub fn remove(&mut self, id: TaskId) {
         let Some(toward) = self.tasks.remove(&id) else { return };
         self.of_strangers -= usize::from(toward.stranger);
-        if let Some(count) = self.origins.get_mut(&toward.origin) {
+        let counted = counted(&toward);
+        if let Some(count) = self.counts.get_mut(&counted) {
             *count -= 1;
             if *count == 0 {
-                self.origins.remove(&toward.origin);
+                self.counts.remove(&counted);
             }
         }
     }
 
     /// Whether there may be more of this scheduler.
     pub fn has_room(&self, toward: &Toward) -> bool {
-        let count = self.origins.get(&toward.origin).copied().unwrap_or_default();
-        match toward.stranger {
-            true => count < MAX_UNRESOLVED_PER_STRANGER && self.of_strangers < MAX_UNRESOLVED_OF_STRANGERS,
-            false => count < MAX_UNRESOLVED_PER_SCHEDULER,
+        let count = self.counts.get(&counted(toward)).copied().unwrap_or_default();
+        if !toward.stranger {
+            return count < MAX_UNRESOLVED_PER_SCHEDULER;
         }
+        let kept = if count < FEW_UNRESOLVED { 0 } else { UNRESOLVED_RESERVE };
+        count < MAX_UNRESOLVED_PER_STRANGER && self.of_strangers < MAX_UNRESOLVED_OF_STRANGERS - kept
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
+}
+
+/// What a scheduler is counted by: the operator may have named several on one host, a stranger has as many ports as it likes.
+fn counted(toward: &Toward) -> String {
+    let host = || Some(Url::parse(&toward.origin).ok()?.host_str()?.to_owned());
+    toward.stranger.then(host).flatten().unwrap_or_else(|| toward.origin.clone())
 }
 
 impl Driver {
@@ -77,7 +93,7 @@ impl Driver {
     /// What an intent posts is waited for by what is heard of from now on.
     fn promised(&self, id: TaskId, task: &Task) {
         if let Some((process, item)) = task.posted_to() {
-            lock(&self.0.dispatcher).posts(id, process, item);
+            lock(&self.0.dispatcher).posts(id, process, item, now());
         }
     }
 
@@ -166,22 +182,32 @@ impl Driver {
 
     /// An intent may be stored that nobody knows the id of. Nothing was forwarded for it: once it must be there, it is removed.
     fn look_for_strays(&self) {
-        if self.0.outbox.shared().is_none() || self.0.straying.swap(true, Ordering::Relaxed) {
+        if self.0.outbox.shared().is_none() || lock(&self.0.straying).replace(Instant::now()).is_some() {
             return;
         }
         let (this, stopping) = (self.clone(), self.0.tasks.stopping());
         self.0.tasks.spawn("stray intents", async move {
-            let removed = async {
-                tokio::time::sleep(Duration::from_millis(this.0.limits.stray_after_ms)).await;
-                // From here on others are looked for anew.
-                this.0.straying.store(false, Ordering::Relaxed);
-                while let Err(error) = this.remove_strays().await {
-                    tracing::warn!(%error, "intents that nobody knows of could not be removed yet");
-                    tokio::time::sleep(STORE_RETRY).await;
-                }
-            };
-            stopping.run_until_cancelled(removed).await;
+            stopping.run_until_cancelled(this.remove_strays_in_time()).await;
         });
+    }
+
+    /// Looks until there was a look late enough for the newest that may be there.
+    async fn remove_strays_in_time(&self) {
+        let after = Duration::from_millis(self.0.limits.stray_after_ms);
+        loop {
+            let newest = *lock(&self.0.straying);
+            let Some(newest) = newest else { return };
+            tokio::time::sleep_until((newest + after).into()).await;
+            while let Err(error) = self.remove_strays().await {
+                tracing::warn!(%error, "intents that nobody knows of could not be removed yet");
+                tokio::time::sleep(STORE_RETRY).await;
+            }
+            let mut straying = lock(&self.0.straying);
+            if *straying == Some(newest) {
+                *straying = None;
+                return;
+            }
+        }
     }
 
     async fn remove_strays(&self) -> Result<(), OutboxError> {
@@ -234,29 +260,52 @@ mod tests {
         let mut unresolved = Unresolved::default();
         let mut ids = (0..).map(TaskId);
         let room = |unresolved: &Unresolved, task: &Task| unresolved.has_room(task.toward().unwrap());
-        let (mut strangers, own) = (0, task("https://own", false));
-        for number in 0.. {
-            let stranger = task(&format!("https://{number}"), true);
+        let own = task("https://own", false);
+        let mut fill = |unresolved: &mut Unresolved, stranger: &Task| {
             let mut of_this = 0;
-            while room(&unresolved, &stranger) {
-                unresolved.add(ids.next().unwrap(), &stranger);
+            while room(unresolved, stranger) {
+                unresolved.add(ids.next().unwrap(), stranger);
                 of_this += 1;
             }
-            assert!(of_this <= MAX_UNRESOLVED_PER_STRANGER);
-            strangers += of_this;
-            if of_this == 0 {
-                break;
-            }
+            of_this
+        };
+        let busy = (MAX_UNRESOLVED_OF_STRANGERS - UNRESOLVED_RESERVE) / MAX_UNRESOLVED_PER_STRANGER;
+        for number in 0..busy {
+            let stranger = task(&format!("https://{number}.example"), true);
+            assert_eq!(fill(&mut unresolved, &stranger), MAX_UNRESOLVED_PER_STRANGER);
+            assert!(
+                !room(&unresolved, &task(&format!("http://{number}.example:8080"), true)),
+                "a port is no other host"
+            );
         }
-        assert_eq!(strangers, MAX_UNRESOLVED_OF_STRANGERS);
+        let reserve = UNRESOLVED_RESERVE / FEW_UNRESOLVED;
+        for number in busy..busy + reserve {
+            let stranger = task(&format!("https://{number}.example"), true);
+            assert_eq!(
+                fill(&mut unresolved, &stranger),
+                FEW_UNRESOLVED,
+                "others have their part in what is kept for them"
+            );
+        }
+        let strangers = MAX_UNRESOLVED_OF_STRANGERS;
+        assert_eq!(unresolved.len(), strangers);
+        assert!(!room(&unresolved, &task("https://new", true)));
         assert!(room(&unresolved, &own), "what the operator named is not touched by it");
         // A repetition is no other one, and what is over makes room.
-        unresolved.add(TaskId(0), &task("https://0", true));
+        unresolved.add(TaskId(0), &task("https://0.example", true));
         assert_eq!(unresolved.len(), strangers);
         unresolved.remove(TaskId(0));
         unresolved.remove(TaskId(0));
-        assert!(room(&unresolved, &task("https://0", true)) && room(&unresolved, &task("https://new", true)));
+        assert!(room(&unresolved, &task("https://new", true)));
         (1..strangers as u64).for_each(|id| unresolved.remove(TaskId(id)));
-        assert!(unresolved.origins.is_empty() && unresolved.of_strangers == 0);
+        assert!(unresolved.counts.is_empty() && unresolved.of_strangers == 0);
+    }
+
+    #[test]
+    fn the_operators_schedulers_on_one_host_are_counted_apart() {
+        let [one, other] = ["http://10.0.0.1:1", "http://10.0.0.1:2"].map(|origin| task(origin, false));
+        assert_ne!(counted(one.toward().unwrap()), counted(other.toward().unwrap()));
+        let [one, other] = ["http://10.0.0.1:1", "http://10.0.0.1:2"].map(|origin| task(origin, true));
+        assert_eq!(counted(one.toward().unwrap()), counted(other.toward().unwrap()));
     }
 }

@@ -37,6 +37,13 @@ pub async fn migrate(client: &mut Client, schema: &str) -> Result<(), OutboxErro
     if done > FORMATS.len() {
         return Err(OutboxError::Format { found: done.to_string(), supported: SUPPORTED });
     }
+    if (1..FORMATS.len()).contains(&done) {
+        // Messengers may be at work on them. In the order in which they change them, so that none waits for us while we wait
+        // for it; shares are also read by who has changed tasks.
+        let lock = "LOCK TABLE share IN EXCLUSIVE MODE;
+            LOCK TABLE task, process, boot, monitor IN ACCESS EXCLUSIVE MODE";
+        transaction.batch_execute(lock).await.map_err(failed)?;
+    }
     for (step, sql) in FORMATS.iter().enumerate().skip(done) {
         let number = step + 1;
         tracing::info!(schema, format = number, "bringing the outbox database to this format");

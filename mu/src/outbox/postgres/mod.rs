@@ -134,6 +134,12 @@ impl PostgresOutbox {
                 result => break result?,
             }
         };
+        if !call.turned_off.is_empty()
+            && let Err(error) = sharing::refresh(&self.0.connections, &call.turned_off).await
+        {
+            // It gives way a little sooner.
+            tracing::debug!(%error, "what is not to be monitored any more keeps its age");
+        }
         self.0.sharing.buried(call.dead_bytes.iter().map(|bytes| bytes.unsigned_abs()).sum());
         let row = rows.first().ok_or_else(|| OutboxError::Store("a commit has no result".into()))?;
         let ids: Vec<i64> =
@@ -231,6 +237,8 @@ struct Call {
     moved_from: Vec<Vec<u8>>,
     moved_to: Vec<Vec<u8>>,
     ended: Vec<Vec<u8>>,
+    /// Those of `begun` that begin not to be monitored.
+    turned_off: Vec<Vec<u8>>,
 }
 
 impl Call {
@@ -303,6 +311,9 @@ impl Call {
             let (key, share) = (process.as_bytes().to_vec(), i16::from(Share::of(*process).0));
             match monitoring {
                 Monitoring::Put(monitor) => {
+                    if monitor.off {
+                        call.turned_off.push(key.clone());
+                    }
                     call.begun.push(key);
                     call.begun_shares.push(share);
                     call.begun_monitors.push(encode(monitor)?);

@@ -36,6 +36,10 @@ const MONITORS_INTERVAL: Duration = Duration::from_secs(30);
 /// Between two sweeps: of accounts of which nothing is left to do, and of what is too much. There may be more of that
 /// meanwhile.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// Most rows that one statement of a sweep deletes.
+const SWEEP_ROWS: u64 = 10_000;
+/// Most statements of one sweep for each kind of thing.
+const SWEEP_STATEMENTS: usize = 20;
 /// A messenger that has added so many bytes of dead letters since then sweeps sooner.
 const SWEEP_BYTES: u64 = MAX_UNUSABLE_BYTES / 4;
 /// Wait before the database is listened to again after it hung up.
@@ -411,24 +415,85 @@ async fn beats(connections: Arc<Connections>, state: Arc<State>, me: i64, lease:
 }
 
 async fn sweep(connections: &Connections) -> Result<(), OutboxError> {
-    let rooms = [MAX_DEAD_BYTES, MAX_UNUSABLE_BYTES, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED].map(signed);
-    let parameters = rooms.each_ref().map(|room| -> super::Parameter<'_> { (room, Type::INT8) });
-    connections.query("SELECT sweep($1, $2, $3, $4)", &parameters).await?;
+    delete(
+        connections,
+        "DELETE FROM account WHERE origin IN (SELECT origin FROM account, alone WHERE ours
+        AND NOT EXISTS (SELECT FROM task WHERE task.origin = account.origin) LIMIT $1)",
+        None,
+    )
+    .await?;
+    make_room(connections, true, MAX_DEAD_BYTES).await?;
+    make_room(connections, false, MAX_UNUSABLE_BYTES).await?;
+    forget(connections, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED).await
+}
+
+/// Deletes what a statement names, one after the other, as little at a time as can be done in the time that a statement has, and
+/// no more than so much in all: there is another sweep soon. Its first parameter is how many rows it may delete, the second is
+/// `keep`; it deletes none unless `ours` of `alone` says that no other messenger is at it.
+async fn delete(connections: &Connections, statement: &str, keep: Option<u64>) -> Result<(), OutboxError> {
+    let sql = format!(
+        "WITH alone AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(lock_class(), -1) AS ours),
+            gone AS ({statement} RETURNING 1)
+        SELECT count(*) FROM gone"
+    );
+    let (rows, keep) = (signed(SWEEP_ROWS), keep.map(signed));
+    let mut parameters: Vec<super::Parameter<'_>> = vec![(&rows, Type::INT8)];
+    parameters.extend(keep.iter().map(|keep| -> super::Parameter<'_> { (keep, Type::INT8) }));
+    for _ in 0..SWEEP_STATEMENTS {
+        let deleted = connections.query(&sql, &parameters).await?;
+        if deleted.first().map(|row| number(row, 0)).transpose()?.unwrap_or(0) < SWEEP_ROWS {
+            break;
+        }
+    }
     Ok(())
 }
 
-/// Lets what is remembered of processes give way until there is no more of it than this.
+/// Lets what is remembered of processes give way, the oldest first, until there is no more of it than this.
 pub async fn forget(connections: &Connections, processes: u64, unmonitored: u64) -> Result<(), OutboxError> {
-    let (processes, unmonitored) = (signed(processes), signed(unmonitored));
-    connections.query("SELECT forget($1, $2)", &[(&processes, Type::INT8), (&unmonitored, Type::INT8)]).await?;
+    for table in ["process", "boot"] {
+        let statement = format!(
+            "DELETE FROM {table} WHERE number IN (SELECT number FROM {table}, alone WHERE ours
+                AND number <= (SELECT number FROM {table} ORDER BY number DESC OFFSET $2 LIMIT 1)
+                ORDER BY number LIMIT $1)"
+        );
+        delete(connections, &statement, Some(processes)).await?;
+    }
+    let statement = "DELETE FROM monitor WHERE process IN (
+        SELECT process FROM (
+            SELECT process, number FROM monitor WHERE convert_from(monitor, 'UTF8')::json ->> 'off' = 'true'
+            ORDER BY number DESC OFFSET $2
+        ) older, alone WHERE ours ORDER BY number LIMIT $1)";
+    delete(connections, statement, Some(unmonitored)).await
+}
+
+/// What was known to be monitored and is not to be any more is as new as anything that is not.
+pub async fn refresh(connections: &Connections, processes: &[Vec<u8>]) -> Result<(), OutboxError> {
+    let sql = "UPDATE monitor SET number = DEFAULT WHERE process = ANY ($1)";
+    connections.query(sql, &[(&processes, Type::BYTEA_ARRAY)]).await?;
     Ok(())
 }
 
-/// Lets dead letters, those that can be taken up again or those that cannot, give way until they have room.
+/// Lets dead letters, those that can be taken up again or those that cannot, give way until they have room: the oldest of
+/// whoever has most, one after the other. A letter's turn comes when its owner has no more than it and what is newer; so whoever
+/// has most then goes first.
 pub async fn make_room(connections: &Connections, retryable: bool, room: u64) -> Result<(), OutboxError> {
-    let room = signed(room);
-    connections.query("SELECT make_room($1, $2)", &[(&retryable, Type::BOOL), (&room, Type::INT8)]).await?;
-    Ok(())
+    let statement = format!(
+        "DELETE FROM dead_letter WHERE id IN (
+            SELECT id FROM (
+                SELECT id, COALESCE(sum(bytes) OVER (
+                    ORDER BY had DESC, owner DESC NULLS LAST ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ), 0) AS gone
+                FROM (
+                    SELECT id, owner, bytes, sum(bytes) OVER (PARTITION BY owner ORDER BY id DESC) AS had
+                    FROM dead_letter
+                    WHERE retryable = {retryable}
+                        AND (SELECT sum(bytes) FROM dead_letter WHERE retryable = {retryable}) > $2
+                ) letters
+            ) turns, alone
+            WHERE ours AND gone < (SELECT sum(bytes) FROM dead_letter WHERE retryable = {retryable}) - $2
+            ORDER BY gone LIMIT $1)"
+    );
+    delete(connections, &statement, Some(room)).await
 }
 
 /// Listens for what other messengers wake this one for.

@@ -188,7 +188,7 @@ impl Simulation {
             changes.new.push(task);
         }
         for (id, task) in &self.outbox.write(changes, durability).unwrap().new {
-            self.dispatcher.add(*id, task);
+            self.dispatcher.add(*id, task, Timestamp(self.now));
         }
     }
 
@@ -244,7 +244,7 @@ impl Simulation {
                         self.acknowledged.push(forwarded);
                     }
                     Outcome::Refused(_) => drop(self.outbox.write(remove, Durability::Buffered).unwrap()),
-                    _ => assert!(self.dispatcher.add(intent, &task)),
+                    _ => assert!(self.dispatcher.add(intent, &task, Timestamp(self.now))),
                 }
             }
             Client::Assignment { process, message, stage: AssignStage::Begun } => {
@@ -267,7 +267,7 @@ impl Simulation {
                         self.assigned.push((process, message));
                     }
                     Outcome::Refused(_) => drop(self.outbox.write(remove, Durability::Buffered).unwrap()),
-                    _ => assert!(self.dispatcher.add(intent, &task)),
+                    _ => assert!(self.dispatcher.add(intent, &task, Timestamp(self.now))),
                 }
             }
         }
@@ -298,7 +298,7 @@ impl Simulation {
         let (task, effect) = self.running.remove(&id).unwrap();
         let outcome = self.unreliable(&effect);
         let pulled = matches!((&effect, &outcome), (Effect::Pull { .. }, Outcome::Result(_)));
-        if pulled && !self.dispatcher.fetched(id, Timestamp(self.now)) {
+        if pulled && !self.dispatcher.fetched(id) {
             self.held.insert(id, (task, effect, outcome));
             return;
         }
@@ -376,7 +376,7 @@ impl Simulation {
         self.outbox.crash(kept);
         self.dispatcher = Dispatcher::new(limits());
         for (id, task) in self.outbox.look(|contents| contents.tasks.clone()) {
-            self.dispatcher.add(id, &task);
+            self.dispatcher.add(id, &task, Timestamp(self.now));
         }
     }
 
@@ -401,7 +401,7 @@ impl Simulation {
             }
             let changes = Changes { new: vec![*task], dug_up: vec![letter.id], ..Changes::default() };
             for (id, task) in &self.outbox.write(changes, Durability::Synced).unwrap().new {
-                self.dispatcher.add(*id, task);
+                self.dispatcher.add(*id, task, Timestamp(self.now));
             }
             self.retried += 1;
         }

@@ -1,0 +1,135 @@
+//! What results wait for that are here: the driver over scripted units.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use holon_mu::crank::descent::Descent;
+use holon_mu::crank::dispatch::Limits;
+use holon_mu::crank::driver::{Driver, Parts};
+use holon_mu::crank::outgoing::Message;
+use holon_mu::crank::step::{Effect, Follow, Outcome, Policy};
+use holon_mu::crank::task::{ProcessRecord, Task, Work};
+use holon_mu::crank::world::Outside;
+use holon_protocol::{Address, ItemId, Nonce, ProcessId, Tags};
+use holon_unit::clock::Clock;
+use holon_unit::tasks::Tasks;
+use serde_json::json;
+
+use crate::memory::MemoryOutbox;
+use crate::network::eventually;
+
+const EMITTER: ProcessId = ProcessId::from_bytes([1; 32]);
+const TARGET: ProcessId = ProcessId::from_bytes([2; 32]);
+const ITEM: ItemId = ItemId::from_bytes([3; 32]);
+
+/// Units that answer each post in turn as this says, the last answer for ever.
+struct Scripted {
+    posts: Mutex<Vec<Outcome>>,
+    asked: Mutex<Vec<Effect>>,
+}
+
+impl Scripted {
+    fn posted(&self) -> usize {
+        self.asked.lock().unwrap().iter().filter(|effect| matches!(effect, Effect::Post { .. })).count()
+    }
+
+    fn pulled(&self) -> Vec<ItemId> {
+        let asked = self.asked.lock().unwrap();
+        let pulled = asked.iter().filter_map(|effect| match effect {
+            Effect::Pull { message, .. } => Some((*message).into()),
+            _ => None,
+        });
+        pulled.collect()
+    }
+
+    fn answer(&self, effect: &Effect) -> Outcome {
+        self.asked.lock().unwrap().push(effect.clone());
+        match effect {
+            Effect::Facts { .. } => {
+                let record = ProcessRecord { module: "m".into(), scheduler: Address::from_bytes([7; 32]), cron: false };
+                Outcome::Facts { record, wallet: false }
+            }
+            Effect::Sign { .. } => Outcome::Signed { item: ITEM, raw: Bytes::from_static(b"x") },
+            Effect::Post { .. } => {
+                let mut posts = self.posts.lock().unwrap();
+                if posts.len() > 1 { posts.remove(0) } else { posts[0].clone() }
+            }
+            Effect::Find { .. } => Outcome::There(Some(Nonce(5))),
+            Effect::Pull { .. } => Outcome::Result(json!({ "Messages": [], "Spawns": [], "Assignments": [] })),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Outside for Scripted {
+    fn perform<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Outcome> {
+        ready(self.answer(effect)).boxed()
+    }
+
+    fn learn(&self, _: ProcessId, _: ProcessRecord) {}
+}
+
+/// A driver that would wait for a minute, and a message that it posts to [`TARGET`].
+async fn posting(posts: Vec<Outcome>) -> (Driver, Arc<Scripted>, Tasks) {
+    let outside = Arc::new(Scripted { posts: Mutex::new(posts), asked: Mutex::default() });
+    let tasks = Tasks::new();
+    let limits = Limits { retry_delay_ms: 10, max_retry_delay_ms: 10, order_patience_ms: 60_000, ..Limits::default() };
+    let driver = Driver::load(Parts {
+        outbox: Arc::new(MemoryOutbox::default()),
+        outside: Arc::clone(&outside) as Arc<dyn Outside>,
+        policy: Policy::default(),
+        limits,
+        traced: false,
+        births: Default::default(),
+        clock: Clock::system(),
+        tasks: tasks.clone(),
+        metrics: Default::default(),
+    });
+    let driver = driver.await.unwrap();
+    tasks.spawn("crank", driver.clone().run());
+    let message = Message { target: TARGET.into(), anchor: "0".repeat(32), tags: Tags::default(), data: "x".into() };
+    let work = Work::Message { emitter: EMITTER, message };
+    let follow = Follow { tasks: vec![Task { root: None, descent: Descent::default(), work }], ..Follow::default() };
+    driver.queue(EMITTER, follow).await.unwrap();
+    eventually("it is posted", || (outside.posted() > 0).then_some(())).await;
+    (driver, outside, tasks)
+}
+
+async fn hear_of(driver: &Driver, byte: u8, nonce: u64) {
+    let message = ItemId::from_bytes([byte; 32]).into();
+    let work = Work::Pull { message, process: TARGET, nonce: Some(Nonce(nonce)) };
+    let follow = Follow { tasks: vec![Task { root: None, descent: Descent::default(), work }], ..Follow::default() };
+    driver.queue(TARGET, follow).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_what_was_never_sent() {
+    for outcome in [Outcome::Crowded, Outcome::Unsent("no connection".into())] {
+        let (driver, outside, tasks) = posting(vec![outcome.clone()]).await;
+        eventually("it is tried again", || (outside.posted() > 1).then_some(())).await;
+        hear_of(&driver, 9, 0).await;
+        eventually("its result is pushed", || (outside.pulled().len() == 1 && driver.queued() == 1).then_some(()))
+            .await;
+        assert!(tasks.stop(Duration::from_secs(5)).await, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_is_waited_for_and_where_it_is_asked_for() {
+    let lost = || Outcome::Unreachable("the answer was lost".into());
+    let mut posts = vec![lost(); 20];
+    posts.push(Outcome::Accepted(None));
+    let (driver, outside, tasks) = posting(posts).await;
+    hear_of(&driver, 9, 6).await;
+    eventually("all is pushed", || (driver.queued() == 0).then_some(())).await;
+    let asked = outside.asked.lock().unwrap().clone();
+    let finds = asked
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Find { item, process, .. } if (*item, *process) == (ITEM, TARGET)));
+    assert_eq!(finds.count(), 1, "{asked:?}");
+    assert!(outside.pulled().contains(&ITEM));
+    assert!(tasks.stop(Duration::from_secs(5)).await);
+}
