@@ -125,6 +125,12 @@ impl Reader {
         Ok(DataItem::parse(self.item(process, Nonce(0))?.ok_or_else(|| missing(process, Nonce(0)))?)?)
     }
 
+    /// The place of an item in a log, `None` where everybody is still told that it is not there.
+    pub fn place(&self, process: ProcessId, id: ItemId) -> Result<Option<Nonce>, ReadError> {
+        let Some(newest) = self.scheduler.visible(process)? else { return Ok(None) };
+        Ok(self.store().find(process, id)?.filter(|nonce| *nonce <= newest))
+    }
+
     /// `GET /{process_id}/latest`: the process's own entry when there is no other.
     pub fn latest(&self, process: ProcessId) -> Result<wire::Entry, ReadError> {
         let started = Instant::now();

@@ -79,7 +79,10 @@ async fn schedule_item(
     let request = Request { process, subject, item: Some(item.raw().clone()), memory };
     match submit(api, request).instrument(span).await {
         Ok((_, nonce)) => Ok((id, Some(nonce))),
-        Err(Rejected::Refused(Refusal::Exists)) if api.idempotent => Ok((id, None)),
+        Err(Rejected::Refused(Refusal::Exists)) if api.idempotent => {
+            let reader = api.reader.clone();
+            Ok((id, api.readers.run(move || reader.place(process, id)).await??))
+        }
         Err(rejected) => Err(rejected.into()),
     }
 }

@@ -140,8 +140,12 @@ async fn a_repeated_item_is_answered_like_the_first_time_when_configured() {
     let network = Network::start_with(|options| options.idempotent_posts = true).await;
     let process = network.spawn().await;
     let item = network.message(process, &[], "x");
-    assert_eq!(network.su.schedule(&item).await, item.id());
-    assert_eq!(network.su.schedule(&item).await, item.id());
+    for _ in 0..2 {
+        let answer = network.su.post("", item.raw().clone()).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["nonce"], "1", "its place is that of the first time");
+        assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["id"], item.id().to_string());
+    }
     assert_eq!(network.su.log(process).await.len(), 2);
     network.stop().await;
 }
