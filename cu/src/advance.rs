@@ -279,7 +279,7 @@ impl Sources {
         if runner.stream.has_crons() {
             right = match goal {
                 // Cron messages before an entry fire because of the entry: if the log does not have it after all, none do.
-                Goal::Slot(_) | Goal::Entry(_) => None,
+                Goal::Slot(_) | Goal::Entry(..) => None,
                 Goal::Time(end) => log.now().await?.map(|now| Tail { end: end.min(now.timestamp), ..now.into() }),
                 Goal::Latest => log.now().await?.map(Tail::from),
             };
@@ -294,7 +294,13 @@ impl Sources {
         };
         let mut pending = None;
         let mut first = match known {
-            Some(logged) if follows(link.as_ref(), &logged.entry) => Some(Page { entries: vec![logged], more: false }),
+            // Schedulers that show anchors in pages only let nobody check what they say elsewhere, so their page is read.
+            Some(logged)
+                if follows(link.as_ref(), &logged.entry)
+                    && (logged.verified || logged.entry.assignment.anchor.is_some()) =>
+            {
+                Some(Page { entries: vec![logged], more: false })
+            }
             _ => None,
         };
         loop {
@@ -308,19 +314,29 @@ impl Sources {
             if more {
                 pending = Some(fetch(link));
             }
-            let checked = page.checked().await?;
+            let (checked, mut forged) = page.checked().await?;
             // Up to a time before the next entry, the blocks count that this entry names.
-            if !more && right.is_some() && matches!(goal, Goal::Time(_)) {
-                let next = Goal::Slot(link.map_or(Nonce(0), |link| Nonce(link.nonce.0 + 1)));
-                let latest = verify::latest(&self.clock);
-                let page = follow(process.clone(), latest, link, log.page(link, next).await?, next).await?;
-                if let Some((timestamp, height)) = page.checked().await?.first().map(Checked::stands) {
-                    right = right.map(|right| Tail { end: right.end.min(timestamp), height, named: true });
+            if !more && forged.is_none() && right.is_some() && matches!(goal, Goal::Time(_)) {
+                match self.boundary(&*log, &process, link).await {
+                    Ok(Some((timestamp, height))) => {
+                        right = right.map(|right| Tail { end: right.end.min(timestamp), height, named: true });
+                    }
+                    Ok(None) => {}
+                    Err(error) => forged = Some(error),
                 }
             }
             let mut parts = parts(checked);
             while let Some(part) = parts.pop_front() {
-                let (entries, failed) = complete(&*log, id, self.unverifiable, part).await;
+                let (entries, mut failed) = complete(&*log, id, self.unverifiable, part).await;
+                if failed.is_none() && parts.is_empty() {
+                    failed = forged.take();
+                }
+                // Without an entry there is nothing to go on with, not even to the process in front of an old log.
+                if entries.is_empty()
+                    && let Some(error) = failed
+                {
+                    return Err(error);
+                }
                 let more = more || !parts.is_empty() || failed.is_some();
                 self.feed(slot, &*log, entries, more, right).await?;
                 self.evaluate(slot, progress).await?;
@@ -337,6 +353,25 @@ impl Sources {
                 };
             }
         }
+    }
+
+    /// Where the entry after `link` stands, if there is one: what of it counts must be as good as if it were evaluated.
+    async fn boundary(
+        &self,
+        log: &dyn Log,
+        process: &Arc<Process>,
+        link: Option<Link>,
+    ) -> Result<Option<(Timestamp, BlockHeight)>, Error> {
+        let next = Goal::Slot(link.map_or(Nonce(0), |link| Nonce(link.nonce.0 + 1)));
+        let latest = verify::latest(&self.clock);
+        let page = follow(process.clone(), latest, link, log.page(link, next).await?, next).await?;
+        let (checked, forged) = page.checked().await?;
+        let Some(next) = checked.into_iter().next() else { return forged.map_or(Ok(None), Err) };
+        let stands = next.stands();
+        if next.unchecked() && self.unverifiable != Unverifiable::Mark {
+            complete_one(log, process.id, self.unverifiable, next).await?;
+        }
+        Ok(Some(stands))
     }
 
     /// Feeds entries to the runner, with what has to be in front of them and the blocks that they need. Unless there are `more`,
@@ -540,8 +575,9 @@ struct Following {
 }
 
 impl Following {
-    /// The entries, once their signatures have been judged. Nothing of a page with one that is wrong is used.
-    async fn checked(self) -> Result<Vec<Checked>, Error> {
+    /// The entries, once their signatures have been judged. They end before the first one that is wrong; what is wrong with it comes
+    /// with them.
+    async fn checked(self) -> Result<(Vec<Checked>, Option<Error>), Error> {
         let Self { process, judging, judge, .. } = self;
         // Who waits for the page evaluates nothing, so the processors are free to help.
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -559,7 +595,7 @@ impl Following {
             }
         }
         let judging = Arc::into_inner(judging).ok_or(Error::Stopping)?;
-        tokio::task::spawn_blocking(move || checked(process, judging)).await.map_err(|_| Error::Stopping)?
+        tokio::task::spawn_blocking(move || checked(process, judging)).await.map_err(|_| Error::Stopping)
     }
 }
 
@@ -590,7 +626,7 @@ async fn follow(
     let (of, entries) = (process.clone(), page.entries);
     // The hashes of a page take their time.
     let follow = tokio::task::spawn_blocking(move || {
-        let course = Course { process: of.id, chained: of.chained, signers: &of.signers, latest };
+        let course = Course { process: of.id, chained: of.chained, signers: of.signers.as_deref(), latest };
         let mut followed = Vec::with_capacity(entries.len());
         for logged in entries {
             let (assignment, next) = verify::follow(&course, link.as_ref(), &logged.entry)?;
@@ -613,19 +649,20 @@ async fn follow(
     Ok(Following { process: process.id, judging, judge, last, more })
 }
 
-/// What was judged, as entries to be evaluated.
-fn checked(process: ProcessId, judging: Judging<Followed>) -> Result<Vec<Checked>, Error> {
-    let slots: Vec<Nonce> = judging.entries().iter().map(|followed| followed.link.nonce).collect();
-    let judged = judging.finish().map_err(|(at, fault)| {
-        let slot = slots.get(at).copied().unwrap_or_default();
-        SlotError { process, slot, fault }
-    })?;
+/// What was judged, as entries to be evaluated, and what is wrong with the one after them.
+fn checked(process: ProcessId, judging: Judging<Followed>) -> (Vec<Checked>, Option<Error>) {
+    let (judged, forged) = judging.finish();
+    let forged = forged.map(|(entry, fault)| SlotError { process, slot: entry.link.nonce, fault }.into());
     let mut checked = Vec::with_capacity(judged.len());
     for (Followed { logged: Logged { mut entry, on_chain, .. }, assignment, link }, covered) in judged {
         if let Some(message) = &mut entry.message {
             message.anchor = signatures::anchor_as_text(message.anchor.take());
         }
-        checked.push(match (hydrate::map(entry, assignment, link, covered)?, on_chain) {
+        let mapped = match hydrate::map(entry, assignment, link, covered) {
+            Ok(mapped) => mapped,
+            Err(error) => return (checked, Some(error.into())),
+        };
+        checked.push(match (mapped, on_chain) {
             (Checked::Assigned { assignment, link, unchecked, .. }, Some(item)) => {
                 let item = Arc::unwrap_or_clone(item);
                 Checked::Ready(Scheduled { unchecked, ..hydrate::hydrate(&assignment, link, item) })
@@ -633,5 +670,5 @@ fn checked(process: ProcessId, judging: Judging<Followed>) -> Result<Vec<Checked
             (checked, _) => checked,
         });
     }
-    Ok(checked)
+    (checked, forged)
 }

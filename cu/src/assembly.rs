@@ -157,7 +157,7 @@ fn served(options: &Options, items: AssignedItems) -> Result<ServedLogs, Service
     let scheduler = Scheduler::new(policy, operator, options.retries, options.backoff, options.page_size)
         .map_err(|error| ServiceError::Gateway(error.to_string()))?;
     let again = (options.retries, options.backoff);
-    Ok(ServedLogs::new(items, locator, scheduler, again, options.unverifiable))
+    Ok(ServedLogs::new(items, locator, scheduler, again))
 }
 
 fn create(folder: &Path) -> Result<(), ServiceError> {

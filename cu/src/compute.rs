@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::Stream;
-use holon_protocol::{MessageId, ProcessId, Timestamp};
+use holon_protocol::{MessageId, Nonce, ProcessId, Timestamp};
 use holon_unit::events::{Event, Place, Places};
 use holon_unit::trace_context::{self, MESSAGES};
 use sha2::{Digest, Sha256};
@@ -50,7 +50,7 @@ struct Inner {
     images: Arc<Semaphore>,
     followers: Places,
     results: Mutex<DryRunCache>,
-    past: Mutex<HashMap<(ProcessId, Timestamp), Past>>,
+    past: Mutex<HashMap<(ProcessId, Timestamp, Nonce), Past>>,
     options: Arc<Options>,
 }
 
@@ -305,13 +305,13 @@ impl Compute {
         let log = self.0.sources.logs.open(process).await?;
         if message == MessageId::from(process) {
             let record = log.record().await?;
-            return Ok((Goal::Entry(record.timestamp), 0, None));
+            return Ok((Goal::Entry(record.timestamp, Nonce(0)), 0, None));
         }
         let position = log.position(message).await?;
         if position.process != process {
             return Err(Error::NotInLog { message: message.to_string(), process });
         }
-        Ok((Goal::Entry(position.timestamp), position.nonce.0, position.entry))
+        Ok((Goal::Entry(position.timestamp, position.nonce), position.nonce.0, position.entry))
     }
 
     async fn past_state(
@@ -321,12 +321,12 @@ impl Compute {
         charge: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<Arc<State>, Error> {
         let (goal, nonce, entry) = self.find(process, to).await?;
-        let Goal::Entry(timestamp) = goal else { return Err(Error::Stopping) };
+        let Goal::Entry(timestamp, at) = goal else { return Err(Error::Stopping) };
         let ttl = self.0.options.dry_run_state_ttl;
         {
             let mut past = lock(&self.0.past);
             past.retain(|_, (_, since)| since.elapsed() <= ttl);
-            if let Some((state, _)) = past.get(&(process, timestamp)) {
+            if let Some((state, _)) = past.get(&(process, timestamp, at)) {
                 return Ok(state.clone());
             }
         }
@@ -338,7 +338,7 @@ impl Compute {
         if past.len() >= PAST_STATES {
             past.clear();
         }
-        past.insert((process, timestamp), (state.clone(), Instant::now()));
+        past.insert((process, timestamp, at), (state.clone(), Instant::now()));
         Ok(state)
     }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::json as text;
 use crate::log::blocks::CONFIRMATIONS;
@@ -110,7 +111,8 @@ impl GatewayDrive {
         read: impl Fn(Gateway) -> R,
     ) -> Result<Option<(Gateway, T)>, HostFailure>
     where
-        R: Future<Output = Result<Option<T>, holon_arweave::Error>>,
+        R: Future<Output = Result<Option<T>, holon_arweave::Error>> + Send + 'static,
+        T: Send + 'static,
     {
         let mut first = None;
         for gateway in &self.gateways {
@@ -290,8 +292,8 @@ impl GatewayDrive {
             "variables": { "owners": owners, "max": height, "tags": tags },
         });
         let read = |gateway: Gateway| {
-            let request = &request;
-            async move { gateway.graphql(request).await.map(Some) }
+            let request = request.clone();
+            async move { gateway.graphql(&request).await.map(Some) }
         };
         let answer = self.ask(waiting, read)?.map(|(_, answer)| answer).unwrap_or_default();
         let edges = answer.get("transactions").and_then(|found| found.get("edges")).and_then(Value::as_array);
@@ -333,15 +335,19 @@ impl Drive for GatewayDrive {
 }
 
 impl Wait {
-    fn answer<T>(
+    /// What `read` gives. The runtime's own threads ask: whatever is started for an answer, a thread for instance, has the priority of
+    /// whoever starts it, and this one's may be low.
+    fn answer<T: Send + 'static>(
         &self,
         waiting: &mut Waiting<'_>,
-        read: impl Future<Output = Result<T, holon_arweave::Error>>,
+        read: impl Future<Output = Result<T, holon_arweave::Error>> + Send + 'static,
     ) -> Result<T, HostFailure> {
         waiting.outside(|enough| {
-            // Clocks are made inside the runtime, which this thread is not part of.
-            let read = async { tokio::time::timeout(PATIENCE, read).await };
-            let answer = self.runtime.block_on(self.unless(enough, read))?;
+            let asking = self.runtime.spawn(async { tokio::time::timeout(PATIENCE, read).await });
+            // Nobody needs the answer if this one does not wait for it.
+            let asking = AbortOnDropHandle::new(asking);
+            let answer = self.runtime.block_on(self.unless(enough, asking))?;
+            let answer = answer.map_err(|error| halt(format!("the request ended early: {error}")))?;
             let answer = answer.map_err(|_| halt(format!("the gateway did not answer within {PATIENCE:?}")))?;
             answer.map_err(halt)
         })
@@ -388,7 +394,9 @@ impl DataFile {
         }
         let start = number * CHUNK_BYTES;
         let end = (start + CHUNK_BYTES).min(self.size);
-        let bytes = self.wait.answer(waiting, self.gateway.range_at(self.path, self.id, start, end))?;
+        let (gateway, path, id) = (self.gateway.clone(), self.path, self.id);
+        let read = async move { gateway.range_at(path, id, start, end).await };
+        let bytes = self.wait.answer(waiting, read)?;
         if bytes.len() as u64 != end - start {
             return Err(halt(format!("{} has fewer bytes than announced", self.id)).into());
         }

@@ -249,6 +249,14 @@ pub enum Checked {
 }
 
 impl Checked {
+    /// Whether not everything that was said of it could be checked against signatures.
+    pub fn unchecked(&self) -> bool {
+        match self {
+            Self::Ready(scheduled) => scheduled.unchecked.is_some(),
+            Self::Assigned { unchecked, .. } => unchecked.is_some(),
+        }
+    }
+
     /// The time and the height that its assignment names.
     pub fn stands(&self) -> (Timestamp, BlockHeight) {
         match self {

@@ -232,7 +232,7 @@ pub enum LogSource {
 }
 
 /// What is done about an entry of which a scheduler does not say all that its signatures cover. The reference believes all it says
-/// (spec 05 §4.1), and JSON has no place for some of what is signed (`docs/src/trust.md`).
+/// (spec 05 §4.1), and JSON has no place for some of what is signed (`docs/src/replay.md`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Unverifiable {
     /// It is believed; its result says so.

@@ -85,7 +85,9 @@ struct Shared {
     places: usize,
     /// After this time a job is long.
     long_after: Duration,
-    /// What is added to the nice value of its threads.
+    /// The nice value of whoever made the pool. A new thread inherits that of the one that starts it, which may be lowered already.
+    usual_nice: i32,
+    /// What is added to it for its threads.
     nice: i32,
     /// Whether the computer runs out of memory.
     is_short: Box<dyn Fn() -> bool + Send + Sync>,
@@ -223,12 +225,15 @@ impl State {
     }
 }
 
-/// Lowers the priority of this thread. On Linux it is the thread's own; without it the others only share evenly.
-fn lower(nice: i32) {
-    if nice > 0
-        && let Err(error) = rustix::process::setpriority_process(None, nice)
-    {
-        tracing::debug!(%error, "an evaluation thread keeps its priority");
+impl Shared {
+    /// Lowers the priority of this thread, by `nice` below that of whoever made the pool. On Linux it is the thread's own; without it
+    /// the others only share evenly.
+    fn lower(&self, nice: i32) {
+        if nice > 0
+            && let Err(error) = rustix::process::setpriority_process(None, self.usual_nice.saturating_add(nice))
+        {
+            tracing::debug!(%error, "an evaluation thread keeps its priority");
+        }
     }
 }
 
@@ -263,6 +268,7 @@ impl Pool {
             name: name.to_owned(),
             places,
             long_after,
+            usual_nice: rustix::process::getpriority_process(None).unwrap_or_default(),
             nice,
             is_short: Box::new(is_short),
             state: Mutex::new(state),
@@ -353,7 +359,7 @@ impl Shared {
     }
 
     fn work(self: Arc<Self>) {
-        lower(self.nice);
+        self.lower(self.nice);
         loop {
             let (id, job) = {
                 let mut state = self.lock();
@@ -479,7 +485,7 @@ impl Pacer for Place {
             }
             long.memory_bytes = progress.memory_bytes;
             if !std::mem::replace(&mut long.lowered, true) {
-                lower(shared.nice + LONG_NICE);
+                shared.lower(shared.nice + LONG_NICE);
             }
             if long.placed {
                 if first.is_none_or(|(_, waiting)| waiting + SLICE > ran) {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use holon_arweave::{Gateway, Node};
 use holon_protocol::process::{parse_compute_limit, parse_memory_limit};
-use holon_protocol::{Address, BlockHeight, ModuleId, ProcessId, Tags, wire};
+use holon_protocol::{Address, BlockHeight, ModuleId, ProcessId, Tags, Timestamp, wire};
 
 use crate::cron::{Block, Schedule};
 use crate::drive::GatewayDrive;
 use crate::error::Error;
 use crate::hydrate;
-use crate::log::{Logs, expected, verify};
+use crate::log::verify::Course;
+use crate::log::{Logs, beginning, expected, verify};
 use crate::machine::{Drive, Engine, Format, Limits, Machine, MachineError, Module, NoDrive, PAGE_BYTES, PageTree};
 use crate::modules::Modules;
 use crate::options::Options;
@@ -31,8 +32,10 @@ pub struct Process {
     pub schedule: Arc<Schedule>,
     /// Whether its log has a hash chain.
     pub chained: bool,
-    /// Wallets that may schedule it: its own scheduler, and those that the operator vouches for. None means any.
-    pub signers: Vec<Address>,
+    /// Wallets that may schedule it: its own scheduler, and those that the operator vouches for. `None` is for tests: anybody.
+    pub signers: Option<Vec<Address>>,
+    /// Whether not everything that its scheduler says about it could be checked against signatures.
+    pub unchecked: bool,
     /// Tags of its module.
     pub module_tags: Tags,
     /// The second argument of every call.
@@ -47,7 +50,7 @@ impl Process {
     /// A process of module `wasm`, which nothing is known of but its id.
     #[cfg(test)]
     pub fn of_module(engine: &Engine, wasm: &[u8], id: ProcessId, owner: wire::Owner) -> Self {
-        let origin = Block { timestamp: holon_protocol::Timestamp(1000), height: BlockHeight(1) };
+        let origin = Block { timestamp: Timestamp(1000), height: BlockHeight(1) };
         Self {
             id,
             record: wire::Process {
@@ -65,7 +68,8 @@ impl Process {
             origin,
             schedule: Arc::default(),
             chained: true,
-            signers: Vec::new(),
+            signers: None,
+            unchecked: false,
             module_tags: Tags::default(),
             environment: "{}".into(),
             module_id: ModuleId::from_bytes([9; 32]),
@@ -156,13 +160,21 @@ impl Loader {
 
     /// Loads a process and its module.
     pub async fn load(&self, id: ProcessId) -> Result<Process, Error> {
-        let mut record = self.logs.open(id).await?.record().await?;
+        let log = self.logs.open(id).await?;
+        let mut record = log.record().await?;
         self.check(&record)?;
-        record.data = None;
         let height = record.block.parse::<BlockHeight>().map_err(|_| Error::SchedulerUnreadable {
             what: "process",
             reason: format!("block height {:?} is not a number", record.block),
         })?;
+        let chained = height.0 >= verify::HASH_CHAIN_HEIGHT;
+        let scheduler =
+            record.tags.get_ignore_case("Scheduler").and_then(|wallet| wallet.trim().parse::<Address>().ok());
+        let vouched = self.options.scheduler_urls.iter().map(|(wallet, _)| *wallet);
+        let signers: Vec<Address> = scheduler.into_iter().chain(vouched).collect();
+        let course = Course { process: id, chained, signers: Some(&signers), latest: Timestamp(u64::MAX) };
+        let unchecked = beginning::is_unchecked(&*log, &course, (&record, height), self.options.unverifiable).await?;
+        record.data = None;
         let schedule = Arc::new(Schedule::from_tags(&record.tags)?);
         let module_id = record.tags.get("Module").and_then(|module| module.parse::<ModuleId>().ok());
         let module_id = module_id.ok_or(Error::ProcessTag { name: "Module", reason: "is not an id" })?;
@@ -174,10 +186,6 @@ impl Loader {
         let (format, limits) = self.allowed(id, module_id, &record.tags, &node.tags)?;
         let code = self.modules.get(module_id, node, format, limits.compute).await?;
         let owner = hydrate::ao_owner(&record.owner);
-        let scheduler =
-            record.tags.get_ignore_case("Scheduler").and_then(|wallet| wallet.trim().parse::<Address>().ok());
-        let vouched = || self.options.scheduler_urls.iter().map(|(wallet, _)| *wallet);
-        let signers = scheduler.map_or(Vec::new(), |scheduler| std::iter::once(scheduler).chain(vouched()).collect());
         let module_tags = code.node.tags.clone();
         let environment = hydrate::environment(
             (&id.to_string(), &owner, &record.tags),
@@ -193,8 +201,9 @@ impl Loader {
             owner,
             origin: Block { timestamp: record.timestamp, height },
             schedule,
-            chained: height.0 >= verify::HASH_CHAIN_HEIGHT,
-            signers,
+            chained,
+            signers: Some(signers),
+            unchecked,
             module_tags,
             environment,
             module_id,

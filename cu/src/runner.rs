@@ -356,7 +356,7 @@ impl Runner {
             };
             let mut record = Record::new(&evaluation, step.message.block_height, link);
             record.listed = step.source != Source::Prepended;
-            record.unchecked = matches!(&step.source, Source::Log(entry) if entry.unchecked);
+            record.unchecked = self.process.unchecked || matches!(&step.source, Source::Log(entry) if entry.unchecked);
             if record.unchecked {
                 self.surroundings.metrics.unchecked();
             }

@@ -17,16 +17,22 @@ fn is_behind(last: Option<&Position>, link: Option<&Link>, goal: Goal) -> bool {
         (Goal::Slot(slot), _) => {
             link.nonce > slot || link.nonce == slot && last.key.cron.is_some() && last.key.ordinate == slot.0
         }
-        (_, Some(end)) => last.key.timestamp > end || last.key.timestamp == end && last.key.cron.is_some(),
+        (goal, Some(end)) => {
+            // Another entry may have the same time.
+            let later = matches!(goal, Goal::Entry(_, nonce) if link.nonce > nonce);
+            last.key.timestamp > end || last.key.timestamp == end && (last.key.cron.is_some() || later)
+        }
         (_, None) => false,
     }
 }
 
 /// Which goal is served first: slots, whose time is not known, then what comes first in time; the present is farthest.
-pub(super) fn order(goal: &Goal) -> (bool, u64) {
+pub(super) fn order(goal: &Goal) -> (bool, u64, u64) {
     match goal {
-        Goal::Slot(slot) => (false, slot.0),
-        goal => (true, goal.end().map_or(u64::MAX, |end| end.0)),
+        Goal::Slot(slot) => (false, slot.0, 0),
+        Goal::Entry(end, nonce) => (true, end.0, nonce.0),
+        Goal::Time(end) => (true, end.0, u64::MAX),
+        Goal::Latest => (true, u64::MAX, u64::MAX),
     }
 }
 
@@ -68,12 +74,14 @@ mod tests {
     #[test]
     fn a_state_at_a_message_is_past_once_a_cron_of_the_same_time_has_fired() {
         let is_past = |last: Option<&Position>, goal| is_behind(last, Some(&link(1)), goal);
-        for goal in [Goal::Entry(Timestamp(10)), Goal::Time(Timestamp(10))] {
+        for goal in [Goal::Entry(Timestamp(10), Nonce(1)), Goal::Time(Timestamp(10))] {
             assert!(!is_past(None, goal) && !is_past(Some(&at(9, Some("0-1-second"))), goal));
             assert!(!is_past(Some(&at(10, None)), goal));
             assert!(is_past(Some(&at(10, Some("0-1-second"))), goal));
             assert!(is_past(Some(&at(11, None)), goal));
         }
+        // Of two entries of one time the first is past once the second is done.
+        assert!(is_past(Some(&at(10, None)), Goal::Entry(Timestamp(10), Nonce(0))));
         assert!(!is_past(Some(&at(11, None)), Goal::Latest));
     }
 
@@ -92,9 +100,13 @@ mod tests {
         let slots = [7, 3, 5].map(|slot| Goal::Slot(Nonce(slot)));
         assert_eq!(slots.iter().min_by_key(|goal| order(goal)), Some(&slots[1]));
         assert_eq!(slots.iter().max_by_key(|goal| order(goal)), Some(&slots[0]));
-        let mut goals = [Goal::Latest, Goal::Time(Timestamp(3)), slots[0], Goal::Entry(Timestamp(2)), slots[1]];
+        let mut goals =
+            [Goal::Latest, Goal::Time(Timestamp(3)), slots[0], Goal::Entry(Timestamp(2), Nonce(1)), slots[1]];
         goals.sort_by_key(order);
-        assert_eq!(goals, [slots[1], slots[0], Goal::Entry(Timestamp(2)), Goal::Time(Timestamp(3)), Goal::Latest]);
+        assert_eq!(
+            goals,
+            [slots[1], slots[0], Goal::Entry(Timestamp(2), Nonce(1)), Goal::Time(Timestamp(3)), Goal::Latest]
+        );
     }
 
     #[test]

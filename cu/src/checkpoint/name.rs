@@ -76,11 +76,12 @@ impl Name {
     pub fn serves(&self, reach: Reach) -> bool {
         match reach {
             Reach::Newest | Reach::State(Goal::Latest) | Reach::Results(Goal::Latest) => true,
-            Reach::State(Goal::Entry(end) | Goal::Time(end)) => {
-                self.timestamp < end || self.timestamp == end && !self.after_cron
+            Reach::State(Goal::Time(end)) => self.timestamp < end || self.timestamp == end && !self.after_cron,
+            Reach::State(Goal::Entry(end, nonce)) => {
+                self.timestamp < end || self.timestamp == end && !self.after_cron && self.nonce <= Some(nonce)
             }
             Reach::State(Goal::Slot(slot)) => self.nonce < Some(slot) || self.nonce == Some(slot) && !self.after_cron,
-            Reach::Results(Goal::Entry(end) | Goal::Time(end)) => self.timestamp < end,
+            Reach::Results(Goal::Entry(end, _) | Goal::Time(end)) => self.timestamp < end,
             Reach::Results(Goal::Slot(slot)) => self.nonce < Some(slot),
         }
     }
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_start_is_never_after_what_is_wanted() {
-        let goals = |end| [Goal::Entry(Timestamp(end)), Goal::Time(Timestamp(end))];
+        let goals = |end| [Goal::Entry(Timestamp(end), Nonce(3)), Goal::Time(Timestamp(end))];
         for goal in goals(10) {
             assert!(name(9, Some(3), true).serves(Reach::State(goal)));
             assert!(name(10, Some(3), false).serves(Reach::State(goal)));
@@ -136,6 +137,8 @@ mod tests {
             assert!(name(9, Some(3), false).serves(Reach::Results(goal)));
             assert!(!name(10, Some(3), false).serves(Reach::Results(goal)));
         }
+        // Of two entries of one millisecond the second comes after the first.
+        assert!(!name(10, Some(4), false).serves(Reach::State(Goal::Entry(Timestamp(10), Nonce(3)))));
         let slot = Goal::Slot(Nonce(3));
         assert!(name(9, None, true).serves(Reach::State(slot)) && name(9, None, false).serves(Reach::Results(slot)));
         assert!(

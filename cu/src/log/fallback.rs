@@ -144,6 +144,10 @@ impl Fallback {
 }
 
 impl Log for Arc<Fallback> {
+    fn is_signed(&self) -> bool {
+        self.second.get().is_some_and(|second| second.is_signed())
+    }
+
     fn record(&self) -> BoxFuture<'_, Result<wire::Process, Error>> {
         self.ask(|log| log.record()).boxed()
     }

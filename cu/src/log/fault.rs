@@ -49,6 +49,12 @@ pub enum Fault {
         /// How that shows.
         reason: String,
     },
+    /// What the scheduler says about the process is not how its log begins.
+    #[error("what the scheduler says about the process differs from how its log begins: {what}")]
+    Record {
+        /// What differs.
+        what: &'static str,
+    },
     /// What the scheduler says of it does not hold all that was signed, and the operator does not believe it then.
     #[error("the scheduler does not say all that its signatures cover, so they cannot be checked")]
     Unverifiable,

@@ -5,6 +5,7 @@
 
 pub mod arweave;
 pub mod assigned;
+pub mod beginning;
 pub mod blocks;
 pub mod budget;
 pub mod fallback;
@@ -71,6 +72,11 @@ pub trait Logs: Send + Sync {
 
 /// The log of one process. Cheap to open; it lasts for one evaluation or question.
 pub trait Log: Send + Sync {
+    /// Whether all it says is made from signed items, so that nothing is left to be checked.
+    fn is_signed(&self) -> bool {
+        false
+    }
+
     /// What the scheduler says about the process; about this one, and with a signature that gives its id.
     fn record(&self) -> BoxFuture<'_, Result<wire::Process, Error>>;
 
@@ -101,8 +107,8 @@ pub enum Goal {
     /// To right after the log entry with this nonce, before the cron messages that follow it. [`Nonce`]`(u64::MAX)` is
     /// beyond every log: whoever goes there is told where the log ends, and stands there.
     Slot(Nonce),
-    /// To this log entry, which exists.
-    Entry(Timestamp),
+    /// To this log entry, which exists. Another one may have the same time.
+    Entry(Timestamp, Nonce),
     /// To this time, or to the present if that comes first.
     Time(Timestamp),
     /// To the present.
@@ -113,7 +119,7 @@ impl Goal {
     /// Where it ends, if that is a time.
     pub fn end(self) -> Option<Timestamp> {
         match self {
-            Self::Entry(timestamp) | Self::Time(timestamp) => Some(timestamp),
+            Self::Entry(timestamp, _) | Self::Time(timestamp) => Some(timestamp),
             Self::Slot(_) | Self::Latest => None,
         }
     }
@@ -122,7 +128,8 @@ impl Goal {
     pub fn excludes(self, entry: &Link) -> bool {
         match self {
             Self::Slot(nonce) => entry.nonce > nonce,
-            Self::Entry(end) | Self::Time(end) => entry.timestamp > end,
+            Self::Entry(end, nonce) => (entry.timestamp, entry.nonce) > (end, nonce),
+            Self::Time(end) => entry.timestamp > end,
             Self::Latest => false,
         }
     }
@@ -131,7 +138,9 @@ impl Goal {
     pub fn reached(self, entry: &Link) -> bool {
         match self {
             Self::Slot(nonce) => entry.nonce >= nonce,
-            Self::Entry(end) | Self::Time(end) => entry.timestamp >= end,
+            Self::Entry(end, nonce) => (entry.timestamp, entry.nonce) >= (end, nonce),
+            // The next one may have the same time.
+            Self::Time(end) => entry.timestamp > end,
             Self::Latest => false,
         }
     }
@@ -169,5 +178,31 @@ impl From<wire::Page> for Page {
             more: page.page_info.has_next_page && !page.edges.is_empty(),
             entries: page.edges.into_iter().map(|edge| edge.node.into()).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holon_protocol::AssignmentId;
+    use holon_protocol::chain::HashChain;
+
+    use super::*;
+
+    #[test]
+    fn of_two_entries_of_one_millisecond_each_is_a_goal_of_its_own() {
+        let link = |nonce| Link {
+            assignment: AssignmentId::from_bytes([1; 32]),
+            hash_chain: HashChain::of([0; 32]),
+            epoch: 0,
+            nonce: Nonce(nonce),
+            timestamp: Timestamp(9),
+        };
+        let (first, second) = (link(3), link(4));
+        let entry = |nonce| Goal::Entry(Timestamp(9), Nonce(nonce));
+        assert!(entry(3).reached(&first) && entry(3).excludes(&second));
+        assert!(!entry(4).reached(&first) && !entry(4).excludes(&first) && entry(4).reached(&second));
+        // Up to a time both count, and who has seen one has not seen all.
+        let time = Goal::Time(Timestamp(9));
+        assert!(!time.excludes(&first) && !time.excludes(&second) && !time.reached(&first));
     }
 }

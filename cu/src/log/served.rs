@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holon_arweave::{LocateError, Locator, Verified};
-use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, wire};
+use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
 use url::Url;
 
 use super::assigned::AssignedItems;
 use super::blocks::Blocks;
 use super::scheduler::{Scheduler, Span};
-use super::{Fault, Goal, Link, Log, Logs, Now, Page, Position, Range, SlotError, signatures, verify};
+use super::{Fault, Goal, Link, Log, Logged, Logs, Now, Page, Position, Range, SlotError, signatures, verify};
 use crate::cron::Block;
 use crate::error::Error;
 use crate::hydrate::OnChain;
-use crate::options::Unverifiable;
 
 /// How long it is remembered that a process cannot be found.
 const MISSING_FOR: Duration = Duration::from_secs(5);
@@ -44,7 +43,6 @@ struct Inner {
     blocks: Blocks,
     retries: u32,
     backoff: Duration,
-    unverifiable: Unverifiable,
     /// Processes that could not be found, and when.
     missing: Mutex<HashMap<ProcessId, (Instant, String)>>,
 }
@@ -66,10 +64,9 @@ impl ServedLogs {
         locator: Locator,
         scheduler: Scheduler,
         (retries, backoff): (u32, Duration),
-        unverifiable: Unverifiable,
     ) -> Self {
         let (blocks, missing) = (Blocks::default(), Mutex::default());
-        Self(Arc::new(Inner { items, locator, scheduler, blocks, retries, backoff, unverifiable, missing }))
+        Self(Arc::new(Inner { items, locator, scheduler, blocks, retries, backoff, missing }))
     }
 
     /// The scheduler's URL. A process that has just been scheduled may not be at the gateway yet, so one that is not known
@@ -153,19 +150,12 @@ impl Served {
         let node = node.ok_or_else(|| wrong(&"it is not known to the gateway"))?;
         items.verified(&node, MAX_PROCESS_BYTES).await?.map_err(|fault| wrong(&fault))
     }
+}
 
-    /// Whether what the scheduler says about the process, as far as it counts here, is what was signed.
-    async fn compare(&self, record: &wire::Process) -> Result<(), Error> {
-        let signed = self.process_item().await?.header();
-        if signed.tags == record.tags && holon_protocol::address::wire(&signed.owner) == record.owner.address {
-            return Ok(());
-        }
-        let fault = Fault::Message {
-            message: self.process.into(),
-            reason: "the one on Arweave has other tags or another owner".into(),
-        };
-        Err(SlotError { process: self.process, slot: Nonce(0), fault }.into())
-    }
+/// Whether an entry of the time of `after` is that one, or one before it.
+fn is_known(logged: &Logged, after: &Link) -> bool {
+    let number = |name| logged.entry.assignment.tags.get(name).and_then(|text| text.parse::<u64>().ok());
+    number("Timestamp") == Some(after.timestamp.0) && number("Nonce").is_some_and(|nonce| nonce <= after.nonce.0)
 }
 
 impl Log for Served {
@@ -183,24 +173,11 @@ impl Log for Served {
             if let Some(signature) = &record.signature {
                 verify::signed(process.into(), signature, &record.owner)?;
             }
-            let unsaid = match signatures::judge_process(&record) {
-                Ok(covered) => !covered,
-                Err(reason) => {
-                    return Err(SlotError {
-                        process,
-                        slot: Nonce(0),
-                        fault: Fault::Message { message: process.into(), reason },
-                    }
-                    .into());
-                }
-            };
-            match self.logs.0.unverifiable {
-                Unverifiable::Fetch if unsaid => self.compare(&record).await?,
-                Unverifiable::Refuse if unsaid => {
-                    return Err(SlotError { process, slot: Nonce(0), fault: Fault::Unverifiable }.into());
-                }
-                Unverifiable::Mark | Unverifiable::Fetch | Unverifiable::Refuse => {}
-            }
+            signatures::judge_process(&record).map_err(|reason| SlotError {
+                process,
+                slot: Nonce(0),
+                fault: Fault::Message { message: process.into(), reason },
+            })?;
             Ok(record)
         }
         .boxed()
@@ -220,13 +197,36 @@ impl Log for Served {
             Goal::Slot(to) => {
                 Span::Nonces { from: after.map(|link| link.nonce), to: (to != Nonce(u64::MAX)).then_some(to) }
             }
-            Goal::Entry(to) | Goal::Time(to) => Span::Times { from: after.map(|link| link.timestamp), to: Some(to) },
-            Goal::Latest => Span::Times { from: after.map(|link| link.timestamp), to: None },
+            // Two entries may have one time, so that after the first of them the other would not be found by it.
+            // A process whose log does not begin with it has its time to itself, though.
+            Goal::Entry(to, Nonce(0)) if after.is_none() => Span::Times { from: None, to: Some(to) },
+            Goal::Entry(_, to) => Span::Nonces { from: after.map(|link| link.nonce), to: Some(to) },
+            Goal::Latest => match after {
+                Some(link) => Span::Nonces { from: Some(link.nonce), to: None },
+                None => Span::Times { from: None, to: None },
+            },
+            Goal::Time(to) => {
+                Span::Times { from: after.map(|link| Timestamp(link.timestamp.0.saturating_sub(1))), to: Some(to) }
+            }
         };
         let limit =
             self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |limit| Some(limit.saturating_mul(4)));
         let limit = limit.unwrap_or(FIRST_PAGE);
-        async move { logs.0.scheduler.page(&base, process, span, limit).await.map(Page::from) }.boxed()
+        async move {
+            let scheduler = &logs.0.scheduler;
+            let mut page = Page::from(scheduler.page(&base, process, span, limit).await?);
+            if let (Some(after), Span::Times { .. }) = (after, span) {
+                let known = page.entries.iter().take_while(|logged| is_known(logged, &after)).count();
+                page.entries.drain(..known);
+                // More entries of one millisecond than a page holds.
+                if page.entries.is_empty() && page.more {
+                    let span = Span::Nonces { from: Some(after.nonce), to: None };
+                    page = Page::from(scheduler.page(&base, process, span, limit).await?);
+                }
+            }
+            Ok(page)
+        }
+        .boxed()
     }
 
     fn position(&self, message: MessageId) -> BoxFuture<'_, Result<Position, Error>> {

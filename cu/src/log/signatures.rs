@@ -24,6 +24,9 @@ const ENTRIES_TAKEN: usize = 4;
 /// Stands in text for bytes that were none.
 const REPLACEMENT: char = '\u{fffd}';
 
+/// An entry, and whether its signatures cover all that stands next to them.
+pub type Judged<T> = (T, bool);
+
 /// Entries whose signatures are being judged by as many threads as [help](Self::help).
 pub struct Judging<T> {
     entries: Vec<T>,
@@ -39,11 +42,6 @@ impl<T> Judging<T> {
     /// `entries`, of which nothing is judged yet. What has no `subject` counts as covered.
     pub fn new(entries: Vec<T>, subject: fn(&T) -> Option<&wire::Entry>) -> Self {
         Self { entries, subject, next: AtomicUsize::new(0), verdicts: Mutex::default() }
-    }
-
-    /// All of them.
-    pub fn entries(&self) -> &[T] {
-        &self.entries
     }
 
     /// Whether there are entries that nobody has taken.
@@ -71,32 +69,47 @@ impl<T> Judging<T> {
     /// For each entry whether its signatures cover all that stands next to them; what is not covered cannot be said. What nobody has
     /// judged, perhaps because a thread did not come to an end, is judged now.
     ///
-    /// # Errors
-    /// The first one with a signature that does not cover what stands next to it, and which of its two.
-    pub fn finish(self) -> Result<Vec<(T, bool)>, (usize, Fault)> {
+    /// They end before the first one with a signature that does not cover what stands next to it; which of its two comes with them.
+    pub fn finish(self) -> (Vec<Judged<T>>, Option<(T, Fault)>) {
         let mut verdicts = std::mem::take(&mut *self.verdicts.lock().unwrap_or_else(PoisonError::into_inner));
         let mut covered = Vec::with_capacity(self.entries.len());
-        for (number, taken) in self.entries.chunks(ENTRIES_TAKEN).enumerate() {
+        let mut forged = None;
+        'pages: for (number, taken) in self.entries.chunks(ENTRIES_TAKEN).enumerate() {
             let first = number * ENTRIES_TAKEN;
             let judged = verdicts.remove(&first).filter(|verdicts| verdicts.len() == taken.len());
             let judged = judged.unwrap_or_else(|| taken.iter().map(|entry| self.judge(entry)).collect());
-            for (at, verdict) in judged.into_iter().enumerate() {
-                covered.push(verdict.map_err(|fault| (first + at, fault))?);
+            for verdict in judged {
+                match verdict {
+                    Ok(verdict) => covered.push(verdict),
+                    Err(fault) => {
+                        forged = Some(fault);
+                        break 'pages;
+                    }
+                }
             }
         }
-        Ok(self.entries.into_iter().zip(covered).collect())
+        let mut entries = self.entries.into_iter();
+        let good = entries.by_ref().take(covered.len()).zip(covered).collect();
+        (good, entries.next().zip(forged))
     }
 }
 
-/// Whether both signatures of an entry cover what stands next to them; an error says which does not.
-fn covered(entry: &wire::Entry) -> Result<bool, Fault> {
+/// Whether both signatures of an entry cover what stands next to them; `false` where that cannot be said.
+///
+/// # Errors
+/// Which one does not.
+pub fn covered(entry: &wire::Entry) -> Result<bool, Fault> {
     let wire::Assignment { id, owner, tags, signature, anchor, target } = &entry.assignment;
     let fields = Fields { signature, owner, target: target.as_deref(), tags, data: "" };
     let position = match anchor.as_deref() {
         None => false,
         // Whatever spells it, it is there.
         Some(anchor) => {
-            fields.judge(Anchor::read(anchor), true).map_err(|reason| Fault::Assignment { assignment: *id, reason })?
+            // The oldest assignments are bundles that hold their message, which they say nothing of here (spec 02 §5.2).
+            let is_exact = !holon_protocol::bundle::is_bundle(tags);
+            fields
+                .judge(Anchor::read(anchor), is_exact)
+                .map_err(|reason| Fault::Assignment { assignment: *id, reason })?
         }
     };
     let Some(wire::Item { id, owner, data, tags, signature, anchor, target }) = &entry.message else {
@@ -217,7 +230,7 @@ mod tests {
         (assignment.item([0xfe; 32]).sign(signer).unwrap(), item)
     }
 
-    fn judge(entries: &[&wire::Entry], threads: usize) -> Result<Vec<bool>, (usize, Fault)> {
+    fn judge(entries: &[&wire::Entry], threads: usize) -> (Vec<bool>, Option<Fault>) {
         let judging = Judging::new(entries.to_vec(), |entry| Some(entry));
         std::thread::scope(|scope| {
             for _ in 0..threads {
@@ -225,15 +238,16 @@ mod tests {
             }
         });
         assert!(threads == 0 || !judging.needs_help());
-        judging.finish().map(|judged| judged.into_iter().map(|(_, covered)| covered).collect())
+        let (good, forged) = judging.finish();
+        (good.into_iter().map(|(_, covered)| covered).collect(), forged.map(|(_, fault)| fault))
     }
 
     fn verdict(entry: &wire::Entry) -> Option<&'static str> {
         match judge(&[entry], 1) {
-            Ok(verdicts) => (!verdicts[0]).then_some("unsaid"),
-            Err((_, Fault::Message { .. })) => Some("message"),
-            Err((_, Fault::Assignment { .. })) => Some("assignment"),
-            Err(_) => Some("something else"),
+            (verdicts, None) => (!verdicts[0]).then_some("unsaid"),
+            (_, Some(Fault::Message { .. })) => Some("message"),
+            (_, Some(Fault::Assignment { .. })) => Some("assignment"),
+            (_, Some(_)) => Some("something else"),
         }
     }
 
@@ -298,6 +312,19 @@ mod tests {
     }
 
     #[test]
+    fn an_assignment_of_the_oldest_form_has_data_that_json_does_not_say() {
+        let signer = Signer::generate_ed25519().unwrap();
+        let (assignment, message) = signed(&signer, None, b"hello");
+        let oldest =
+            DataItem::builder().anchor([0xfe; 32]).tag("Bundle-Format", "binary").tag("Bundle-Version", "2.0.0");
+        let oldest = oldest.tags(assignment.tags().0.clone());
+        let oldest = oldest.data(holon_protocol::Bundle::encode(std::slice::from_ref(&message))).sign(&signer).unwrap();
+        for show_anchor in [true, false] {
+            assert_eq!(verdict(&wire::Entry::new(&oldest, Some(&message), show_anchor)), Some("unsaid"));
+        }
+    }
+
+    #[test]
     fn what_is_said_of_a_process_is_judged_like_its_entry() {
         let signer = Signer::generate_ed25519().unwrap();
         for (anchor, data) in [(None, &b"1984"[..]), (Some([0xff; 32]), b""), (None, &[0xff])] {
@@ -322,16 +349,17 @@ mod tests {
         let mut lie = honest.clone();
         lie.message.as_mut().unwrap().data = Some("hallo".into());
         let unsaid = wire::Entry::new(&assignment, Some(&item), false);
-        assert_eq!(judge(&[], 4), Ok(vec![]));
+        assert_eq!(judge(&[], 4), (vec![], None));
         for (length, threads) in [(1, 4), (4, 4), (5, 2), (31, 3), (64, 4), (65, 4), (65, 1), (9, 0)] {
             for at in [0, length / 2, length - 1] {
                 let mut page = vec![&honest; length];
                 page[at] = &unsaid;
-                let verdicts = judge(&page, threads).unwrap();
-                assert_eq!(verdicts, (0..length).map(|entry| entry != at).collect::<Vec<_>>(), "{length} {threads}");
+                let verdicts = (0..length).map(|entry| entry != at).collect::<Vec<_>>();
+                assert_eq!(judge(&page, threads), (verdicts, None), "{length} {threads}");
                 page[at] = &lie;
                 page[length - 1] = &lie;
-                assert_eq!(judge(&page, threads).unwrap_err().0, at, "{length} {threads}");
+                let (good, forged) = judge(&page, threads);
+                assert_eq!((good, forged.is_some()), (vec![true; at], true), "{length} {threads}");
             }
         }
     }

@@ -57,8 +57,8 @@ pub enum LogError {
         /// The nonce that should be here.
         expected: Nonce,
     },
-    /// A timestamp does not increase.
-    #[error("timestamp {found} of assignment {assignment} is not after {previous}")]
+    /// A timestamp goes back. Two entries of one millisecond are what schedulers are known to make (spec 02 §4.3).
+    #[error("timestamp {found} of assignment {assignment} is before {previous}")]
     Timestamp {
         /// The assignment.
         assignment: AssignmentId,
@@ -97,6 +97,18 @@ pub enum LogError {
         what: &'static str,
         /// The item.
         id: ItemId,
+    },
+    /// A message that was sent to somebody else stands in the log as if it had been sent to this process.
+    #[error("message {message} in slot {slot} was sent to {target:?}, not to process {process}")]
+    Target {
+        /// The slot.
+        slot: Nonce,
+        /// The message.
+        message: ItemId,
+        /// Whom it was sent to.
+        target: String,
+        /// The process of the log.
+        process: ProcessId,
     },
     /// An assignment is another wallet's.
     #[error("assignment {assignment} is signed by {found}, which is not the scheduler of the process")]
@@ -138,8 +150,8 @@ pub struct Course<'a> {
     pub process: ProcessId,
     /// Whether it is young enough to have a hash chain.
     pub chained: bool,
-    /// Wallets that may schedule it; none means any.
-    pub signers: &'a [Address],
+    /// Wallets that may schedule it, of which there may be none at all; `None` where whoever read the log has seen to that.
+    pub signers: Option<&'a [Address]>,
     /// What time is too far in the future ([`latest`]).
     pub latest: Timestamp,
 }
@@ -165,7 +177,7 @@ pub fn follow(
         return Err(LogError::Nonce { assignment: id, found: assignment.nonce, expected });
     }
     if let Some(previous) = previous
-        && assignment.timestamp <= previous.timestamp
+        && assignment.timestamp < previous.timestamp
     {
         return Err(LogError::Timestamp { assignment: id, found: assignment.timestamp, previous: previous.timestamp });
     }
@@ -183,7 +195,7 @@ pub fn follow(
         }
     }
     signed(id.into(), &entry.assignment.signature, &entry.assignment.owner)?;
-    if !signers.is_empty() && !signers.contains(&entry.assignment.owner.address) {
+    if signers.is_some_and(|signers| !signers.contains(&entry.assignment.owner.address)) {
         return Err(LogError::Signer { assignment: id, found: entry.assignment.owner.address });
     }
     if let Some(item) = &entry.message {
@@ -191,6 +203,13 @@ pub fn follow(
         let named = assignment.message.map_or(process.into(), ItemId::from);
         if item.id != named {
             return Err(LogError::Forged { what: "assigned message", id: item.id });
+        }
+        // What was sent to another process a process may see only as an item that somebody had assigned: as itself, with its own
+        // target, and not as if its sender had addressed this one.
+        let target = item.target.as_deref().unwrap_or_default();
+        if item.id != process.into() && target.parse() != Ok(process) {
+            let (slot, message, target) = (assignment.nonce, item.id, target.to_owned());
+            return Err(LogError::Target { slot, message, target, process });
         }
     }
     let link = Link {

@@ -211,7 +211,7 @@ async fn simulate(bench: &Bench, seed: u64) -> Result<(), String> {
         let goal = match (random.below(4), entry) {
             _ if last => Goal::Latest,
             (0, Some(entry)) => Goal::Slot(Nonce(entry as u64)),
-            (1, Some(entry)) => Goal::Entry(world.links[entry].timestamp),
+            (1, Some(entry)) => Goal::Entry(world.links[entry].timestamp, world.links[entry].nonce),
             (2, Some(entry)) => Goal::Time(Timestamp(world.links[entry].timestamp.0 + random.below(2000))),
             _ => Goal::Latest,
         };

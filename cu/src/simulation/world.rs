@@ -85,7 +85,8 @@ impl World {
         let mut contents: Vec<String> = Vec::new();
         let mut assigned: Vec<ItemId> = Vec::new();
         for nonce in 0..count {
-            at += 1 + random.below(4000);
+            // Schedulers may put two entries into one millisecond.
+            at += if nonce > 0 && random.one_in(6) { 0 } else { 1 + random.below(4000) };
             let entry = match random.below(8) {
                 _ if nonce == 0 && !old => world.item(random, None, &[("Type", "Process")], "start"),
                 0 => world.item(random, None, &[("Action", "X-Trap")], "t"),
@@ -143,7 +144,7 @@ impl World {
             tags: Tags::from_iter(tags.iter().copied()),
             signature,
             anchor: None,
-            target: Some(String::new()),
+            target: Some(self.process.to_string()),
         };
         (id, Some(item))
     }

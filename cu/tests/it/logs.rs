@@ -59,7 +59,7 @@ async fn a_log_that_was_changed_is_refused_and_nothing_is_recorded() {
     for (error, change) in cases {
         let zeros = zeros.clone();
         network.proxy.tamper(move |_, json| {
-            if json.get("edges").is_some() {
+            if json["edges"].as_array().is_some_and(|edges| edges.len() > 2) {
                 change(json, &zeros);
             }
         });
@@ -73,7 +73,7 @@ async fn a_log_that_was_changed_is_refused_and_nothing_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_scheduler_says_otherwise_than_it_was_signed_is_refused_and_nothing_is_recorded() {
+async fn what_a_scheduler_says_otherwise_than_it_was_signed_is_refused_and_only_what_comes_before_it_is_recorded() {
     let network = Network::start().await;
     let process = network.spawn(&[]).await;
     let mut last = process.into();
@@ -88,7 +88,7 @@ async fn what_a_scheduler_says_otherwise_than_it_was_signed_is_refused_and_nothi
         ("assignment ", |node| set(&mut node["assignment"]["tags"], "Block-Height", "000000000001")),
     ];
     let path = format!("/result/{last}?process-id={process}");
-    for slot in ["2", "3"] {
+    for (slot, before) in [("2", &["1", "2"][..]), ("3", &["1", "2", "3"])] {
         for (what, change) in cases {
             network.proxy.tamper(move |_, json| {
                 let lie = |node: &mut Value| {
@@ -107,7 +107,7 @@ async fn what_a_scheduler_says_otherwise_than_it_was_signed_is_refused_and_nothi
             let error = body["error"].as_str().unwrap();
             let start = format!("slot {slot} of process {process}: {what}");
             assert!(status == 422 && error.starts_with(&start) && error.contains("is forged"), "{status} {body}");
-            assert_eq!(network.outputs(process).await, Vec::<String>::new(), "{what}");
+            assert_eq!(network.outputs(process).await, before, "{what}");
         }
     }
     network.proxy.honest();
@@ -417,5 +417,187 @@ async fn what_a_scheduler_says_about_a_process_is_what_its_owner_signed() {
     }
     network.proxy.honest();
     assert_eq!(network.count(process, process.into()).await, "1");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_another_process_is_only_seen_as_what_it_is() {
+    for mode in [Unverifiable::Mark, Unverifiable::Fetch] {
+        let network = Network::start_with(match mode {
+            Unverifiable::Fetch => |options| options.unverifiable = Unverifiable::Fetch,
+            _ => |_| {},
+        })
+        .await;
+        let (process, other) = (network.spawn(&[]).await, network.spawn(&[]).await);
+        let transfer = network.message(other, "X-Echo", &[]);
+        network.publish(&transfer).await;
+        let assignment = network.assign(process, transfer.id(), "").await;
+        let shown = transfer.clone();
+        change_slot(&network, "1", move |node| {
+            let mut message = wire::Item::new(&shown, false);
+            message.anchor = Some(shown.anchor().map(holon_protocol::base64url::encode).unwrap_or_default());
+            node["message"] = serde_json::to_value(message).unwrap();
+        });
+        let (status, body) = network.json(&format!("/result/{assignment}?process-id={process}")).await;
+        let error = format!("message {} in slot 1 was sent to \"{other}\", not to process {process}", transfer.id());
+        assert!(status == 422 && body["error"] == error, "{status} {body}");
+        // Nor with another target, which the signature does not cover.
+        change_slot(&network, "1", {
+            let shown = transfer.clone();
+            move |node| {
+                let mut message = wire::Item::new(&shown, false);
+                (message.anchor, message.target) = (None, Some(process.to_string()));
+                node["message"] = serde_json::to_value(message).unwrap();
+            }
+        });
+        let (status, unchecked, body) = result(&network, process, assignment).await;
+        match mode {
+            Unverifiable::Fetch => assert!(status == 422 && body.to_string().contains("has other "), "{status} {body}"),
+            _ => assert_eq!((status, unchecked.as_deref()), (200, Some("message")), "{body}"),
+        }
+        if mode == Unverifiable::Fetch {
+            network.proxy.honest();
+            let seen = network.result(process, assignment).await["Output"].clone();
+            assert_eq!(seen["Target"], json!(other));
+        }
+        network.stop().await;
+    }
+}
+
+/// Changes what the scheduler says about processes.
+fn change_record(network: &Network, mut change: impl FnMut(&mut Value) + Send + 'static) {
+    network.proxy.tamper(move |path, json| {
+        if path.starts_with("/processes/") {
+            change(json);
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_process_that_nobody_can_check_is_compared_with_how_its_log_begins() {
+    let mut network = Network::start().await;
+    let process = network.spawn(&[("Allowed", "nobody")]).await;
+    let message = network.send(process, "Add").await;
+    type Change = fn(&mut Value);
+    let lies: [(&str, Change); 3] = [
+        ("tags", |record| {
+            (record["data"], record["anchor"]) = (Value::Null, Value::Null);
+            set(&mut record["tags"], "Allowed", "everybody");
+        }),
+        ("height", |record| record["block"] = json!("000000000001")),
+        ("time", |record| record["timestamp"] = json!(1)),
+    ];
+    let refused = async |network: &Network, message: MessageId, what: &str| {
+        let (status, body) = network.json(&format!("/result/{message}?process-id={process}")).await;
+        let error = format!("slot 0 of process {process}: what the scheduler says about the process differs from how");
+        let text = body["error"].as_str().unwrap();
+        assert!(status == 422 && text.starts_with(&error) && text.ends_with(what), "{status} {body}");
+    };
+    for (what, lie) in lies {
+        change_record(&network, lie);
+        refused(&network, message, what).await;
+    }
+    network.proxy.honest();
+    let (status, unchecked, body) = result(&network, process, message).await;
+    assert_eq!((status, unchecked), (200, None), "{body}");
+    // After a restart from a checkpoint as well.
+    network.stop_cu().await;
+    network.start_cu().await;
+    let message = network.send(process, "Add").await;
+    for (what, lie) in lies {
+        change_record(&network, lie);
+        refused(&network, message, what).await;
+    }
+    network.stop().await;
+}
+
+/// Takes away what is needed to check a process, and lies about it wherever the scheduler tells of it.
+fn uncheckable_process(network: &Network, name: &'static str, value: &'static str) {
+    network.proxy.tamper(move |path, json| {
+        let lie = |item: &mut Value| {
+            (item["data"], item["anchor"]) = (Value::Null, Value::Null);
+            set(&mut item["tags"], name, value);
+        };
+        if path.starts_with("/processes/") {
+            lie(json);
+        } else if let Some(edges) = json.get_mut("edges") {
+            for edge in edges.as_array_mut().unwrap() {
+                let message = &mut edge["node"]["message"];
+                if message["tags"]
+                    .as_array()
+                    .is_some_and(|tags| tags.contains(&json!({ "name": "Type", "value": "Process" })))
+                {
+                    lie(message);
+                }
+            }
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_result_of_a_process_that_nobody_can_check_says_so() {
+    for mode in [Unverifiable::Mark, Unverifiable::Fetch, Unverifiable::Refuse] {
+        let network = Network::start_with(match mode {
+            Unverifiable::Mark => |_| {},
+            Unverifiable::Fetch => |options| options.unverifiable = Unverifiable::Fetch,
+            Unverifiable::Refuse => |options| options.unverifiable = Unverifiable::Refuse,
+        })
+        .await;
+        let process = network.spawn(&[("Allowed", "nobody")]).await;
+        let message = network.send(process, "Add").await;
+        uncheckable_process(&network, "Allowed", "everybody");
+        let (status, unchecked, body) = result(&network, process, message).await;
+        match mode {
+            Unverifiable::Mark => assert_eq!((status, unchecked.as_deref()), (200, Some("message")), "{body}"),
+            Unverifiable::Fetch => {
+                assert!(status == 422 && body.to_string().contains("has other tags"), "{status} {body}");
+            }
+            Unverifiable::Refuse => {
+                assert!(status == 422 && body.to_string().contains("does not say all"), "{status} {body}");
+            }
+        }
+        network.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_scheduler_is_no_wallet_is_not_scheduled_by_anybody() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let message = network.send(process, "Add").await;
+    let stranger = network.user.clone();
+    uncheckable_process(&network, "Scheduler", "nobody");
+    let lie = network.proxy.tamper.lock().unwrap().take();
+    let mut lie = lie.unwrap();
+    network.proxy.tamper(move |path, json| {
+        lie(path, json);
+        let sign = |node: &mut Value| {
+            let tags = serde_json::from_value(node["assignment"]["tags"].clone()).unwrap();
+            let item = Assignment::from_tags(&tags).unwrap().item([0xfe; 32]).sign(&stranger).unwrap();
+            node["assignment"] = serde_json::to_value(wire::Assignment::new(&item, true)).unwrap();
+        };
+        if let Some(edges) = json.get_mut("edges") {
+            edges.as_array_mut().unwrap().iter_mut().for_each(|edge| sign(&mut edge["node"]));
+        }
+    });
+    let (status, body) = network.json(&format!("/result/{message}?process-id={process}")).await;
+    let error = body["error"].as_str().unwrap();
+    assert!(status == 422 && error.contains("which is not the scheduler of the process"), "{status} {body}");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_shows_anchors_in_pages_only_is_checked_there() {
+    let network = Network::start_with(|options| options.unverifiable = Unverifiable::Refuse).await;
+    let process = network.spawn(&[]).await;
+    assert_eq!(network.count(process, process.into()).await, "1");
+    network.proxy.tamper(|_, json| {
+        if json.get("assignment").is_some() {
+            json["assignment"]["anchor"] = Value::Null;
+        }
+    });
+    let message = network.send(process, "Add").await;
+    let (status, unchecked, body) = result(&network, process, message).await;
+    assert_eq!((status, unchecked), (200, None), "{body}");
     network.stop().await;
 }

@@ -148,7 +148,7 @@ struct Known {
 impl Known {
     /// What its entries must agree with. That they are the scheduler's is known before ([`claims`]).
     fn course(&self, latest: Timestamp) -> Course<'static> {
-        Course { process: self.process, chained: self.chained, signers: &[], latest }
+        Course { process: self.process, chained: self.chained, signers: None, latest }
     }
 }
 

@@ -158,7 +158,7 @@ impl Reading {
         let number = first / WINDOW;
         let last = match goal {
             Goal::Slot(slot) => slot.0,
-            Goal::Entry(_) | Goal::Time(_) | Goal::Latest => u64::MAX,
+            Goal::Entry(..) | Goal::Time(_) | Goal::Latest => u64::MAX,
         };
         let mut window = self.window(after, last, head).await?;
         let mut link = after;
@@ -233,6 +233,10 @@ impl Reading {
 }
 
 impl Log for Arc<Reading> {
+    fn is_signed(&self) -> bool {
+        true
+    }
+
     fn record(&self) -> BoxFuture<'_, Result<wire::Process, Error>> {
         let record = self.known.record.clone();
         async move { Ok(record) }.boxed()
