@@ -71,6 +71,12 @@ async fn units_answer_as_their_descriptions_say() {
         ask("get /dead-letters", "/dead-letters", 200),
         ask("post /dead-letters/{letter}/retry", "/dead-letters/1/retry", 401),
         ask("get /monitors", "/monitors", 200),
+        ask("head /", "/", 200),
+        ask("head /health", "/health/", 200),
+        ask("head /metrics", "/metrics", 200),
+        ask("head /trace/{message}", format!("/trace/{}", pushed.id()), 200),
+        ask("head /dead-letters", "/dead-letters", 200),
+        ask("head /monitors", "/monitors/", 200),
     ];
     messenger.extend(explorer());
     follow(&ready.mu_url, messenger).await;

@@ -331,7 +331,10 @@ impl Routes {
             let slashed = format!("{}/", path.template);
             // Nor does `{rest:.*}` need one.
             let own = path.template.ends_with(['/', '}']) && path.template.contains(":.*");
-            let spare = lenient && !own && path.template != "/" && !templates.contains(&slashed.as_str());
+            // What stands below it may begin with nothing: then that is another path of its own.
+            let below = |template: &&str| template.strip_prefix(&slashed).is_some_and(|rest| rest.contains(":.*"));
+            let taken = templates.contains(&slashed.as_str()) || templates.iter().any(below);
+            let spare = lenient && !own && path.template != "/" && !taken;
             let patterns = [path.template.to_owned()].into_iter().chain(spare.then_some(slashed));
             let allowed: Vec<_> = path.operations.iter().flat_map(|operation| &operation.methods).collect();
             let allowed = allowed.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");

@@ -52,7 +52,11 @@ async fn readers_are_told_of_entries_once_they_are_durable() {
         let entry = log.iter().find(|entry| entry.assignment.id.to_string() == event["assignment"]);
         assert_eq!(entry.unwrap().message.as_ref().unwrap().id, message);
     }
-    let event = next(&mut only, &mut String::new()).await;
+    let mut text = String::new();
+    let mut event = next(&mut only, &mut text).await;
+    if event["nonce"] == 0 {
+        event = next(&mut only, &mut text).await;
+    }
     assert_eq!(event["message"], second.id().to_string());
     assert_eq!(network.su.get("/events?process-id=nobody").await.status(), 400);
     network.stop().await;
