@@ -100,7 +100,7 @@ impl Http {
         limit: Duration,
     ) -> Result<(StatusCode, Bytes), Error> {
         let body = token.map_or(Body::Nothing, |token| Body::Token(token.to_owned()));
-        exchange(&self.writes, unit, method, url, body, limit).await.map_err(|failed| failed.error)
+        self.write(unit, method, url, body, limit).await
     }
 
     /// A write: never redirected, and repeated only if it is a signed item, which counts once.

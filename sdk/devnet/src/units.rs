@@ -318,22 +318,10 @@ impl Units {
     /// Stops one unit. It finishes the requests it has; others find nobody at its address. Stopping twice is the same as once.
     pub async fn stop_one(&mut self, unit: Unit) -> Result<(), Error> {
         match unit {
-            Unit::Gateway => match self.weave.take() {
-                Some(weave) => stopped(unit, weave.stop()).await,
-                None => Ok(()),
-            },
-            Unit::Scheduler => match self.su.take() {
-                Some(su) => stopped(unit, su.stop()).await,
-                None => Ok(()),
-            },
-            Unit::Compute => match self.cu.take() {
-                Some(cu) => stopped(unit, cu.stop()).await,
-                None => Ok(()),
-            },
-            Unit::Messenger => match self.mu.take() {
-                Some(mu) => stopped(unit, mu.stop()).await,
-                None => Ok(()),
-            },
+            Unit::Gateway => ended(unit, self.weave.take(), holon_weave::Running::stop).await,
+            Unit::Scheduler => ended(unit, self.su.take(), holon_su::Running::stop).await,
+            Unit::Compute => ended(unit, self.cu.take(), holon_cu::Running::stop).await,
+            Unit::Messenger => ended(unit, self.mu.take(), holon_mu::Running::stop).await,
         }
     }
 
@@ -341,35 +329,22 @@ impl Units {
     /// is in its folder. Nothing happens if it is down.
     pub async fn kill_one(&mut self, unit: Unit) -> Result<(), Error> {
         match unit {
-            Unit::Gateway => match self.weave.take() {
-                Some(weave) => stopped(unit, weave.kill()).await,
-                None => Ok(()),
-            },
-            Unit::Scheduler => match self.su.take() {
-                Some(su) => stopped(unit, su.kill()).await,
-                None => Ok(()),
-            },
-            Unit::Compute => match self.cu.take() {
-                Some(cu) => stopped(unit, cu.kill()).await,
-                None => Ok(()),
-            },
-            Unit::Messenger => match self.mu.take() {
-                Some(mu) => stopped(unit, mu.kill()).await,
-                None => Ok(()),
-            },
+            Unit::Gateway => ended(unit, self.weave.take(), holon_weave::Running::kill).await,
+            Unit::Scheduler => ended(unit, self.su.take(), holon_su::Running::kill).await,
+            Unit::Compute => ended(unit, self.cu.take(), holon_cu::Running::kill).await,
+            Unit::Messenger => ended(unit, self.mu.take(), holon_mu::Running::kill).await,
         }
     }
 
     /// Ends all units at once, as a power cut would. All are ended even if one fails; the first failure is returned.
     pub async fn kill(&mut self) -> Result<(), Error> {
-        let (weave, su, cu, mu) = (self.weave.take(), self.su.take(), self.cu.take(), self.mu.take());
         let (weave, su, cu, mu) = tokio::join!(
-            async { Some(Box::pin(stopped(Unit::Gateway, weave?.kill())).await) },
-            async { Some(Box::pin(stopped(Unit::Scheduler, su?.kill())).await) },
-            async { Some(Box::pin(stopped(Unit::Compute, cu?.kill())).await) },
-            async { Some(Box::pin(stopped(Unit::Messenger, mu?.kill())).await) },
+            Box::pin(ended(Unit::Gateway, self.weave.take(), holon_weave::Running::kill)),
+            Box::pin(ended(Unit::Scheduler, self.su.take(), holon_su::Running::kill)),
+            Box::pin(ended(Unit::Compute, self.cu.take(), holon_cu::Running::kill)),
+            Box::pin(ended(Unit::Messenger, self.mu.take(), holon_mu::Running::kill)),
         );
-        [weave, su, cu, mu].into_iter().flatten().collect()
+        [weave, su, cu, mu].into_iter().collect()
     }
 
     /// Starts a unit that is down, at its old address and with its data. Nothing happens if it runs.
@@ -452,6 +427,18 @@ fn address(url: &Url) -> SocketAddr {
 
 fn not_started<E: fmt::Display>(unit: Unit) -> impl Fn(E) -> Error {
     move |error| Error::NotStarted { unit, reason: error.to_string() }
+}
+
+/// Ends a unit in the way that is given, if it runs.
+async fn ended<R, S, E>(unit: Unit, running: Option<R>, end: impl FnOnce(R) -> S) -> Result<(), Error>
+where
+    S: Future<Output = Result<(), E>>,
+    E: fmt::Display,
+{
+    match running {
+        Some(running) => stopped(unit, end(running)).await,
+        None => Ok(()),
+    }
 }
 
 async fn stopped<E: fmt::Display>(unit: Unit, stopping: impl Future<Output = Result<(), E>>) -> Result<(), Error> {

@@ -27,13 +27,8 @@ pub struct TokenArgument {
 impl TokenArgument {
     /// The token that was given, else the one in the data folder of a network on this computer.
     pub fn token(&self, connection: &Connection) -> Option<String> {
-        self.operator_token.clone().or_else(|| local_token(connection))
+        self.operator_token.clone().or_else(|| token_of(connection, "mu"))
     }
-}
-
-/// The messenger's token in the data folder of a network on this computer.
-pub fn local_token(connection: &Connection) -> Option<String> {
-    token_of(connection, "mu")
 }
 
 /// A unit's token in the data folder of a network on this computer.

@@ -8,7 +8,7 @@ use holon_protocol::{ItemId, MessageId, Timestamp};
 
 use serde_json::Value;
 
-use super::dead_letters::{TokenArgument, local_token};
+use super::dead_letters::{TokenArgument, token_of};
 use crate::arguments::{Global, parse_message};
 use crate::connection::{self, Connection};
 use crate::failure::Failure;
@@ -52,7 +52,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
 
 /// Shows what became of a message, to whom the messenger tells it.
 pub async fn show(connection: &Connection, terminal: Terminal, message: MessageId) -> Result<(), Failure> {
-    let token = local_token(connection);
+    let token = token_of(connection, "mu");
     let tree = connection.network.trace(message.into(), MAX_SHOWN, token.as_deref()).await?;
     shown(terminal, tree)
 }
