@@ -75,6 +75,9 @@ pub enum Refusal {
     /// A scheduler, compute unit or gateway failed.
     #[error("{0}")]
     Upstream(String),
+    /// The scheduler has too much to do, or has had too much of this.
+    #[error("{0}")]
+    Limited(String),
     /// Too much is queued.
     #[error("{0}")]
     Full(String),
@@ -113,6 +116,7 @@ impl Refusal {
             PeerError::Status { status, body } if refused => {
                 Self::Refused { status, text: format!("Error: Error: {status}: {body}") }
             }
+            PeerError::Status { status: 429, body } => Self::Limited(format!("Error: Error: 429: {body}")),
             error => error.into(),
         }
     }
@@ -121,7 +125,9 @@ impl Refusal {
 impl From<DirectoryError> for Refusal {
     fn from(error: DirectoryError) -> Self {
         match error {
-            DirectoryError::NotFound(text) | DirectoryError::Unlocated(text) => Self::Unknown(text),
+            DirectoryError::NotFound(text) | DirectoryError::Unlocated(text) | DirectoryError::Unindexed(text) => {
+                Self::Unknown(text)
+            }
             DirectoryError::Unavailable(reason) => {
                 tracing::warn!(reason, "a process or scheduler could not be looked up");
                 Self::Upstream("the process or its scheduler could not be looked up; try again later".into())
@@ -142,6 +148,7 @@ impl From<Refusal> for ApiError {
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Conflicting(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Upstream(_) => StatusCode::BAD_GATEWAY,
+            Refusal::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Full(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Store(error) if error.is_away() => {
                 tracing::error!(%error, "a request failed because the outbox database is away");
@@ -158,7 +165,7 @@ impl From<Refusal> for ApiError {
         };
         let error = Self::new(status, refusal.to_string());
         match refusal {
-            Refusal::Full(_) | Refusal::Stopping => error.again_after(RETRY_AFTER),
+            Refusal::Full(_) | Refusal::Limited(_) | Refusal::Stopping => error.again_after(RETRY_AFTER),
             _ => error,
         }
     }

@@ -24,7 +24,7 @@ use url::Url;
 use crate::api::Body;
 use crate::crank::descent::Descent;
 use crate::crank::driver::Driver;
-use crate::crank::outgoing::Assign;
+use crate::crank::outgoing::{ASSIGNED_TO_ITSELF, Assign};
 use crate::crank::step::{client_assignment_accepted, forwarded_accepted};
 use crate::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Toward, Work};
 use crate::error::Refusal;
@@ -33,7 +33,10 @@ use crate::peers::{Crowd, PeerError, Place, Receipt, Schedulers, within_trace};
 
 /// Most client items forwarded at a time.
 pub const MAX_FORWARDING: usize = 256;
-/// Most client items forwarded at a time to one scheduler that the operator did not name.
+/// Most of them that go to schedulers which the operator did not name: however many of those are slow, there are places for the
+/// others.
+pub const MAX_FORWARDING_TO_STRANGERS: usize = 192;
+/// Most client items forwarded at a time to schedulers of one holder of hosts that the operator did not name.
 pub const MAX_FORWARDING_PER_STRANGER: usize = 32;
 /// Longest a client waits until its item is forwarded, when many are or when the same one is.
 pub const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +53,7 @@ pub struct Ingest {
     schedulers: Schedulers,
     tasks: Tasks,
     forwarding: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
     crowd: Crowd,
     alone: Alone,
     push_boots: bool,
@@ -58,6 +62,21 @@ pub struct Ingest {
 
 /// What is forwarded: an item, or an assignment of an item to a process.
 type Subject = (ItemId, Option<ProcessId>);
+
+/// Places among what is forwarded, until they are dropped.
+struct Admission<'a> {
+    _stranger: Option<(Place, SemaphorePermit<'a>)>,
+    _permit: SemaphorePermit<'a>,
+}
+
+fn crowded() -> Refusal {
+    Refusal::Full("too many items are on their way to their schedulers; try again later".into())
+}
+
+async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, Refusal> {
+    let permit = tokio::time::timeout(ADMISSION_TIMEOUT, places.acquire()).await;
+    permit.map_err(|_| crowded())?.map_err(|_| Refusal::Stopping)
+}
 
 /// Lets one request at a time forward the same thing. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -126,10 +145,22 @@ impl Ingest {
         push_boots: bool,
         refuse_from_process: bool,
     ) -> Self {
-        let forwarding = Arc::new(Semaphore::new(MAX_FORWARDING));
+        let [forwarding, strangers] =
+            [MAX_FORWARDING, MAX_FORWARDING_TO_STRANGERS].map(|places| Arc::new(Semaphore::new(places)));
         let crowd = Crowd::new(MAX_FORWARDING_PER_STRANGER);
         let alone = Alone::default();
-        Self { driver, directory, schedulers, tasks, forwarding, crowd, alone, push_boots, refuse_from_process }
+        Self {
+            driver,
+            directory,
+            schedulers,
+            tasks,
+            forwarding,
+            strangers,
+            crowd,
+            alone,
+            push_boots,
+            refuse_from_process,
+        }
     }
 
     /// `POST /` with an item; its id, once the scheduler has accepted it. `trace` is the client's, if it named one.
@@ -153,6 +184,9 @@ impl Ingest {
 
     /// `POST /?process-id&assign`; the id of the assignment.
     pub async fn assignment(&self, assign: Assign, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
+        if assign.is_to_itself() {
+            return Err(Refusal::Invalid(ASSIGNED_TO_ITSELF.into()));
+        }
         let this = self.clone();
         let traceparent = trace.map(|trace| trace.traceparent(assign.message.as_bytes()));
         self.detached(within_trace(traceparent, async move { this.assign(assign, trace).await })).await
@@ -213,7 +247,7 @@ impl Ingest {
         scheduler: Url,
         descent: Descent,
     ) -> Result<ItemId, Refusal> {
-        let (_permit, _place) = self.admit(&scheduler).await?;
+        let _admission = self.admit(&scheduler).await?;
         let id = forwarded.item;
         let _held = self.alone.hold((id, None)).await?;
         if let Some(confirming) = self.driver.confirming(id) {
@@ -283,7 +317,7 @@ impl Ingest {
 
     async fn assign(&self, assign: Assign, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
         let scheduler = self.located(assign.process).await?;
-        let (_permit, _place) = self.admit(&scheduler).await?;
+        let _admission = self.admit(&scheduler).await?;
         // The same item may have been assigned before; only what comes from here on can be ours. Another client that asks
         // for the same waits meanwhile, so that it is ours.
         let _held = self.alone.hold((assign.message, Some(assign.process))).await?;
@@ -309,8 +343,9 @@ impl Ingest {
         }
     }
 
-    /// A place among everything that is forwarded, and among what is forwarded to this scheduler if it is a stranger.
-    async fn admit(&self, scheduler: &Url) -> Result<(SemaphorePermit<'_>, Option<Place>), Refusal> {
+    /// A place among everything that is forwarded, and if this scheduler is a stranger, among what is forwarded to it and to
+    /// all strangers.
+    async fn admit(&self, scheduler: &Url) -> Result<Admission<'_>, Refusal> {
         if self.driver.is_full() {
             return Err(Refusal::Full("too much is waiting to be pushed; try again later".into()));
         }
@@ -319,13 +354,11 @@ impl Ingest {
                 "this scheduler has yet to say of too many items whether it took them; try again later".into(),
             ));
         }
-        let crowded = || Refusal::Full("too many items are on their way to their schedulers; try again later".into());
-        let place = match self.schedulers.http().is_configured(scheduler) {
+        let stranger = match self.schedulers.http().is_configured(scheduler) {
             true => None,
-            false => Some(self.crowd.enter(scheduler).ok_or_else(crowded)?),
+            false => Some((self.crowd.enter(scheduler).ok_or_else(crowded)?, place(&self.strangers).await?)),
         };
-        let permit = tokio::time::timeout(ADMISSION_TIMEOUT, self.forwarding.acquire()).await;
-        Ok((permit.map_err(|_| crowded())?.map_err(|_| Refusal::Stopping)?, place))
+        Ok(Admission { _stranger: stranger, _permit: place(&self.forwarding).await? })
     }
 
     /// Runs `work` to its end even if the client goes away meanwhile.

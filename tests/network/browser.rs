@@ -14,7 +14,7 @@ async fn every_unit_lets_pages_of_any_origin_in() {
     let origin = "https://app.example";
     for (unit, path, method) in [
         (&ready.mu_url, "/".to_owned(), "POST"),
-        (&ready.mu_url, format!("/?process-id={process}&assign={process}"), "POST"),
+        (&ready.mu_url, format!("/?process-id={process}&assign={}", "m".repeat(43)), "POST"),
         (&ready.mu_url, format!("/monitor/{process}"), "POST"),
         (&ready.mu_url, format!("/monitor/{process}"), "DELETE"),
         (&ready.su_url, "/".to_owned(), "POST"),

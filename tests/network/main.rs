@@ -4,6 +4,7 @@
 
 mod aos_console;
 mod arweave_js;
+mod assigned;
 mod browser;
 mod command_line;
 mod console;
@@ -17,3 +18,4 @@ mod recorded_traffic;
 mod rust_processes;
 mod shared_outbox;
 mod speaking;
+mod storm;

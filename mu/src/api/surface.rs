@@ -140,6 +140,7 @@ fn take() -> Operation {
         .fails(404, "The process or its scheduler is not known.")
         .fails(408, "The body came too slowly.")
         .fails(413, "The body is too large.")
+        .fails(429, "The scheduler takes no more for now, and does not have the item; `Retry-After` says when to try again.")
         .fails(502, "The scheduler or a gateway failed. The scheduler may have the item; the same item may be sent again.")
         .fails(503, "Too much is queued or on its way, or the unit is stopping; `Retry-After` says when to try again.")
 }

@@ -19,6 +19,9 @@ pub const MAX_ASSIGNMENTS: usize = 10_000;
 pub const MAX_EXCLUDE_FIELDS: usize = 32;
 /// Longest of them in bytes.
 const MAX_EXCLUDE_BYTES: usize = 64;
+/// Why a process is not assigned to itself. Its item begins its log already; what follows a second place there would be
+/// asked for by an id under which schedulers tell nothing (spec 02 §7.1).
+pub const ASSIGNED_TO_ITSELF: &str = "a process cannot be assigned to itself: it begins its own log already";
 /// Longest text kept of an unusable entry, in bytes.
 pub const MAX_SKIPPED_TEXT_BYTES: usize = 4096;
 
@@ -55,6 +58,13 @@ pub struct Assign {
     pub base_layer: bool,
     /// Fields the evaluator must not load.
     pub exclude: Vec<String>,
+}
+
+impl Assign {
+    /// Whether a process is assigned to itself; see [`ASSIGNED_TO_ITSELF`].
+    pub fn is_to_itself(&self) -> bool {
+        self.message == self.process.into()
+    }
 }
 
 /// An entry that cannot be used, and why.
@@ -182,7 +192,14 @@ fn assignment(entry: &Value) -> Result<(Vec<Assign>, Vec<String>), String> {
             .ok_or_else(|| format!("{} is not an id", kind(process)))
             .and_then(|text| text.parse::<ProcessId>().map_err(|error| error.to_string()))
         {
-            Ok(process) => assigns.push(Assign { process, message, base_layer, exclude: exclude.clone() }),
+            Ok(process) => {
+                let assign = Assign { process, message, base_layer, exclude: exclude.clone() };
+                if assign.is_to_itself() {
+                    bad.push(format!("Processes: {ASSIGNED_TO_ITSELF}"));
+                } else {
+                    assigns.push(assign);
+                }
+            }
             Err(reason) => bad.push(format!("Processes: {reason}")),
         }
     }

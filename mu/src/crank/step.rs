@@ -16,6 +16,9 @@ use super::task::{Forwarded, ForwardedKind, ProcessRecord, Purpose, Signed, Task
 pub const PULL_ATTEMPTS_UNCHECKED: u32 = 4;
 /// How often a scheduler is looked for that has published no usable location, before what it is for is given up.
 pub const LOCATE_ATTEMPTS: u32 = 10;
+/// How often an id is looked up that the gateway has and its index does not know, before what it is for is given up: an hour with
+/// the usual waits. Indexes lag behind by minutes, and some things they never show.
+pub const INDEX_ATTEMPTS: u32 = 64;
 /// How often a scheduler is asked whether it took a client's item, which says each time that it did not: half an hour with the
 /// usual waits. It may come late, because schedulers hold items back until they can tell their turn.
 pub const CONFIRM_ATTEMPTS: u32 = 40;
@@ -142,6 +145,8 @@ pub enum Outcome {
     Unsent(String),
     /// The scheduler has published no location that can be used.
     Unlocated(String),
+    /// The gateway has it, and its index does not know it.
+    Unindexed(String),
     /// The peer has enough to do for us already.
     Crowded,
     /// It can never work.
@@ -302,7 +307,8 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         Outcome::Unreachable(reason) | Outcome::Unsent(reason) => return Next::Retry(Fault::Peer, reason),
         Outcome::Failed(reason) => return retry(reason),
         Outcome::Unlocated(reason) if failures + 1 < LOCATE_ATTEMPTS => return retry(reason),
-        Outcome::Unlocated(reason) => return dead(task, policy, reason),
+        Outcome::Unindexed(reason) if failures + 1 < INDEX_ATTEMPTS => return retry(reason),
+        Outcome::Unlocated(reason) | Outcome::Unindexed(reason) => return dead(task, policy, reason),
         Outcome::Crowded => return Next::Crowded,
         Outcome::Impossible(reason) => return dead(task, policy, reason),
         Outcome::NotYet => return Next::Again,

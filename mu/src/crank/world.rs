@@ -14,7 +14,7 @@ use super::task::ProcessRecord;
 use crate::locate::{Directory, DirectoryError};
 use crate::peers::{Compute, Crowd, PeerError, Place, Pulled, Schedulers};
 
-/// Most requests at a time to one scheduler that the operator did not name.
+/// Most requests at a time to the schedulers of one holder of hosts that the operator did not name.
 pub const MAX_SENDS_PER_STRANGER: usize = 8;
 
 /// Everybody else, as the crank meets them: the real units, or those of a simulation.
@@ -69,6 +69,7 @@ impl From<DirectoryError> for Outcome {
         // What is not found now may be published or indexed later; the retry limits end it.
         match error {
             DirectoryError::Unlocated(reason) => Self::Unlocated(reason),
+            DirectoryError::Unindexed(reason) => Self::Unindexed(reason),
             DirectoryError::NotFound(reason) => Self::Failed(reason),
             DirectoryError::Unavailable(reason) => Self::Unsent(reason),
         }

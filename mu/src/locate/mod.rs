@@ -31,6 +31,9 @@ pub enum DirectoryError {
     /// The scheduler has published no location that can be used.
     #[error("{0}")]
     Unlocated(String),
+    /// The gateway has something with this id, and its index does not say what.
+    #[error("{0}")]
+    Unindexed(String),
     /// Not this time.
     #[error("{0}")]
     Unavailable(String),
@@ -182,8 +185,10 @@ impl Directory {
         }
         match self.0.gateway.exists(id.into()).await {
             Ok(false) => Ok(None),
-            // Data that the index does not show yet: no wallet for sure, and maybe a process.
-            Ok(true) => Err(DirectoryError::Unavailable(format!("{id} exists but the gateway has not indexed it yet"))),
+            // No wallet for sure. A process, if it is one, is served by nobody that can be found yet.
+            Ok(true) => Err(DirectoryError::Unindexed(format!(
+                "{id} is on Arweave, but the gateway's index does not say whether it is a process"
+            ))),
             Err(error) => Err(unavailable(&error)),
         }
     }

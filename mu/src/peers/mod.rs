@@ -5,6 +5,7 @@
 
 mod compute;
 mod crowd;
+mod holder;
 mod scheduler;
 mod skim;
 mod tracing_context;
@@ -23,6 +24,7 @@ use crate::guards::Guards;
 
 pub use compute::{CRON_PAGE, Compute, CronEdge, CronPage, MAX_RESULT_BYTES, Pulled};
 pub use crowd::{Crowd, Place};
+pub use holder::holder;
 pub use scheduler::{Receipt, Schedulers};
 pub use tracing_context::within_trace;
 

@@ -85,6 +85,14 @@ async fn bad_input_gets_its_status_and_changes_nothing() {
         (Method::POST, format!("/?process-id=..%2F..&assign={id}"), vec![], 400, "process-id"),
         (Method::POST, format!("/?process-id={id}&assign={id}&exclude=a%26b"), vec![], 400, "exclude"),
         (Method::POST, format!("/?process-id={unknown}&assign={id}"), vec![], 404, "was not found"),
+        (Method::POST, format!("/?process-id={id}&assign={id}"), vec![], 400, "cannot be assigned to itself"),
+        (
+            Method::POST,
+            format!("/?process-id={id}&assign={id}&base-layer"),
+            vec![],
+            400,
+            "cannot be assigned to itself",
+        ),
         (Method::POST, format!("/monitor/{id}"), vec![], 400, not_an_item),
         (Method::POST, format!("/monitor/{id}"), tampered, 400, not_an_item),
         (Method::POST, format!("/monitor/{id}"), monitor(unknown), 400, "target"),
@@ -348,13 +356,14 @@ async fn redirects_of_a_scheduler_are_followed_to_known_schedulers_only_and_at_m
     assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
     assert_eq!(other.log(P)[0].raw(), item.raw());
 
-    redirect(308, format!("{}?process-id={P}&assign={P}", other.scheduler.url()));
+    let message = item.id();
+    redirect(308, format!("{}?process-id={P}&assign={message}", other.scheduler.url()));
     let (status, body) =
-        post(&messenger, &format!("/?process-id={P}&assign={P}&base-layer&exclude=Data,Tags"), "").await;
+        post(&messenger, &format!("/?process-id={P}&assign={message}&base-layer&exclude=Data,Tags"), "").await;
     assert_eq!(status, 202, "{body}");
     assert_eq!(other.state.lock().unwrap().assignments.len(), 1);
     let asked = network.scheduler.asked("POST", "/?").pop().unwrap();
-    assert_eq!(asked.path, format!("/?process-id={P}&assign={P}&base-layer&exclude=Data,Tags"));
+    assert_eq!(asked.path, format!("/?process-id={P}&assign={message}&base-layer&exclude=Data,Tags"));
 
     for _ in 0..5 {
         redirect(307, "/".into());
@@ -380,6 +389,29 @@ async fn redirects_of_a_scheduler_are_followed_to_known_schedulers_only_and_at_m
     redirect(302, other.scheduler.url().to_string());
     let (status, body) = post(&messenger, "/", network.message(P, "302").raw().clone()).await;
     assert!(status == 502 && error("302")(&body), "{status} {body}");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scheduler_that_takes_no_more_for_now_is_not_asked_again_and_the_client_told_to_wait() {
+    let network = Network::start();
+    network.process(1);
+    let messenger = network.messenger().await;
+    let item = network.message(P, "later");
+    let message = item.id();
+    for path in ["/".to_owned(), format!("/?process-id={P}&assign={message}")] {
+        let limit = Answer::Json(429, json!({ "error": "slow down" }));
+        network.state.lock().unwrap().instead.push(("POST /", limit));
+        let url = messenger.url() + &path;
+        let answer = reqwest::Client::new().post(url).body(item.raw().clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 429, "{path}");
+        assert!(answer.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+        let body: Value = answer.json().await.unwrap();
+        assert!(error("slow down")(&body), "{path}: {body}");
+        assert_eq!(messenger.queued(), 0, "{path}: nothing is left open");
+    }
+    assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    idle(&messenger).await;
     messenger.stop().await.unwrap();
 }
 

@@ -15,6 +15,7 @@ mod peer;
 mod pushing;
 mod real;
 mod real_time;
+mod running;
 mod security;
 mod seeing;
 mod shared_service;

@@ -36,6 +36,8 @@ pub struct State {
     pub cron_next: Option<String>,
     /// Nodes that the gateway's GraphQL knows.
     pub published: Vec<Value>,
+    /// What the gateway has without knowing what it is.
+    pub unindexed: Vec<ItemId>,
     pub uploads: Vec<DataItem>,
     pub cron: Vec<(String, Value)>,
     /// Answers used up before the normal ones, by `METHOD /start-of-path`.
@@ -245,6 +247,10 @@ fn gateway(state: &Shared, call: &Call) -> Answer {
             let id = item.id();
             state.lock().unwrap().uploads.push(item);
             receipt(id)
+        }
+        ("HEAD", path) => {
+            let there = state.lock().unwrap().unindexed.iter().any(|id| path == format!("/{id}"));
+            Answer::Json(if there { 200 } else { 404 }, json!({}))
         }
         _ => Answer::Json(404, json!({ "error": "not found" })),
     }

@@ -109,6 +109,7 @@ fn an_assignment_names_processes_layer_and_exclusions() {
             { "Processes": "x", "Message": id(9) },
             { "Processes": [id(3)], "Message": id(9), "Exclude": ["a&b"] },
             { "Processes": [id(3)], "Message": id(9), "Exclude": "Data" },
+            { "Processes": [id(9)], "Message": id(9) },
         ]),
     );
     let made: Vec<_> = outgoing
@@ -119,7 +120,8 @@ fn an_assignment_names_processes_layer_and_exclusions() {
     let exclude = "Data,Tags".to_owned();
     assert_eq!(made, [(id(1), true, exclude.clone()), (id(2), true, exclude), (id(3), false, String::new())]);
     let skipped: Vec<_> = outgoing.skipped.iter().map(|skipped| skipped.entry.as_str()).collect();
-    assert_eq!(skipped, ["Assignments[0]", "Assignments[2]", "Assignments[3]", "Assignments[4]", "Assignments[5]"]);
+    assert_eq!(skipped, [0, 2, 3, 4, 5, 6].map(|number| format!("Assignments[{number}]")));
+    assert!(outgoing.skipped[5].reason.contains("cannot be assigned to itself"));
 }
 
 #[test]
@@ -147,7 +149,7 @@ fn however_much_is_wrong_with_a_result_little_is_kept_of_it() {
     let kept: usize = outgoing.skipped.iter().map(|skipped| skipped.text.capacity() + skipped.reason.capacity()).sum();
     assert!(kept < 500_000, "{kept} bytes");
 
-    let good: Vec<_> = (0..1_000).map(|_| TARGET).collect();
+    let good: Vec<_> = (0..1_000).map(|_| ItemId::from_bytes([5; 32])).collect();
     let entries: Vec<_> = (0..12).map(|_| json!({ "Message": TARGET, "Processes": good })).collect();
     let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": entries })).unwrap();
     assert_eq!((outgoing.assignments.len(), outgoing.skipped.len()), (10_000, 2));

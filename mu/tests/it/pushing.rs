@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use holon_mu::Options;
+use holon_mu::crank::step::INDEX_ATTEMPTS;
 use holon_protocol::{DataItem, ItemId, ProcessId};
 use serde_json::{Value, json};
 
@@ -317,6 +318,35 @@ async fn a_spawn_may_name_its_scheduler_and_a_wallet_is_not_remembered_for_long(
     let posted = network.scheduler.asked("POST", "/");
     let spawn = DataItem::parse(posted[1].body.clone()).unwrap();
     assert_eq!(spawn.tags().all("Scheduler").collect::<Vec<_>>(), [&*scheduler]);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_gateway_has_and_does_not_index_is_no_wallet_and_not_waited_for_without_end() {
+    let network = network();
+    let [never, later] = [51, 52].map(|byte| ItemId::from_bytes([byte; 32]));
+    network.state.lock().unwrap().unindexed = vec![never, later];
+    let entries = [(never.into(), "lost"), (later.into(), "late"), (B, "soon")];
+    result(&network, "go", outbox(entries.map(|(target, data)| message(target, 1, data)).into()));
+    let mut options = network.options();
+    options.limits.max_retry_delay_ms = 20;
+    let messenger = network.messenger_with(options).await;
+    let (status, body) = post(&messenger, "/", network.message(never.into(), "x").raw().clone()).await;
+    assert_eq!(status, 404, "{body}");
+    assert_eq!(post(&messenger, "/", network.message(A, "go").raw().clone()).await.0, 202);
+    eventually("the other one is not held up", || (data(&network.log(B)) == ["soon"]).then_some(())).await;
+    let process = network.process(52);
+    eventually("it arrives once it is known", || (data(&network.log(process)) == ["late"]).then_some(())).await;
+    idle(&messenger).await;
+    let dead = messenger.dead_letters(10).await.unwrap();
+    let reasons: Vec<_> = dead.iter().map(|letter| &*letter.reason).collect();
+    assert_eq!(
+        reasons,
+        [format!("{never} is on Arweave, but the gateway's index does not say whether it is a process")]
+    );
+    let looked = network.gateway.asked("HEAD", &format!("/{never}")).len();
+    assert!(looked > INDEX_ATTEMPTS as usize / 2, "an index may be late: it was looked up {looked} times");
+    assert_eq!(network.state.lock().unwrap().uploads.len(), 0, "nothing was taken for a wallet");
     messenger.stop().await.unwrap();
 }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use holon_mu::crank::descent::Descent;
-use holon_mu::crank::task::{Task, TaskId, Work};
+use holon_mu::crank::task::{ProcessRecord, Task, TaskId, Work};
 use holon_mu::outbox::{
     Changes, Charge, Durability, Monitor, Monitoring, Outbox, OutboxError, PostgresOptions, PostgresOutbox, SHARES,
     Share, Shared, Shift,
 };
 use holon_peers::postgres::{Postgres, schema, shared};
-use holon_protocol::{ItemId, ProcessId};
+use holon_protocol::{Address, ItemId, ProcessId};
 
 const LEASE: Duration = Duration::from_millis(800);
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -295,6 +295,41 @@ async fn a_wrong_password_and_a_later_format_are_told_without_the_password() {
     connection.await.unwrap().unwrap();
     let error = PostgresOutbox::open(good).await.err().unwrap();
     assert!(matches!(error, OutboxError::Format { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_the_first_format_are_brought_to_this_one_and_keep_what_they_hold() {
+    let new = options(shared().unwrap());
+    let old = PostgresOptions { schema: schema(), ..new.clone() };
+    let (client, connection) = tokio_postgres::connect(&old.url, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let first = include_str!("../../src/outbox/postgres/schema.sql");
+    let known = ProcessId::from_bytes([7; 32]);
+    let record = ProcessRecord { module: "m".into(), scheduler: Address::from_bytes([8; 32]), cron: true };
+    let made = format!(
+        "CREATE SCHEMA {0}; SET search_path TO {0};
+         CREATE TABLE format (number integer NOT NULL); INSERT INTO format (number) VALUES (1);
+         {first}
+         INSERT INTO share (id) SELECT generate_series(0, {SHARES} - 1);",
+        old.schema
+    );
+    client.batch_execute(&made).await.unwrap();
+    let sql = "INSERT INTO process (id, record) VALUES ($1, $2)";
+    client.execute(sql, &[&known.as_bytes().as_slice(), &serde_json::to_vec(&record).unwrap()]).await.unwrap();
+
+    let outbox = PostgresOutbox::open(old.clone()).await.unwrap();
+    assert_eq!(outbox.process(known).await.unwrap(), Some(record));
+    drop(outbox);
+    drop(PostgresOutbox::open(new.clone()).await.unwrap());
+    let sql =
+        "SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = $1::text::regnamespace";
+    let mut functions = Vec::new();
+    for options in [&old, &new] {
+        functions.push(client.query_one(sql, &[&options.schema]).await.unwrap().get::<_, String>(0));
+    }
+    assert_eq!(functions, ["abandon beat change lock_class release wake"; 2], "none is left that nobody calls");
+    drop(client);
+    connection.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

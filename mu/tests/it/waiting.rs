@@ -8,18 +8,18 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use holon_mu::crank::descent::Descent;
 use holon_mu::crank::dispatch::Limits;
-use holon_mu::crank::driver::{Driver, Parts};
+use holon_mu::crank::driver::Driver;
 use holon_mu::crank::outgoing::Message;
-use holon_mu::crank::step::{Effect, Follow, Outcome, Policy};
+use holon_mu::crank::step::{Effect, Follow, Outcome};
 use holon_mu::crank::task::{ProcessRecord, Task, Work};
 use holon_mu::crank::world::Outside;
 use holon_protocol::{Address, ItemId, Nonce, ProcessId, Tags};
-use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
 use serde_json::json;
 
 use crate::memory::MemoryOutbox;
 use crate::network::eventually;
+use crate::running::drive;
 
 const EMITTER: ProcessId = ProcessId::from_bytes([1; 32]);
 const TARGET: ProcessId = ProcessId::from_bytes([2; 32]);
@@ -75,21 +75,8 @@ impl Outside for Scripted {
 /// A driver that would wait for a minute, and a message that it posts to [`TARGET`].
 async fn posting(posts: Vec<Outcome>) -> (Driver, Arc<Scripted>, Tasks) {
     let outside = Arc::new(Scripted { posts: Mutex::new(posts), asked: Mutex::default() });
-    let tasks = Tasks::new();
     let limits = Limits { retry_delay_ms: 10, max_retry_delay_ms: 10, order_patience_ms: 60_000, ..Limits::default() };
-    let driver = Driver::load(Parts {
-        outbox: Arc::new(MemoryOutbox::default()),
-        outside: Arc::clone(&outside) as Arc<dyn Outside>,
-        policy: Policy::default(),
-        limits,
-        traced: false,
-        births: Default::default(),
-        clock: Clock::system(),
-        tasks: tasks.clone(),
-        metrics: Default::default(),
-    });
-    let driver = driver.await.unwrap();
-    tasks.spawn("crank", driver.clone().run());
+    let (driver, tasks) = drive(&MemoryOutbox::default(), outside.clone(), limits).await;
     let message = Message { target: TARGET.into(), anchor: "0".repeat(32), tags: Tags::default(), data: "x".into() };
     let work = Work::Message { emitter: EMITTER, message };
     let follow = Follow { tasks: vec![Task { root: None, descent: Descent::default(), work }], ..Follow::default() };

@@ -3,8 +3,8 @@
 //!
 //! Whoever can make a scheduler answer 500 can have such tasks made, and each is asked after for a while. So there is room
 //! for so many of each scheduler only, and of all that the operator did not name together: schedulers are cheap, ports of one
-//! host cheaper still. Some of that room is kept for hosts of which little is open, so that some tens of bad ones do not take it
-//! from everybody.
+//! host and names below one domain cheaper still, so strangers are counted by whom their hosts belong to ([`holder`]). Some of
+//! that room is kept for those of which little is open, so that some tens of bad ones do not take it from everybody.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,16 +16,17 @@ use super::{Driver, STORE_RETRY, lock, now};
 use crate::crank::step::Follow;
 use crate::crank::task::{Task, TaskId, Toward};
 use crate::outbox::{Changes, Durability, Load, OutboxError};
+use crate::peers::holder;
 use crate::trace;
 
-/// Most things of clients of which the schedulers of one host that the operator did not name have yet to say whether they took
+/// Most things of clients of which the schedulers of one holder that the operator did not name have yet to say whether they took
 /// them.
 pub const MAX_UNRESOLVED_PER_STRANGER: usize = 1_000;
 /// The same of all such schedulers together.
 pub const MAX_UNRESOLVED_OF_STRANGERS: usize = 50_000;
-/// The part of it that is kept for hosts with fewer than [`FEW_UNRESOLVED`].
+/// The part of it that is kept for holders with fewer than [`FEW_UNRESOLVED`].
 pub const UNRESOLVED_RESERVE: usize = 10_000;
-/// A host with so many has its part in the reserve.
+/// A holder of hosts with so many has had its part of the reserve.
 pub const FEW_UNRESOLVED: usize = 10;
 /// The same of one that the operator named.
 pub const MAX_UNRESOLVED_PER_SCHEDULER: usize = 100_000;
@@ -34,7 +35,7 @@ pub const MAX_UNRESOLVED_PER_SCHEDULER: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Unresolved {
     tasks: HashMap<TaskId, Toward>,
-    /// By origin, or host of a stranger.
+    /// By origin, or holder of a stranger's host.
     counts: HashMap<String, usize>,
     of_strangers: usize,
 }
@@ -78,10 +79,11 @@ impl Unresolved {
     }
 }
 
-/// What a scheduler is counted by: the operator may have named several on one host, a stranger has as many ports as it likes.
+/// What a scheduler is counted by: the operator may have named several on one host, a stranger has as many ports and names as
+/// it likes.
 fn counted(toward: &Toward) -> String {
-    let host = || Some(Url::parse(&toward.origin).ok()?.host_str()?.to_owned());
-    toward.stranger.then(host).flatten().unwrap_or_else(|| toward.origin.clone())
+    let stranger = || Some(holder(&Url::parse(&toward.origin).ok()?));
+    toward.stranger.then(stranger).flatten().unwrap_or_else(|| toward.origin.clone())
 }
 
 impl Driver {
@@ -299,6 +301,25 @@ mod tests {
         assert!(room(&unresolved, &task("https://new", true)));
         (1..strangers as u64).for_each(|id| unresolved.remove(TaskId(id)));
         assert!(unresolved.counts.is_empty() && unresolved.of_strangers == 0);
+    }
+
+    #[test]
+    fn a_stranger_with_a_thousand_host_names_or_addresses_leaves_room_for_others() {
+        let mut unresolved = Unresolved::default();
+        let mut ids = (0..).map(TaskId);
+        for number in 0..2_000 {
+            for origin in [format!("https://{number}.evil.example"), format!("http://198.51.100.{}", number % 256)] {
+                let stranger = task(&origin, true);
+                for _ in 0..MAX_UNRESOLVED_PER_STRANGER {
+                    if !unresolved.has_room(stranger.toward().unwrap()) {
+                        break;
+                    }
+                    unresolved.add(ids.next().unwrap(), &stranger);
+                }
+            }
+        }
+        assert_eq!(unresolved.len(), 2 * MAX_UNRESOLVED_PER_STRANGER);
+        assert!(unresolved.has_room(task("https://su.honest.example", true).toward().unwrap()));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use super::connections::text;
 use crate::outbox::{OutboxError, SHARES};
 
 /// What makes each format out of the one before.
-const FORMATS: [&str; 2] = [include_str!("schema.sql"), include_str!("format-2.sql")];
+const FORMATS: [&str; 3] = [include_str!("schema.sql"), include_str!("format-2.sql"), include_str!("format-3.sql")];
 /// The newest of them.
-const SUPPORTED: &str = "2";
+const SUPPORTED: &str = "3";
 
 fn failed(error: tokio_postgres::Error) -> OutboxError {
     match error.as_db_error() {

@@ -11,20 +11,20 @@ use futures_util::future::BoxFuture;
 use holon_mu::crank::budget::Budgets;
 use holon_mu::crank::descent::Descent;
 use holon_mu::crank::dispatch::Limits;
-use holon_mu::crank::driver::{CronResult, Driver, Parts};
+use holon_mu::crank::driver::{CronResult, Driver};
 use holon_mu::crank::outgoing;
-use holon_mu::crank::step::{Effect, Outcome, Policy, Scheduler, forwarded_accepted, push};
+use holon_mu::crank::step::{Effect, Outcome, Scheduler, forwarded_accepted, push};
 use holon_mu::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, Work};
 use holon_mu::crank::world::Outside;
 use holon_mu::outbox::{Changes, Durability, Letter, Monitor, Monitoring};
 use holon_protocol::ProcessId;
-use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
 
 use super::check::End;
 use super::network::{CRON_RESULTS, Item, Network, PROCESSES, SCHEDULER, id, process, record};
 use super::random::Random;
 use crate::memory::MemoryOutbox;
+use crate::running;
 
 /// Seeds of each kind.
 const SEEDS: u64 = 12;
@@ -99,24 +99,6 @@ struct Driven {
     most: usize,
 }
 
-async fn begin(outbox: &MemoryOutbox, outside: &Arc<Faulty>, limits: Limits) -> (Driver, Tasks) {
-    let tasks = Tasks::new();
-    let driver = Driver::load(Parts {
-        outbox: Arc::new(outbox.clone()),
-        outside: Arc::clone(outside) as Arc<dyn Outside>,
-        policy: Policy::default(),
-        limits,
-        traced: true,
-        births: Default::default(),
-        clock: Clock::system(),
-        tasks: tasks.clone(),
-        metrics: Default::default(),
-    });
-    let driver = driver.await.unwrap();
-    tasks.spawn("crank", driver.clone().run());
-    (driver, tasks)
-}
-
 impl Driven {
     async fn new(seed: u64, budgets: Budgets) -> Self {
         let mut network = Network { refuses_repeated_assignments: true, ..Network::default() };
@@ -146,7 +128,7 @@ impl Driven {
             random: Mutex::new(Random(seed)),
             active: AtomicBool::new(true),
         });
-        let (driver, tasks) = begin(&outbox, &outside, limits).await;
+        let (driver, tasks) = running::drive(&outbox, outside.clone(), limits).await;
         Self { outside, outbox, limits, driver, tasks, acknowledged: Vec::new(), retried: 0, crashes: 0, most: 0 }
     }
 
@@ -155,7 +137,7 @@ impl Driven {
         let tasks = std::mem::take(&mut self.tasks);
         assert!(tasks.stop(Duration::from_secs(5)).await);
         self.outbox.crash(self.outside.below(self.outbox.buffered() + 1));
-        (self.driver, self.tasks) = begin(&self.outbox, &self.outside, self.limits).await;
+        (self.driver, self.tasks) = running::drive(&self.outbox, self.outside.clone(), self.limits).await;
         self.crashes += 1;
     }
 
