@@ -28,6 +28,7 @@
 //! | `locate` | process → scheduler; process or wallet? |
 //! | `peers` | calls to schedulers and the compute unit |
 //! | `push` | one message of a result again |
+//! | [`json`] | what compute units answer, read value by value |
 //!
 //! Promise: once a client has its 202, the push of its message's result is on disk. It is carried out at least once;
 //! schedulers recognise repetitions because the same signed bytes are sent again.
@@ -44,6 +45,7 @@ mod cron;
 mod error;
 mod guards;
 mod ingest;
+pub mod json;
 mod locate;
 mod metrics;
 mod options;

@@ -1,7 +1,6 @@
 //! Pushing one message of a result again (spec 04 §5).
 
 use holon_protocol::{BlockHeight, ItemId, ProcessId};
-use serde_json::Value;
 
 use crate::crank::descent::Descent;
 use crate::crank::driver::Driver;
@@ -49,7 +48,8 @@ impl Pusher {
             }
             Err(error) => return Err(error.into()),
         };
-        let entry = result.get("Messages").and_then(Value::as_array).and_then(|messages| messages.get(number));
+        let messages = result.json().member("Messages").and_then(|messages| messages.items(number.saturating_add(1)));
+        let entry = messages.and_then(|(messages, _)| messages.get(number).copied());
         let entry = entry.ok_or_else(|| Refusal::Invalid("Message number does not exist in the result.".into()))?;
         let entry = outgoing::message(entry).map_err(|reason| Refusal::Invalid(format!("that message: {reason}")))?;
         let work = Work::Message { emitter: process, message: entry };

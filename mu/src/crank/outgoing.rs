@@ -5,7 +5,8 @@
 
 use holon_protocol::{ItemId, ProcessId, Tag, Tags};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use crate::json::{Json, JsonText, Kind};
 
 /// Length of an anchor in bytes.
 pub const ANCHOR_BYTES: usize = 32;
@@ -15,6 +16,8 @@ pub const MAX_ENTRIES: usize = 10_000;
 pub const MAX_ASSIGNMENT_PROCESSES: usize = 1_000;
 /// Most processes that all assignment entries of a result name together; entries beyond are skipped.
 pub const MAX_ASSIGNMENTS: usize = 10_000;
+/// Most tags read of an entry: some more than an item may have, with which the entry is given up later.
+pub const MAX_ENTRY_TAGS: usize = 1_000;
 /// Most field names in an assignment's `Exclude`.
 pub const MAX_EXCLUDE_FIELDS: usize = 32;
 /// Longest of them in bytes.
@@ -97,9 +100,11 @@ pub struct Outgoing {
 pub struct NotAResult(pub &'static str);
 
 /// Reads a compute unit's answer.
-pub fn read(result: &Value) -> Result<Outgoing, NotAResult> {
-    let array = |name: &'static str| result.get(name).and_then(Value::as_array).ok_or(NotAResult(name));
-    let (messages, spawns, assignments) = (array("Messages")?, array("Spawns")?, array("Assignments")?);
+pub fn read(result: &JsonText) -> Result<Outgoing, NotAResult> {
+    let [messages, spawns, assignments] = result.json().members(["Messages", "Spawns", "Assignments"]);
+    let messages = entries(messages).ok_or(NotAResult("Messages"))?;
+    let spawns = entries(spawns).ok_or(NotAResult("Spawns"))?;
+    let assignments = entries(assignments).ok_or(NotAResult("Assignments"))?;
     let mut outgoing = Outgoing::default();
     each("Messages", messages, &mut outgoing.skipped, |entry, _| {
         outgoing.messages.push(message(entry)?);
@@ -121,13 +126,18 @@ pub fn read(result: &Value) -> Result<Outgoing, NotAResult> {
     Ok(outgoing)
 }
 
+/// The entries that are looked at, and how many there are.
+fn entries(array: Option<Json<'_>>) -> Option<(Vec<Json<'_>>, usize)> {
+    array.and_then(|array| array.items(MAX_ENTRIES))
+}
+
 fn each(
     array: &'static str,
-    entries: &[Value],
+    (entries, length): (Vec<Json<'_>>, usize),
     skipped: &mut Vec<Skipped>,
-    mut take: impl FnMut(&Value, &mut Vec<String>) -> Result<(), String>,
+    mut take: impl FnMut(Json<'_>, &mut Vec<String>) -> Result<(), String>,
 ) {
-    for (index, entry) in entries.iter().take(MAX_ENTRIES).enumerate() {
+    for (index, entry) in entries.into_iter().enumerate() {
         let mut reasons = Vec::new();
         if let Err(reason) = take(entry, &mut reasons) {
             reasons.push(reason);
@@ -137,11 +147,11 @@ fn each(
         if reasons.len() > 1 {
             reason.push_str(&format!("; and {} more", reasons.len() - 1));
         }
-        skipped.push(Skipped { entry: format!("{array}[{index}]"), reason, text: cut(&entry.to_string()) });
+        skipped.push(Skipped { entry: format!("{array}[{index}]"), reason, text: cut(entry.text()) });
     }
-    if entries.len() > MAX_ENTRIES {
+    if length > MAX_ENTRIES {
         skipped.push(Skipped {
-            entry: format!("{array}[{MAX_ENTRIES}..{}]", entries.len()),
+            entry: format!("{array}[{MAX_ENTRIES}..{length}]"),
             reason: format!("a result may ask for at most {MAX_ENTRIES} {array}"),
             text: String::new(),
         });
@@ -149,47 +159,49 @@ fn each(
 }
 
 /// Reads one message entry.
-pub fn message(entry: &Value) -> Result<Message, String> {
-    let target = entry.get("Target").ok_or("Target is missing")?;
-    let target = target.as_str().ok_or_else(|| format!("Target is {}; a string is needed", kind(target)))?;
+pub fn message(entry: Json<'_>) -> Result<Message, String> {
+    let [target, sent_anchor, sent_tags, sent_data] = entry.members(["Target", "Anchor", "Tags", "Data"]);
+    let target = target.ok_or("Target is missing")?;
+    let target = target.string().ok_or_else(|| format!("Target is {}; a string is needed", target.kind()))?;
     let target = target.parse().map_err(|error| format!("Target: {error}"))?;
-    Ok(Message { target, anchor: anchor(entry.get("Anchor"))?, tags: tags(entry)?, data: data(entry.get("Data")) })
+    Ok(Message { target, anchor: anchor(sent_anchor)?, tags: tags(sent_tags)?, data: data(sent_data) })
 }
 
 /// Reads one spawn entry. Its anchor is not used.
-pub fn spawn(entry: &Value) -> Result<Spawn, String> {
-    let tags = tags(entry)?;
+pub fn spawn(entry: Json<'_>) -> Result<Spawn, String> {
+    let [sent_tags, sent_data] = entry.members(["Tags", "Data"]);
+    let tags = tags(sent_tags)?;
     if tags.get("Module").is_none() {
         return Err("No Module tag found on 'Process' DataItem".into());
     }
-    Ok(Spawn { tags, data: data(entry.get("Data")) })
+    Ok(Spawn { tags, data: data(sent_data) })
 }
 
-fn assignment(entry: &Value) -> Result<(Vec<Assign>, Vec<String>), String> {
-    let message = entry.get("Message").and_then(Value::as_str).ok_or("Message must be the id of an item")?;
+fn assignment(entry: Json<'_>) -> Result<(Vec<Assign>, Vec<String>), String> {
+    let [message, processes, base_layer, exclude] = entry.members(["Message", "Processes", "BaseLayer", "Exclude"]);
+    let message = message.and_then(Json::string).ok_or("Message must be the id of an item")?;
     let message: ItemId = message.parse().map_err(|error| format!("Message: {error}"))?;
-    let processes = entry.get("Processes").and_then(Value::as_array).ok_or("Processes must be an array of ids")?;
-    let base_layer = entry.get("BaseLayer").is_some_and(|value| *value == Value::Bool(true));
-    let exclude = match entry.get("Exclude") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(fields)) if fields.len() > MAX_EXCLUDE_FIELDS => {
-            return Err(format!("Exclude: {} fields are named; at most {MAX_EXCLUDE_FIELDS} may be", fields.len()));
+    let processes = processes.and_then(|processes| processes.items(MAX_ASSIGNMENT_PROCESSES));
+    let (processes, named) = processes.ok_or("Processes must be an array of ids")?;
+    let base_layer = base_layer.is_some_and(Json::is_true);
+    let exclude = exclude.filter(|exclude| exclude.kind() != Kind::Null);
+    let exclude = match exclude.map(|exclude| exclude.items(MAX_EXCLUDE_FIELDS)) {
+        None => Some(Vec::new()),
+        Some(Some((_, fields))) if fields > MAX_EXCLUDE_FIELDS => {
+            return Err(format!("Exclude: {fields} fields are named; at most {MAX_EXCLUDE_FIELDS} may be"));
         }
-        Some(Value::Array(fields)) => fields
-            .iter()
-            .map(|field| field.as_str().map(str::to_owned).ok_or("Exclude must be an array of field names"))
-            .collect::<Result<_, _>>()?,
-        Some(_) => return Err("Exclude must be an array of field names".into()),
+        Some(fields) => fields.and_then(|(fields, _)| fields.into_iter().map(Json::string).collect::<Option<Vec<_>>>()),
     };
+    let exclude = exclude.ok_or("Exclude must be an array of field names")?;
     if let Some(bad) = exclude.iter().find(|field| !is_exclude_field(field)) {
         return Err(format!("Exclude: {:?} is not a field name: letters, digits and - are allowed", cut(bad)));
     }
     let mut assigns = Vec::new();
     let mut bad = Vec::new();
-    for process in processes.iter().take(MAX_ASSIGNMENT_PROCESSES) {
+    for process in processes {
         match process
-            .as_str()
-            .ok_or_else(|| format!("{} is not an id", kind(process)))
+            .string()
+            .ok_or_else(|| format!("{} is not an id", process.kind()))
             .and_then(|text| text.parse::<ProcessId>().map_err(|error| error.to_string()))
         {
             Ok(process) => {
@@ -203,8 +215,8 @@ fn assignment(entry: &Value) -> Result<(Vec<Assign>, Vec<String>), String> {
             Err(reason) => bad.push(format!("Processes: {reason}")),
         }
     }
-    if processes.len() > MAX_ASSIGNMENT_PROCESSES {
-        bad.push(format!("Processes: {} are named; at most {MAX_ASSIGNMENT_PROCESSES} are taken", processes.len()));
+    if named > MAX_ASSIGNMENT_PROCESSES {
+        bad.push(format!("Processes: {named} are named; at most {MAX_ASSIGNMENT_PROCESSES} are taken"));
     }
     Ok((assigns, bad))
 }
@@ -216,35 +228,32 @@ pub fn is_exclude_field(field: &str) -> bool {
         && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-fn tags(entry: &Value) -> Result<Tags, String> {
-    let tags = entry.get("Tags").and_then(Value::as_array).ok_or("Tags must be an array")?;
-    tags.iter()
+fn tags(tags: Option<Json<'_>>) -> Result<Tags, String> {
+    let (tags, count) = tags.and_then(|tags| tags.items(MAX_ENTRY_TAGS)).ok_or("Tags must be an array")?;
+    if count > MAX_ENTRY_TAGS {
+        return Err(format!("Tags are {count}; at most {MAX_ENTRY_TAGS} are read"));
+    }
+    tags.into_iter()
         .map(|tag| {
-            let name = tag.get("name").and_then(Value::as_str).ok_or("a tag has no name that is a string")?;
-            let value = match tag.get("value") {
-                Some(Value::String(text)) => text.clone(),
-                Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
-                other => {
-                    let kind = other.map_or("missing", kind);
-                    return Err(format!("value of tag {:?} is {kind}; a string is needed", cut(name)));
-                }
-            };
-            Ok(Tag::new(name, value))
+            let [name, value] = tag.members(["name", "value"]);
+            let name = name.and_then(Json::string).ok_or("a tag has no name that is a string")?;
+            let value = value.ok_or_else(|| format!("value of tag {:?} is missing; a string is needed", cut(&name)))?;
+            match value.kind() {
+                Kind::String | Kind::Number | Kind::Boolean => Ok(Tag::new(name, plain(value))),
+                kind => Err(format!("value of tag {:?} is {kind}; a string is needed", cut(&name))),
+            }
         })
         .collect()
 }
 
 /// The 32 bytes as they are, or a decimal number padded to them.
-fn anchor(anchor: Option<&Value>) -> Result<String, String> {
-    let text = match anchor {
-        Some(Value::String(text)) => text,
-        other => {
-            let kind = other.map_or("missing", kind);
-            return Err(format!("Anchor is {kind}; a string of {ANCHOR_BYTES} bytes or a decimal string is needed"));
-        }
+fn anchor(anchor: Option<Json<'_>>) -> Result<String, String> {
+    let Some(text) = anchor.and_then(Json::string) else {
+        let kind = anchor.map_or_else(|| "missing".into(), |anchor| anchor.kind().to_string());
+        return Err(format!("Anchor is {kind}; a string of {ANCHOR_BYTES} bytes or a decimal string is needed"));
     };
     if text.len() == ANCHOR_BYTES {
-        return Ok(text.clone());
+        return Ok(text);
     }
     if text.len() < ANCHOR_BYTES && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(format!("{text:0>ANCHOR_BYTES$}"));
@@ -253,24 +262,13 @@ fn anchor(anchor: Option<&Value>) -> Result<String, String> {
 }
 
 /// Strings as they are, other values by their JSON text; nothing is one space.
-fn data(data: Option<&Value>) -> String {
-    let text = match data {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-    };
+fn data(data: Option<Json<'_>>) -> String {
+    let text = data.filter(|data| data.kind() != Kind::Null).map(plain).unwrap_or_default();
     if text.is_empty() { " ".into() } else { text }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
+fn plain(value: Json<'_>) -> String {
+    value.string().unwrap_or_else(|| value.compact())
 }
 
 /// The beginning of a text, in memory of its own.

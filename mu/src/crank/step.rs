@@ -5,12 +5,12 @@
 
 use bytes::Bytes;
 use holon_protocol::{Address, AssignmentId, ItemId, MessageId, Nonce, ProcessId};
-use serde_json::Value;
 
 use super::compose::{self, Claims, Emitter, Unsigned};
 use super::descent::Descent;
 use super::outgoing::{self, Assign, Outgoing, Skipped};
 use super::task::{Forwarded, ForwardedKind, ProcessRecord, Purpose, Signed, Task, Work};
+use crate::json::JsonText;
 
 /// After this many failures to pull a result the scheduler is asked whether it has the message at all.
 pub const PULL_ATTEMPTS_UNCHECKED: u32 = 4;
@@ -116,7 +116,7 @@ pub enum Outcome {
     /// The nonce that the next entry of a log gets, or a later one.
     NextNonce(Nonce),
     /// The compute unit's answer.
-    Result(Value),
+    Result(JsonText),
     /// The compute unit is still busy.
     NotYet,
     /// What was asked for.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use holon_protocol::{ItemId, ProcessId, Timestamp};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +14,7 @@ use crate::crank::driver::CronResult;
 use crate::crank::outgoing::{self, Outgoing, Skipped};
 use crate::crank::step::push;
 use crate::error::Refusal;
+use crate::json::JsonText;
 use crate::outbox::{Changes, Durability, Monitor, Monitoring, OutboxError};
 use crate::peers::{CRON_PAGE, CronEdge, CronPage, PeerError, within_trace};
 use crate::trace;
@@ -153,7 +153,7 @@ impl Cron {
                     // It will never be read, and would hold up all that come after it.
                     let skimmed = within_trace(traceparent.clone(), self.0.compute.skim_cron(process, cursor));
                     let cursor = skimmed.await?.ok_or(error)?;
-                    let edges = vec![CronEdge { cursor, node: Value::Null, too_large: Some(limit_bytes) }];
+                    let edges = vec![CronEdge { cursor, node: JsonText::default(), too_large: Some(limit_bytes) }];
                     return Ok((CronPage { edges, due: Due::Unknown }, limit));
                 }
                 page => return Ok((page?, limit)),
@@ -220,7 +220,7 @@ fn read(process: ProcessId, edge: &CronEdge) -> CronResult {
     let outgoing = match edge.too_large {
         Some(limit) => unusable(format!("it has more than {limit} bytes, the most that is read"), String::new()),
         None => outgoing::read(&edge.node)
-            .unwrap_or_else(|error| unusable(error.to_string(), outgoing::cut(&edge.node.to_string()))),
+            .unwrap_or_else(|error| unusable(error.to_string(), outgoing::cut(edge.node.json().text()))),
     };
     let origin = origin(process, &edge.cursor);
     let follow = push(process, None, Descent::of_cron(origin, process).below(origin), outgoing);

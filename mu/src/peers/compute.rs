@@ -7,12 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use holon_protocol::{MessageId, ProcessId, Timestamp};
 use reqwest::{Method, Response};
 use serde::Deserialize;
-use serde_json::Value;
 use url::Url;
 
 use super::skim::Skim;
-use super::{Http, PeerError, Redirects, join, parse};
+use super::{Http, PeerError, Redirects, join, malformed};
 use crate::cron::Due;
+use crate::json::{Json, JsonText};
 
 /// Largest result, or page of cron results, that is read when the operator does not say, in bytes.
 pub const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
@@ -34,20 +34,19 @@ pub struct Compute {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pulled {
     /// The result.
-    Result(Value),
+    Result(JsonText),
     /// The unit is still evaluating.
     NotYet,
 }
 
 /// A cron result and where to continue after it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct CronEdge {
     /// Where to continue.
     pub cursor: String,
-    /// The result.
-    pub node: Value,
+    /// The result, `null` when there is none.
+    pub node: JsonText,
     /// It has more than so many bytes, and was not read.
-    #[serde(skip)]
     pub too_large: Option<usize>,
 }
 
@@ -56,11 +55,11 @@ impl CronEdge {
     pub fn due(&self) -> Option<Timestamp> {
         #[derive(Deserialize)]
         struct Cursor {
-            timestamp: Value,
+            timestamp: serde_json::Value,
         }
         let cursor: Cursor = serde_json::from_slice(&STANDARD.decode(&self.cursor).ok()?).ok()?;
         match cursor.timestamp {
-            Value::String(text) => text.parse().ok(),
+            serde_json::Value::String(text) => text.parse().ok(),
             number => number.as_u64(),
         }
         .map(Timestamp)
@@ -74,11 +73,6 @@ pub struct CronPage {
     pub edges: Vec<CronEdge>,
     /// What the unit says about the next one.
     pub due: Due,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    edges: Vec<CronEdge>,
 }
 
 /// Header of answers to `GET /cron/{process}` (an extension): when the next cron message is due, in milliseconds, or
@@ -107,18 +101,18 @@ impl Compute {
         if response.status() == 202 {
             return Ok(Pulled::NotYet);
         }
-        Ok(Pulled::Result(parse(&url, &self.http.body(response, self.max_result_bytes).await?)?))
+        Ok(Pulled::Result(self.json(&url, response).await?))
     }
 
     /// The cursor of a process's newest result, `None` when it has none.
     pub async fn newest_cursor(&self, process: ProcessId) -> Result<Option<String>, PeerError> {
         let url = join(&self.url, &format!("/results/{process}?sort=DESC&limit=1&processId={process}"))?;
-        Ok(self.page(url).await?.edges.into_iter().next().map(|edge| edge.cursor))
+        Ok(self.page(url, 1).await?.edges.into_iter().next().map(|edge| edge.cursor))
     }
 
     /// At most `limit` cron results after `cursor`, oldest first; asking makes the unit evaluate what is due.
     pub async fn cron(&self, process: ProcessId, cursor: Option<&str>, limit: usize) -> Result<CronPage, PeerError> {
-        self.page(self.cron_url(process, cursor, limit)?).await
+        self.page(self.cron_url(process, cursor, limit)?, limit).await
     }
 
     fn cron_url(&self, process: ProcessId, cursor: Option<&str>, limit: usize) -> Result<Url, PeerError> {
@@ -156,10 +150,24 @@ impl Compute {
         Ok(None)
     }
 
-    async fn page(&self, url: Url) -> Result<CronPage, PeerError> {
+    async fn json(&self, url: &Url, response: Response) -> Result<JsonText, PeerError> {
+        let body = self.http.body(response, self.max_result_bytes).await?;
+        JsonText::parse(&body).map_err(|error| malformed(url, &error))
+    }
+
+    /// A page of at most `limit` results. What a unit sends beyond them is not looked at: it comes again after the last of them.
+    async fn page(&self, url: Url, limit: usize) -> Result<CronPage, PeerError> {
         let response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await?;
         let due = due(&response);
-        let Page { edges } = parse(&url, &self.http.body(response, self.max_result_bytes).await?)?;
-        Ok(CronPage { edges, due })
+        let page = self.json(&url, response).await?;
+        let edges = page.json().member("edges").and_then(|edges| edges.items(limit));
+        let (edges, _) = edges.ok_or_else(|| malformed(&url, &"a page needs an array `edges`"))?;
+        let edges = edges.into_iter().map(|edge| {
+            let [cursor, node] = edge.members(["cursor", "node"]);
+            let cursor = cursor.and_then(Json::string);
+            let cursor = cursor.ok_or_else(|| malformed(&url, &"an edge of a page needs a text `cursor`"))?;
+            Ok(CronEdge { cursor, node: node.map(Json::to_text).unwrap_or_default(), too_large: None })
+        });
+        Ok(CronPage { edges: edges.collect::<Result<_, _>>()?, due })
     }
 }

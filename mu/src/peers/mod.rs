@@ -304,8 +304,11 @@ async fn read(mut response: Response, limit: usize, whole: bool) -> Result<Bytes
 }
 
 fn parse<T: serde::de::DeserializeOwned>(url: &Url, body: &[u8]) -> Result<T, PeerError> {
-    serde_json::from_slice(body)
-        .map_err(|error| PeerError::Malformed { url: url.to_string(), reason: error.to_string() })
+    serde_json::from_slice(body).map_err(|error| malformed(url, &error))
+}
+
+fn malformed(url: &Url, reason: &dyn std::fmt::Display) -> PeerError {
+    PeerError::Malformed { url: url.to_string(), reason: reason.to_string() }
 }
 
 /// `base` without trailing slashes, and `path`, which starts with a slash or a question mark.

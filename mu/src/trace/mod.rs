@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::crank::descent::Descent;
 use crate::crank::step::Follow;
 use crate::crank::task::{Forwarded, ForwardedKind, Purpose, Signed, Task, Work};
+use crate::json::{self, JsonText};
 
 pub use page::{MAX_PAGE, Query as PageQuery};
 pub use report::{DEFAULT_NODES, MAX_NODES, Report, Reporter};
@@ -103,13 +104,10 @@ pub fn cut(text: &str) -> String {
 }
 
 /// The error text of a result, `None` when it has none.
-pub fn error_of(result: &serde_json::Value) -> Option<String> {
-    match result.get("Error")? {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(text) if text.is_empty() => None,
-        serde_json::Value::String(text) => Some(cut(text)),
-        other => Some(cut(&other.to_string())),
-    }
+pub fn error_of(result: &JsonText) -> Option<String> {
+    let error = result.json().member("Error").filter(|error| error.kind() != json::Kind::Null)?;
+    let text = error.string().unwrap_or_else(|| error.compact());
+    if text.is_empty() { None } else { Some(cut(&text)) }
 }
 
 /// What a result asks for, in short.

@@ -3,6 +3,7 @@
 use holon_mu::crank::compose::{Claims, Emitter, Unsigned, message, notice, spawn};
 use holon_mu::crank::outgoing::{self, Message, Spawn};
 use holon_mu::crank::task::ProcessRecord;
+use holon_mu::json::JsonText;
 use holon_protocol::{Address, ItemId, ProcessId, Tag, Tags};
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ fn a_message_is_the_recorded_one_without_the_forged_pushed_for() {
         "Target": item["target"], "Anchor": item["anchor"], "Data": item["data"], "Tags": emitted,
     });
     let Unsigned { target, anchor, tags, data } =
-        message(&emitter(), &outgoing::message(&entry).unwrap(), Some(ROOT)).unwrap();
+        message(&emitter(), &outgoing::message(JsonText::from(entry).json()).unwrap(), Some(ROOT)).unwrap();
     assert_eq!(pairs(&tags), without(recorded_tags(&item["tags"]), "Pushed-For", "spoofpf"));
     assert_eq!(target, Some(TARGET));
     assert_eq!(anchor.unwrap(), item["anchor"].as_str().unwrap().as_bytes());
@@ -85,7 +86,7 @@ fn a_cron_message_is_the_recorded_one() {
     let entry = json!({
         "Target": TARGET, "Anchor": "9", "Data": "cronmsg", "Tags": [{ "name": "A", "value": "1" }],
     });
-    let made = message(&emitter(), &outgoing::message(&entry).unwrap(), None).unwrap();
+    let made = message(&emitter(), &outgoing::message(JsonText::from(entry).json()).unwrap(), None).unwrap();
     assert_eq!(pairs(&made.tags), recorded_tags(&item["tags"]));
     assert_eq!(made.anchor.unwrap(), item["anchor"].as_str().unwrap().as_bytes());
     assert_eq!(made.data, item["data"].as_str().unwrap());

@@ -8,6 +8,7 @@ mod dispatch;
 mod http;
 mod memory;
 mod network;
+mod odd_results;
 mod one_trace;
 mod outbox;
 mod outgoing;

@@ -1,13 +1,19 @@
 //! Reading the outbox of a result: what is used, what is skipped and why (spec 04 §9, §10.1, §16).
 
 use holon_mu::crank::outgoing::{NotAResult, Outgoing, read};
+use holon_mu::json::JsonText;
 use holon_protocol::{ItemId, Tag};
 use serde_json::{Value, json};
 
 const TARGET: ItemId = ItemId::from_bytes([2; 32]);
 
 fn result(messages: Value, spawns: Value, assignments: Value) -> Outgoing {
-    read(&json!({ "Messages": messages, "Spawns": spawns, "Assignments": assignments, "Output": "x" })).unwrap()
+    let result = json!({ "Messages": messages, "Spawns": spawns, "Assignments": assignments, "Output": "x" });
+    read(&result.into()).unwrap()
+}
+
+fn read_text(result: &str) -> Outgoing {
+    read(&JsonText::parse(result.as_bytes()).unwrap()).unwrap()
 }
 
 fn entry(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Value {
@@ -128,14 +134,14 @@ fn an_assignment_names_processes_layer_and_exclusions() {
 fn all_three_arrays_must_be_there_and_other_members_do_not_matter() {
     for missing in ["Messages", "Spawns", "Assignments"] {
         let mut result = json!({ "Messages": [], "Spawns": [], "Assignments": [], "Error": "x", "Patches": 1 });
-        assert_eq!(read(&result), Ok(Outgoing::default()));
+        assert_eq!(read(&result.clone().into()), Ok(Outgoing::default()));
         result[missing] = json!("x");
-        assert_eq!(read(&result), Err(NotAResult(missing)));
+        assert_eq!(read(&result.clone().into()), Err(NotAResult(missing)));
         result.as_object_mut().unwrap().remove(missing);
-        assert_eq!(read(&result), Err(NotAResult(missing)));
+        assert_eq!(read(&result.clone().into()), Err(NotAResult(missing)));
     }
     for other in [json!(null), json!([]), json!("busy"), json!({ "message": "in progress" })] {
-        assert_eq!(read(&other), Err(NotAResult("Messages")));
+        assert_eq!(read(&other.into()), Err(NotAResult("Messages")));
     }
 }
 
@@ -143,7 +149,7 @@ fn all_three_arrays_must_be_there_and_other_members_do_not_matter() {
 fn however_much_is_wrong_with_a_result_little_is_kept_of_it() {
     let bad: Vec<_> = (0..1_000).map(|_| json!("0")).collect();
     let entries: Vec<_> = (0..100).map(|_| json!({ "Message": TARGET, "Processes": bad })).collect();
-    let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": entries })).unwrap();
+    let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": entries }).into()).unwrap();
     assert_eq!((outgoing.assignments.len(), outgoing.skipped.len()), (0, 100));
     assert!(outgoing.skipped.iter().all(|skipped| skipped.reason.contains("999 more")));
     let kept: usize = outgoing.skipped.iter().map(|skipped| skipped.text.capacity() + skipped.reason.capacity()).sum();
@@ -151,13 +157,77 @@ fn however_much_is_wrong_with_a_result_little_is_kept_of_it() {
 
     let good: Vec<_> = (0..1_000).map(|_| ItemId::from_bytes([5; 32])).collect();
     let entries: Vec<_> = (0..12).map(|_| json!({ "Message": TARGET, "Processes": good })).collect();
-    let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": entries })).unwrap();
+    let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": entries }).into()).unwrap();
     assert_eq!((outgoing.assignments.len(), outgoing.skipped.len()), (10_000, 2));
 
     let many: Vec<_> = (0..33).map(|field| format!("F{field}")).collect();
     for exclude in [json!(many), json!(["x".repeat(65)])] {
         let entry = json!({ "Message": TARGET, "Processes": [TARGET], "Exclude": exclude });
-        let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": [entry] })).unwrap();
+        let outgoing = read(&json!({ "Messages": [], "Spawns": [], "Assignments": [entry] }).into()).unwrap();
         assert_eq!((outgoing.assignments.len(), outgoing.skipped.len()), (0, 1), "{exclude}");
+    }
+}
+
+/// A result of three messages; the members of the one in the middle.
+fn around(members: &str) -> String {
+    let message = |members: &str| format!(r#"{{"Target":"{TARGET}","Anchor":"1",{members}}}"#);
+    let messages = [r#""Tags":[],"Data":"before""#, members, r#""Tags":[],"Data":"after""#].map(message).join(",");
+    format!(r#"{{"Messages":[{messages}],"Spawns":[],"Assignments":[]}}"#)
+}
+
+#[test]
+fn numbers_count_by_their_digits() {
+    for number in
+        ["100000000000000000000", "123456789012345678901234567890", "1E2", "1.0", "-0", "0.1e1", "1e400", "1.10"]
+    {
+        let outgoing = read_text(&around(&format!(r#""Tags":[{{"name":"N","value":{number}}}],"Data":{number}"#)));
+        let message = &outgoing.messages[1];
+        assert_eq!((message.data.as_str(), message.tags.get("N")), (number, Some(number)));
+    }
+    let outgoing = read_text(&around(r#""Tags":[],"Data": { "b" : [ 1.10 , 1E2,"a  b\u0041\" \\" ],"a":1e400 }"#));
+    assert_eq!(outgoing.messages[1].data, r#"{"b":[1.10,1E2,"a  bA\" \\"],"a":1e400}"#);
+}
+
+#[test]
+fn an_odd_value_spoils_no_other_entry() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (members, data) in [
+        (
+            r#""Tags":[],"Data":"half of \ud800 a pair, \uDC00\ud83d\ude00\ud83d""#,
+            "half of \u{fffd} a pair, \u{fffd}\u{1f600}\u{fffd}",
+        ),
+        (&format!(r#""Tags":[],"Data":{deep}"#), deep.as_str()),
+        (r#""Tags":[],"Data":{"\ud800":"\ud800\n"}"#, "{\"\u{fffd}\":\"\u{fffd}\\n\"}"),
+        (r#""\ud800":1e400,"Tags":[],"Tags":[],"Data":1,"D\u0061ta":2"#, "2"),
+    ] {
+        let outgoing = read_text(&around(members));
+        let sent: Vec<_> = outgoing.messages.iter().map(|message| message.data.as_str()).collect();
+        assert!(sent == ["before", data, "after"], "{}: {:?}", &members[..60.min(members.len())], outgoing.skipped);
+    }
+    for members in [
+        &format!(r#""Tags":{deep},"Data":"x""#),
+        &format!(r#""Tags":[{{"name":"A","value":{deep}}}],"Data":"x""#),
+        r#""Tags":[{"name":1e400,"value":"x"}],"Data":"x""#,
+        r#""Tags":[],"Target":"\ud800","Data":"x""#,
+    ] {
+        let outgoing = read_text(&around(members));
+        let sent: Vec<_> = outgoing.messages.iter().map(|message| message.data.as_str()).collect();
+        assert!(sent == ["before", "after"] && outgoing.skipped[0].entry == "Messages[1]", "{sent:?}");
+    }
+    // What is not pushed may be anything.
+    let output = format!(r#"{{"Output":{deep},"Patches":[1e400,"\ud800"],{}"#, &around(r#""Tags":[]"#)[1..]);
+    assert_eq!(read_text(&output).messages.len(), 3);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_replaced_and_a_byte_order_mark_is_passed_over() {
+    let mut result = "\u{feff}".as_bytes().to_vec();
+    result.extend_from_slice(around(r#""Tags":[],"Data":"?""#).as_bytes());
+    let at = result.iter().position(|byte| *byte == b'?').unwrap();
+    result[at] = 0xff;
+    let outgoing = read(&JsonText::parse(&result).unwrap()).unwrap();
+    assert_eq!(outgoing.messages[1].data, "\u{fffd}");
+    for nonsense in ["", "{", "{} x", "<html>", "{\"a\":01}", "\u{feff}\u{feff}{}"] {
+        assert!(JsonText::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
     }
 }

@@ -20,6 +20,8 @@ pub struct Call {
 /// What a peer says.
 pub enum Answer {
     Json(u16, serde_json::Value),
+    /// JSON that [`serde_json`] would not write.
+    Text(String),
     /// With this header.
     With((&'static str, String), serde_json::Value),
     /// With this `Location`.
@@ -57,6 +59,7 @@ async fn answer(shared: web::Data<Shared>, request: HttpRequest, body: Bytes) ->
     shared.calls.lock().unwrap().push(call);
     match answer {
         Answer::Json(status, json) => HttpResponse::build(status.try_into().unwrap()).json(json),
+        Answer::Text(json) => HttpResponse::Ok().content_type("application/json").body(json),
         Answer::With(header, json) => HttpResponse::Ok().insert_header(header).json(json),
         Answer::Redirect(status, location) => {
             HttpResponse::build(status.try_into().unwrap()).insert_header(("location", location)).finish()

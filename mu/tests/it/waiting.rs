@@ -58,7 +58,7 @@ impl Scripted {
                 if posts.len() > 1 { posts.remove(0) } else { posts[0].clone() }
             }
             Effect::Find { .. } => Outcome::There(Some(Nonce(5))),
-            Effect::Pull { .. } => Outcome::Result(json!({ "Messages": [], "Spawns": [], "Assignments": [] })),
+            Effect::Pull { .. } => Outcome::Result(json!({ "Messages": [], "Spawns": [], "Assignments": [] }).into()),
             other => panic!("{other:?}"),
         }
     }

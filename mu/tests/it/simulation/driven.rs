@@ -176,7 +176,7 @@ impl Driven {
         let known = self.outbox.look(|contents| contents.monitors[&process(0)].clone());
         let start = known.cursor.as_ref().map_or(0, |cursor| cursor.parse::<usize>().unwrap() + 1);
         let results = (start..CRON_RESULTS.min(start + 5)).map(|number| {
-            let outgoing = outgoing::read(&self.outside.network.lock().unwrap().cron_result(number)).unwrap();
+            let outgoing = outgoing::read(&self.outside.network.lock().unwrap().cron_result(number).into()).unwrap();
             let origin = id((1 << 55) + number as u64);
             let descent = Descent::of_cron(origin, process(0)).below(origin);
             let follow = push(process(0), None, descent, outgoing);

@@ -283,7 +283,7 @@ impl Simulation {
         }
         let mut follow = Follow::default();
         for number in start..end {
-            let outgoing = outgoing::read(&self.network.cron_result(number)).unwrap();
+            let outgoing = outgoing::read(&self.network.cron_result(number).into()).unwrap();
             let origin = super::network::id((1 << 55) + number as u64);
             follow.tasks.extend(push(process(0), None, Descent::of_origin(origin).below(origin), outgoing).tasks);
         }

@@ -214,7 +214,7 @@ impl Network {
             Effect::Pull { message, process } => match self.index(*message, *process) {
                 Some(index) => {
                     self.pulled.insert((*message).into());
-                    Outcome::Result(self.result(*process, index))
+                    Outcome::Result(self.result(*process, index).into())
                 }
                 None => Outcome::Failed("500: no such message".into()),
             },
