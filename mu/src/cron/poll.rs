@@ -1,8 +1,9 @@
 //! One poll of a monitored process: its due results are taken page by page and queued.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use holon_protocol::{ItemId, ProcessId, Timestamp};
+use holon_protocol::{ItemId, ProcessId};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,10 @@ enum PollError {
     Refused(#[from] Refusal),
     #[error("compute unit: {0}")]
     Peer(#[from] PeerError),
+    #[error(
+        "compute unit: after the cursor {0} it tells what is at that cursor, or twice the same; nothing of it is taken"
+    )]
+    Stuck(String),
     #[error("it takes longer than {PATIENCE:?}, and so do too many others")]
     Slow,
     #[error("too much of what its cron asked for is waiting already; it is asked for more when there is room")]
@@ -116,12 +121,13 @@ impl Cron {
         let (mut due, begun) = (Due::Unknown, monitor.clone());
         for _ in 0..MAX_PAGES_PER_POLL {
             if self.0.driver.cron_room(process) == 0 {
-                return full(monitor != begun, self.0.clock.now());
+                return full(monitor != begun);
             }
             let page = ended.run_until_cancelled(self.page(process, monitor.cursor.as_deref())).await;
             let Some((page, limit)) = page.transpose()? else { return Ok(None) };
             due = page.due;
             let Some(last) = page.edges.last() else { break };
+            moves(monitor.cursor.as_deref(), &page.edges)?;
             let next = Monitor { cursor: Some(last.cursor.clone()), ..monitor.clone() };
             let results = page.edges.iter().map(|edge| read(process, edge)).collect();
             let queued = self.queue(process, &monitor, results).await?;
@@ -129,17 +135,19 @@ impl Cron {
             match queued {
                 None => return Ok(None),
                 Some(taken) if taken < page.edges.len() => {
-                    return full(taken > 0 || monitor != begun, self.0.clock.now());
+                    return full(taken > 0 || monitor != begun);
                 }
                 Some(_) => monitor = next,
             }
             if page.edges.len() < limit {
-                return Ok(Some(due));
+                break;
             }
             // There is more, wherever the next one is due.
-            due = Due::At(self.0.clock.now());
+            due = Due::Soon;
         }
-        Ok(Some(due))
+        let now = self.0.clock.now();
+        let again = matches!(due, Due::At(at) if at <= now) && monitor != begun;
+        Ok(Some(if again { Due::Soon } else { due }))
     }
 
     /// A page of results and how many it may have: fewer, if so many would be too large together.
@@ -206,8 +214,18 @@ fn unless_lost<T>(committed: Result<T, OutboxError>) -> Result<Option<T>, Outbox
 }
 
 /// There is no room for more. It counts as a failure only if there was none at all.
-fn full(moved: bool, now: Timestamp) -> Result<Option<Due>, PollError> {
-    if moved { Ok(Some(Due::At(now))) } else { Err(PollError::Full) }
+fn full(moved: bool) -> Result<Option<Due>, PollError> {
+    if moved { Ok(Some(Due::Soon)) } else { Err(PollError::Full) }
+}
+
+/// Checks that every result of a page is another one than the one at `from` and all others there: what is told again would be
+/// pushed again, without end.
+fn moves(from: Option<&str>, edges: &[CronEdge]) -> Result<(), PollError> {
+    let mut cursors: HashSet<&str> = from.into_iter().collect();
+    match edges.iter().find(|edge| !cursors.insert(&edge.cursor)) {
+        None => Ok(()),
+        Some(_) => Err(PollError::Stuck(outgoing::cut(from.unwrap_or("(none)")))),
+    }
 }
 
 /// What one cron result asks for. Nothing, if it can never be used: there is no message whose result could be pulled again, so

@@ -19,6 +19,8 @@ pub const MAX_WAIT_MS: u64 = 3_600_000;
 pub enum Due {
     /// It is due at this time.
     At(Timestamp),
+    /// There was something, and there may be more at once.
+    Soon,
     /// There will be none.
     Never,
     /// It does not say.
@@ -36,6 +38,8 @@ pub struct Row {
     pub error: Option<String>,
     /// When it was asked for the last time with success.
     pub polled: Option<Timestamp>,
+    /// How often in a row its unit said that something had been due already, and had nothing to tell.
+    hurried: u32,
     /// Which entry of the process this is: one that was removed and added again is another one.
     turn: u64,
 }
@@ -127,14 +131,22 @@ impl Timetable {
 
     /// A process answered.
     pub fn answered(&mut self, asked: Asked, due: Due, now: Timestamp) {
+        let interval = self.interval;
+        let Some(row) = self.taken(asked) else { return };
+        // A unit whose clock is behind, or that says so for ever.
+        let hurried = if matches!(due, Due::At(at) if at < now) { row.hurried.saturating_add(1) } else { 0 };
+        let least = match hurried {
+            0 => MIN_WAIT_MS,
+            _ => (MIN_WAIT_MS << (hurried - 1).min(MAX_DOUBLINGS)).min(interval.max(MIN_WAIT_MS)),
+        };
         let at = match due {
             // Messages up to, but not at, the time of the request are evaluated.
-            Due::At(at) => Timestamp(at.0.saturating_add(1).clamp(now.0 + MIN_WAIT_MS, now.0 + MAX_WAIT_MS)),
+            Due::At(at) => Timestamp(at.0.saturating_add(1).clamp(now.0 + least, now.0 + MAX_WAIT_MS.max(least))),
+            Due::Soon => Timestamp(now.0 + MIN_WAIT_MS),
             Due::Never => Timestamp(now.0 + MAX_WAIT_MS),
-            Due::Unknown => Timestamp(now.0 + self.interval - now.0 % self.interval),
+            Due::Unknown => Timestamp(now.0 + interval - now.0 % interval),
         };
-        let Some(row) = self.taken(asked) else { return };
-        *row = Row { due: Some(at), polled: Some(now), turn: row.turn, ..Row::default() };
+        *row = Row { due: Some(at), polled: Some(now), turn: row.turn, hurried, ..Row::default() };
         self.due.insert((at, asked.process));
     }
 
@@ -217,6 +229,22 @@ mod tests {
         take(&mut table, 1_000);
         table.answered(asked(&table, 0), Due::At(Timestamp(3)), Timestamp(5_000));
         assert_eq!(table.next(), Some(Timestamp(5_000 + MIN_WAIT_MS)));
+    }
+
+    #[test]
+    fn a_unit_that_always_says_that_something_was_due_is_asked_less_and_less_often() {
+        let mut table = table(1);
+        let mut now = 1_000;
+        let mut wait = |table: &mut Timetable, due| {
+            assert_eq!(take(table, now), Some(0));
+            table.answered(asked(table, 0), due, Timestamp(now));
+            let next = table.next().unwrap().0;
+            next - std::mem::replace(&mut now, next)
+        };
+        let waits: Vec<_> = (0..10).map(|_| wait(&mut table, Due::At(Timestamp(3)))).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+        assert_eq!(wait(&mut table, Due::Soon), MIN_WAIT_MS, "it had something to tell");
+        assert_eq!(wait(&mut table, Due::At(Timestamp(3))), MIN_WAIT_MS);
     }
 
     #[test]

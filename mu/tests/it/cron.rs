@@ -1,7 +1,7 @@
 //! Cron by itself: processes that are monitored from their birth on, polls that come when something is due, failures that
 //! hold up nobody.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holon_mu::Options;
 use holon_mu::crank::budget::Budgets;
@@ -9,8 +9,8 @@ use holon_mu::crank::dispatch::Limits;
 use holon_protocol::{DataItem, ProcessId};
 use serde_json::{Value, json};
 
-use crate::network::{Network, eventually, get, post, request};
-use crate::peer::Answer;
+use crate::network::{DEADLINE, Network, empty, eventually, get, idle, post, request};
+use crate::peer::{Answer, Peer};
 
 const A: ProcessId = ProcessId::from_bytes([1; 32]);
 const B: ProcessId = ProcessId::from_bytes([2; 32]);
@@ -168,7 +168,7 @@ async fn monitoring_is_answered_once_it_is_stored_where_the_process_is() {
     let options = Options { cron_interval: NEVER, ..network.options() };
     let messenger = network.messenger_with(options.clone()).await;
     let failing = || ("GET /results/", Answer::Json(500, json!({ "error": "not now" })));
-    network.state.lock().unwrap().cron = vec![("start".into(), crate::network::empty())];
+    network.state.lock().unwrap().cron = vec![("start".into(), empty())];
     network.state.lock().unwrap().instead = vec![failing()];
     let item = monitor_item(&network, A);
     let path = format!("/monitor/{A}");
@@ -181,7 +181,7 @@ async fn monitoring_is_answered_once_it_is_stored_where_the_process_is() {
     {
         let mut state = network.state.lock().unwrap();
         state.cron.push(result(1));
-        let newest = json!({ "edges": [{ "cursor": "c1", "node": crate::network::empty() }] });
+        let newest = json!({ "edges": [{ "cursor": "c1", "node": empty() }] });
         state.instead = vec![("GET /results/", Answer::Json(200, newest))];
     }
     let messenger = network.messenger_with(options).await;
@@ -219,7 +219,7 @@ async fn a_process_that_was_born_elsewhere_runs_from_the_first_message_for_it_on
     network.state.lock().unwrap().waking = vec![A];
     let options = Options { auto_cron: true, ..network.options() };
     let messenger = network.messenger_with(options.clone()).await;
-    network.state.lock().unwrap().cron = vec![("start".into(), crate::network::empty())];
+    network.state.lock().unwrap().cron = vec![("start".into(), empty())];
     assert_eq!(get(&messenger, "/monitors").await["total"], 0);
     for process in [A, B] {
         assert_eq!(post(&messenger, "/", network.message(process, "hello").raw().clone()).await.0, 202);
@@ -347,5 +347,60 @@ async fn lateness_is_counted_from_when_the_cron_message_was_due() {
     assert_eq!(counted("count").await, Some(2.0));
     let sum = counted("sum").await.unwrap();
     assert!((130.0..150.0).contains(&sum), "{sum}");
+    messenger.stop().await.unwrap();
+}
+
+/// A network whose compute unit answers every `GET /cron/{process}` with these results, wherever it was asked to begin.
+fn repeating(results: u32) -> (Network, Peer) {
+    let edges: Vec<_> = (0..results)
+        .map(|number| {
+            let (cursor, node) = result(number);
+            json!({ "cursor": cursor, "node": node })
+        })
+        .collect();
+    let compute = Peer::start(move |call| match call.path.as_str() {
+        path if path.starts_with("/cron/") => Answer::Json(200, json!({ "edges": edges })),
+        path if path.starts_with("/results/") => Answer::Json(200, json!({ "edges": [] })),
+        _ => Answer::Json(200, empty()),
+    });
+    (network(), compute)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compute_unit_that_tells_the_same_again_is_asked_less_and_less_often_and_nothing_is_pushed_twice() {
+    // A full page, after which the next one is asked for at once, and a short one.
+    for results in [50, 1] {
+        let (network, compute) = repeating(results);
+        let options = Options { cu_url: compute.url(), ..network.options() };
+        let messenger = network.messenger_with(options).await;
+        let item = monitor_item(&network, A);
+        assert_eq!(post(&messenger, &format!("/monitor/{A}"), item.raw().clone()).await.0, 200);
+        let monitor = || async { get(&messenger, "/monitors").await["monitors"][0].clone() };
+        let deadline = Instant::now() + DEADLINE;
+        while monitor().await["failures"].as_u64() != Some(3) {
+            assert!(Instant::now() < deadline, "{}", monitor().await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let error = monitor().await["error"].clone();
+        assert!(error.as_str().unwrap().contains("after the cursor"), "{error}");
+        assert!(compute.asked("GET", "/cron/").len() <= 5, "{}", compute.asked("GET", "/cron/").len());
+        eventually("each result is pushed", || (ticks(&network).len() == results as usize).then_some(())).await;
+        idle(&messenger).await;
+        assert_eq!(network.scheduler.asked("POST", "/").len(), results as usize, "posted once each");
+        messenger.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compute_unit_that_always_has_something_due_is_not_asked_without_pause() {
+    let network = network();
+    network.state.lock().unwrap().cron_next = Some("0".into());
+    let messenger = network.messenger_with(Options { cron_interval: NEVER, ..network.options() }).await;
+    let item = monitor_item(&network, A);
+    assert_eq!(post(&messenger, &format!("/monitor/{A}"), item.raw().clone()).await.0, 200);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // At 0, 50, 150, 350, 750 and 1550 ms.
+    let polls = network.compute.asked("GET", "/cron/").len();
+    assert!((2..=6).contains(&polls), "{polls} polls in two seconds");
     messenger.stop().await.unwrap();
 }
