@@ -61,9 +61,11 @@ pub struct State {
 }
 
 impl State {
-    /// Time of the last message, or of the process.
+    /// Time that the last message says, or the process.
     pub fn timestamp(&self) -> Timestamp {
-        self.position.as_ref().map_or(self.process.origin.timestamp, |position| position.key.timestamp)
+        let Some(Position { key, .. }) = &self.position else { return self.process.origin.timestamp };
+        let entry = self.link.filter(|link| key.cron.is_none() && link.nonce.0 == key.ordinate);
+        entry.map_or(key.timestamp, |link| link.timestamp)
     }
 
     /// Height of the last message, or of the process.

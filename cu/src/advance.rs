@@ -181,12 +181,13 @@ impl Sources {
     }
 
     /// Brings a new runner to where a published checkpoint stands: with its memory, or, when it is to be verified, by
-    /// evaluating. What the process has seen comes from the log in either case.
+    /// evaluating. What the process has seen comes from the log in either case. It must serve `reach` there as well as it said.
     async fn adopt(
         &self,
         published: &Published,
         mut runner: Runner,
         group: &[(Address, Claim, Node)],
+        reach: Reach,
     ) -> Result<Runner, Error> {
         let refused = |reason: String| Error::Host(reason);
         let Some((_, claim, _)) = group.first() else { return Err(refused("nobody signed it".into())) };
@@ -207,6 +208,13 @@ impl Sources {
         });
         if !there {
             return Err(refused(format!("it is about another entry than the log has at nonce {}", claim.nonce)));
+        }
+        // It names the time of its last message; the clock of the process may show a later one.
+        let mut stands = claim.clone();
+        stands.timestamp = link.map_or(claim.timestamp, |link| link.clock);
+        if !stands.serves(reach) {
+            let reason = format!("the clock of the process shows {} there, which is too late", stands.timestamp);
+            return Err(refused(reason));
         }
         // Signers whose memory does not have the root that they name.
         let mut wrong: Vec<Address> = Vec::new();
@@ -362,7 +370,7 @@ impl Sources {
         process: &Arc<Process>,
         link: Option<Link>,
     ) -> Result<Option<(Timestamp, BlockHeight)>, Error> {
-        let next = Goal::Slot(link.map_or(Nonce(0), |link| Nonce(link.nonce.0 + 1)));
+        let next = Goal::Slot(link.map_or(Nonce(0), |link| link.next()));
         let latest = verify::latest(&self.clock);
         let page = follow(process.clone(), latest, link, log.page(link, next).await?, next).await?;
         let (checked, forged) = page.checked().await?;
@@ -388,7 +396,7 @@ impl Sources {
         if let Some(first) = entries.first()
             && let Some(fired) = runner.stream.too_early(first)
         {
-            let (assignment, found) = (first.link.assignment, first.link.timestamp);
+            let (assignment, found) = (first.link.assignment, first.link.clock);
             return Err(LogError::Late { assignment, found, fired }.into());
         }
         let id = runner.process.id;
@@ -558,7 +566,7 @@ async fn received(mut fetch: Fetch) -> Result<Following, Error> {
 fn follows(link: Option<&Link>, entry: &wire::Entry) -> bool {
     let nonce = entry.assignment.tags.get("Nonce").and_then(|nonce| nonce.parse::<u64>().ok());
     match (link, nonce) {
-        (Some(link), Some(nonce)) => nonce == link.nonce.0 + 1,
+        (Some(link), Some(nonce)) => Nonce(nonce) == link.next(),
         _ => false,
     }
 }

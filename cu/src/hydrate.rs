@@ -257,11 +257,11 @@ impl Checked {
         }
     }
 
-    /// The time and the height that its assignment names.
+    /// What the clock of the process shows there, and the height that its assignment names.
     pub fn stands(&self) -> (Timestamp, BlockHeight) {
         match self {
-            Self::Ready(scheduled) => (scheduled.message.timestamp, scheduled.message.block_height),
-            Self::Assigned { assignment, .. } => (assignment.timestamp, assignment.block_height),
+            Self::Ready(scheduled) => (scheduled.link.clock, scheduled.message.block_height),
+            Self::Assigned { assignment, link, .. } => (link.clock, assignment.block_height),
         }
     }
 }
@@ -424,6 +424,7 @@ mod tests {
             epoch: 0,
             nonce: Nonce(5),
             timestamp: Timestamp(1_700_000_000_123),
+            clock: Timestamp(1_700_000_000_123),
         };
         (assignment, link)
     }

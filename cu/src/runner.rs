@@ -5,9 +5,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use holon_protocol::{ProcessId, Timestamp};
+use holon_protocol::{Nonce, ProcessId, Timestamp};
 
 use crate::checkpoint::{self, Checkpoints, Lineage, Published, Restored, Snapshot, UNWRITTEN_LIMIT};
 use crate::error::Error;
@@ -97,7 +98,7 @@ pub struct Runner {
     /// Last evaluation that was stored when the runner started: up to here results are compared, not written.
     stored: Option<Key>,
     /// Time of the log entry up to which the result store knew all identities when the runner started.
-    known: Option<Timestamp>,
+    known: Option<(Timestamp, Nonce)>,
     text: String,
     /// Hash of what the process has seen.
     history: [u8; 32],
@@ -294,10 +295,10 @@ impl Runner {
         let result = self.evaluate();
         self.check_current()?;
         if let Some(link) = self.stream.link()
-            && self.known < Some(link.timestamp)
+            && self.known < Some((link.clock, link.nonce))
         {
-            self.batch.known(self.process.id, link.timestamp);
-            self.known = Some(link.timestamp);
+            self.batch.known(self.process.id, (link.clock, link.nonce));
+            self.known = Some((link.clock, link.nonce));
         }
         // What was evaluated counts, whatever came after it.
         self.surroundings.results.commit(&mut self.batch)?;
@@ -409,7 +410,7 @@ impl Runner {
             identity: entry.identity.clone(),
             epoch: entry.link.epoch,
             nonce: entry.link.nonce,
-            timestamp: entry.link.timestamp,
+            timestamp: entry.link.clock,
         };
         self.history = checkpoint::extend(&self.history, &known);
         if self.keeping.is_some()
@@ -457,7 +458,9 @@ impl Runner {
         match &step.source {
             Source::Log(entry) => {
                 let assigned = entry.deduplicated && matches!(entry.identity, Identity::Id(_));
-                let assignment = assigned.then_some(entry.link.assignment);
+                // Others are found by the time and the nonce that their assignment names.
+                let set_back = entry.link.clock != entry.link.timestamp;
+                let assignment = (assigned || set_back).then_some(entry.link.assignment);
                 let (id, identity, epoch) = (entry.message_id, &entry.identity, entry.link.epoch);
                 let message = Evaluated { id, assignment, identity, epoch };
                 self.surroundings.results.message(&mut self.batch, process, &message, &step.key)?;

@@ -1,5 +1,7 @@
 //! Points of a log that requests want: which comes first, and which are past. Pure.
 
+use holon_protocol::Nonce;
+
 use crate::log::{Goal, Link};
 use crate::runner::Runner;
 use crate::stream::Position;
@@ -12,17 +14,13 @@ pub(super) fn is_past(runner: &Runner, goal: Goal) -> bool {
 
 fn is_behind(last: Option<&Position>, link: Option<&Link>, goal: Goal) -> bool {
     let (Some(last), Some(link)) = (last, link) else { return false };
-    match (goal, goal.end()) {
-        // Crons carry the nonce of the entry before them.
-        (Goal::Slot(slot), _) => {
-            link.nonce > slot || link.nonce == slot && last.key.cron.is_some() && last.key.ordinate == slot.0
-        }
-        (goal, Some(end)) => {
-            // Another entry may have the same time.
-            let later = matches!(goal, Goal::Entry(_, nonce) if link.nonce > nonce);
-            last.key.timestamp > end || last.key.timestamp == end && (last.key.cron.is_some() || later)
-        }
-        (_, None) => false,
+    // Crons carry the nonce of the entry before them.
+    let cron_after = |nonce: Nonce| last.key.cron.is_some() && last.key.ordinate == nonce.0;
+    match goal {
+        Goal::Slot(slot) => link.nonce > slot || link.nonce == slot && cron_after(slot),
+        Goal::Entry(_, nonce) => goal.excludes(link) || link.nonce == nonce && cron_after(nonce),
+        Goal::Time(end) => last.key.timestamp > end || last.key.timestamp == end && last.key.cron.is_some(),
+        Goal::Latest => false,
     }
 }
 
@@ -40,8 +38,10 @@ pub(super) fn order(goal: &Goal) -> (bool, u64, u64) {
 pub(super) fn includes(reached: Goal, other: Goal) -> bool {
     match (reached, other) {
         (Goal::Slot(reached), Goal::Slot(other)) => other <= reached,
-        // Whether the slot was on the way, the position says.
-        (_, Goal::Slot(_)) | (Goal::Slot(_), _) => false,
+        // Of two entries the order of the log decides, not their timestamps.
+        (Goal::Entry(reached, at), Goal::Entry(other, of)) => (of, other) <= (at, reached),
+        // Whether the slot was on the way, the position says; and whether an entry was: an earlier one may be later by the clock.
+        (_, Goal::Slot(_)) | (Goal::Slot(_), _) | (Goal::Time(_), Goal::Entry(..)) => false,
         (reached, other) => order(&other) <= order(&reached),
     }
 }
@@ -49,40 +49,61 @@ pub(super) fn includes(reached: Goal, other: Goal) -> bool {
 #[cfg(test)]
 mod tests {
     use holon_protocol::chain::HashChain;
-    use holon_protocol::{AssignmentId, BlockHeight, Nonce, Timestamp};
+    use holon_protocol::{AssignmentId, BlockHeight, Timestamp};
 
     use super::*;
     use crate::results::Key;
 
     fn at(timestamp: u64, cron: Option<&str>) -> Position {
+        after(1, timestamp, cron)
+    }
+
+    fn after(ordinate: u64, timestamp: u64, cron: Option<&str>) -> Position {
         Position {
-            key: Key { timestamp: Timestamp(timestamp), ordinate: 1, cron: cron.map(str::to_owned) },
+            key: Key { timestamp: Timestamp(timestamp), ordinate, cron: cron.map(str::to_owned) },
             block_height: BlockHeight(1),
         }
     }
 
     fn link(nonce: u64) -> Link {
+        placed(nonce, 9, 9)
+    }
+
+    fn placed(nonce: u64, timestamp: u64, clock: u64) -> Link {
         Link {
             assignment: AssignmentId::from_bytes([1; 32]),
             hash_chain: HashChain::of([0; 32]),
             epoch: 0,
             nonce: Nonce(nonce),
-            timestamp: Timestamp(9),
+            timestamp: Timestamp(timestamp),
+            clock: Timestamp(clock),
         }
     }
 
     #[test]
     fn a_state_at_a_message_is_past_once_a_cron_of_the_same_time_has_fired() {
-        let is_past = |last: Option<&Position>, goal| is_behind(last, Some(&link(1)), goal);
+        let cron = Some("0-1-second");
         for goal in [Goal::Entry(Timestamp(10), Nonce(1)), Goal::Time(Timestamp(10))] {
-            assert!(!is_past(None, goal) && !is_past(Some(&at(9, Some("0-1-second"))), goal));
-            assert!(!is_past(Some(&at(10, None)), goal));
-            assert!(is_past(Some(&at(10, Some("0-1-second"))), goal));
-            assert!(is_past(Some(&at(11, None)), goal));
+            let is_past = |last: &Position, link: &Link| is_behind(Some(last), Some(link), goal);
+            assert!(!is_behind(None, Some(&link(0)), goal) && !is_past(&after(0, 9, cron), &link(0)));
+            assert!(!is_past(&at(10, None), &placed(1, 10, 10)));
+            assert!(is_past(&at(10, cron), &placed(1, 10, 10)));
+            assert!(is_past(&after(2, 11, None), &placed(2, 11, 11)));
         }
         // Of two entries of one time the first is past once the second is done.
-        assert!(is_past(Some(&at(10, None)), Goal::Entry(Timestamp(10), Nonce(0))));
-        assert!(!is_past(Some(&at(11, None)), Goal::Latest));
+        let first = Goal::Entry(Timestamp(10), Nonce(0));
+        assert!(is_behind(Some(&at(10, None)), Some(&placed(1, 10, 10)), first));
+        assert!(!is_behind(Some(&at(11, None)), Some(&placed(1, 11, 11)), Goal::Latest));
+    }
+
+    #[test]
+    fn of_an_entry_with_an_earlier_time_than_the_one_before_it_the_place_in_the_log_decides() {
+        let (first, back) = (Goal::Entry(Timestamp(10), Nonce(1)), Goal::Entry(Timestamp(8), Nonce(2)));
+        let is_past = |goal| is_behind(Some(&after(2, 10, None)), Some(&placed(2, 8, 10)), goal);
+        assert!(is_past(first) && !is_past(back) && !is_past(Goal::Time(Timestamp(10))));
+        assert!(is_past(Goal::Time(Timestamp(9))), "the clock of the process does not go back");
+        assert!(includes(back, first) && !includes(first, back));
+        assert!(!includes(Goal::Time(Timestamp(9)), back) && includes(Goal::Latest, back));
     }
 
     #[test]

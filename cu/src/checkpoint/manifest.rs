@@ -203,11 +203,7 @@ fn write_resume(out: &mut Vec<u8>, resume: &Resume) {
         large(out, [last.key.timestamp.0, last.key.ordinate, last.block_height.0]);
         write_option(out, last.key.cron.as_deref(), |out, cron| write_text(out, cron, MAX_CRON_BYTES));
     });
-    write_option(out, resume.link.as_ref(), |out, link| {
-        out.extend_from_slice(link.assignment.as_bytes());
-        out.extend_from_slice(link.hash_chain.as_bytes());
-        large(out, [link.epoch, link.nonce.0, link.timestamp.0]);
-    });
+    write_link(out, resume.link.as_ref());
     let walk = &resume.walk;
     large(out, [walk.tick, walk.consumed.timestamp.0, walk.consumed.height.0, walk.height.0]);
     count(out, walk.fired.len());
@@ -222,6 +218,32 @@ fn write_resume(out: &mut Vec<u8>, resume: &Resume) {
     }
 }
 
+/// Writes where a log stands. The clock of the process follows only where it does not show the timestamp of the entry.
+fn write_link(out: &mut Vec<u8>, link: Option<&Link>) {
+    let Some(link) = link else { return out.push(0) };
+    let set_back = link.clock != link.timestamp;
+    out.push(if set_back { 2 } else { 1 });
+    out.extend_from_slice(link.assignment.as_bytes());
+    out.extend_from_slice(link.hash_chain.as_bytes());
+    large(out, [link.epoch, link.nonce.0, link.timestamp.0]);
+    if set_back {
+        large(out, [link.clock.0]);
+    }
+}
+
+fn read_link(reader: &mut Reader<'_>) -> Result<Option<Link>, FormatError> {
+    let kind = reader.u8()?;
+    reader.within("kind of link", kind.into(), 0, 2)?;
+    if kind == 0 {
+        return Ok(None);
+    }
+    let assignment = AssignmentId::from_bytes(reader.array()?);
+    let hash_chain = HashChain::of(reader.array()?);
+    let (epoch, nonce, timestamp) = (reader.u64()?, Nonce(reader.u64()?), Timestamp(reader.u64()?));
+    let clock = if kind == 2 { Timestamp(reader.u64()?) } else { timestamp };
+    Ok(Some(Link { assignment, hash_chain, epoch, nonce, timestamp, clock }))
+}
+
 fn read_resume(reader: &mut Reader<'_>) -> Result<Resume, FormatError> {
     let last = reader.option(|reader| {
         let (timestamp, ordinate) = (Timestamp(reader.u64()?), reader.u64()?);
@@ -229,15 +251,7 @@ fn read_resume(reader: &mut Reader<'_>) -> Result<Resume, FormatError> {
         let cron = reader.option(|reader| reader.text(MAX_CRON_BYTES).map(str::to_owned))?;
         Ok(Position { key: Key { timestamp, ordinate, cron }, block_height })
     })?;
-    let link = reader.option(|reader| {
-        Ok(Link {
-            assignment: AssignmentId::from_bytes(reader.array()?),
-            hash_chain: HashChain::of(reader.array()?),
-            epoch: reader.u64()?,
-            nonce: Nonce(reader.u64()?),
-            timestamp: Timestamp(reader.u64()?),
-        })
-    })?;
+    let link = read_link(reader)?;
     let tick = reader.u64()?;
     let consumed = Block { timestamp: Timestamp(reader.u64()?), height: BlockHeight(reader.u64()?) };
     let height = BlockHeight(reader.u64()?);
@@ -266,13 +280,15 @@ pub mod tests {
                 key: Key { timestamp: Timestamp(numbers[0]), ordinate: numbers[1], cron },
                 block_height: BlockHeight(numbers[2]),
             });
-        let link = any::<([u8; 32], [u8; 32], [u64; 3])>().prop_map(|(assignment, chain, numbers)| Link {
-            assignment: AssignmentId::from_bytes(assignment),
-            hash_chain: HashChain::of(chain),
-            epoch: numbers[0],
-            nonce: Nonce(numbers[1]),
-            timestamp: Timestamp(numbers[2]),
-        });
+        let link =
+            any::<([u8; 32], [u8; 32], [u64; 3], bool)>().prop_map(|(assignment, chain, numbers, set_back)| Link {
+                assignment: AssignmentId::from_bytes(assignment),
+                hash_chain: HashChain::of(chain),
+                epoch: numbers[0],
+                nonce: Nonce(numbers[1]),
+                timestamp: Timestamp(numbers[2]),
+                clock: Timestamp(numbers[2].saturating_add(set_back.into())),
+            });
         let fired = (any::<bool>(), 0usize..9, any::<[u64; 2]>()).prop_map(|(block, index, numbers)| {
             let fired = if block { Fired::Block(index) } else { Fired::Time(index) };
             (fired, Timestamp(numbers[0]), BlockHeight(numbers[1]))

@@ -15,7 +15,7 @@ const DIGITS: usize = 20;
 /// Where a stored checkpoint stands. Sorts in the order of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
-    /// Time of its last message.
+    /// What the clock of the process shows after its last message.
     pub timestamp: Timestamp,
     /// Nonce of the last log entry.
     pub nonce: Option<Nonce>,
@@ -40,7 +40,7 @@ impl Name {
     /// Of a checkpoint; `None` when nothing has been evaluated.
     pub fn of(manifest: &Manifest) -> Option<Self> {
         Some(Self {
-            timestamp: manifest.resume.timestamp()?,
+            timestamp: manifest.resume.clock()?,
             nonce: manifest.resume.link.map(|link| link.nonce),
             after_cron: manifest.resume.after_cron(),
             root: manifest.root,
@@ -77,12 +77,16 @@ impl Name {
         match reach {
             Reach::Newest | Reach::State(Goal::Latest) | Reach::Results(Goal::Latest) => true,
             Reach::State(Goal::Time(end)) => self.timestamp < end || self.timestamp == end && !self.after_cron,
-            Reach::State(Goal::Entry(end, nonce)) => {
-                self.timestamp < end || self.timestamp == end && !self.after_cron && self.nonce <= Some(nonce)
+            // The process itself, in front of a log that does not begin with it, has the nonce of the first entry.
+            Reach::State(Goal::Entry(end, Nonce(0))) => {
+                self.timestamp < end || self.timestamp == end && !self.after_cron && self.nonce <= Some(Nonce(0))
+            }
+            Reach::State(Goal::Entry(_, slot)) => {
+                self.nonce < Some(slot) || self.nonce == Some(slot) && !self.after_cron
             }
             Reach::State(Goal::Slot(slot)) => self.nonce < Some(slot) || self.nonce == Some(slot) && !self.after_cron,
-            Reach::Results(Goal::Entry(end, _) | Goal::Time(end)) => self.timestamp < end,
-            Reach::Results(Goal::Slot(slot)) => self.nonce < Some(slot),
+            Reach::Results(Goal::Entry(end, Nonce(0)) | Goal::Time(end)) => self.timestamp < end,
+            Reach::Results(Goal::Entry(_, slot) | Goal::Slot(slot)) => self.nonce < Some(slot),
         }
     }
 }
@@ -128,14 +132,22 @@ mod tests {
 
     #[test]
     fn a_start_is_never_after_what_is_wanted() {
-        let goals = |end| [Goal::Entry(Timestamp(end), Nonce(3)), Goal::Time(Timestamp(end))];
-        for goal in goals(10) {
-            assert!(name(9, Some(3), true).serves(Reach::State(goal)));
-            assert!(name(10, Some(3), false).serves(Reach::State(goal)));
-            assert!(!name(10, Some(3), true).serves(Reach::State(goal)));
-            assert!(!name(11, Some(3), false).serves(Reach::State(goal)));
-            assert!(name(9, Some(3), false).serves(Reach::Results(goal)));
-            assert!(!name(10, Some(3), false).serves(Reach::Results(goal)));
+        let time = Goal::Time(Timestamp(10));
+        assert!(name(9, Some(3), true).serves(Reach::State(time)));
+        assert!(name(10, Some(3), false).serves(Reach::State(time)));
+        assert!(!name(10, Some(3), true).serves(Reach::State(time)));
+        assert!(!name(11, Some(3), false).serves(Reach::State(time)));
+        assert!(name(9, Some(3), false).serves(Reach::Results(time)));
+        assert!(!name(10, Some(3), false).serves(Reach::Results(time)));
+        // Whatever the time of an entry is, and that of the one before it.
+        let entry = Goal::Entry(Timestamp(10), Nonce(3));
+        for clock in [9, 10, 11] {
+            assert!(name(clock, Some(2), true).serves(Reach::State(entry)));
+            assert!(name(clock, Some(2), true).serves(Reach::Results(entry)));
+            assert!(name(clock, Some(3), false).serves(Reach::State(entry)));
+            assert!(!name(clock, Some(3), true).serves(Reach::State(entry)));
+            assert!(!name(clock, Some(3), false).serves(Reach::Results(entry)));
+            assert!(!name(clock, Some(4), false).serves(Reach::State(entry)));
         }
         // Of two entries of one millisecond the second comes after the first.
         assert!(!name(10, Some(4), false).serves(Reach::State(Goal::Entry(Timestamp(10), Nonce(3)))));

@@ -119,6 +119,11 @@ pub fn tags(snapshot: &Snapshot, root: StateRoot, memory: &[u8], unit: &str) -> 
     let last = snapshot.resume.last.as_ref()?;
     let link = snapshot.resume.link.as_ref();
     let nonce = link.map_or(0, |link| link.nonce.0);
+    // What the last message said its time was.
+    let timestamp = match link {
+        Some(link) if !snapshot.resume.after_cron() => link.timestamp,
+        _ => last.key.timestamp,
+    };
     let digest = Sha256::digest(memory);
     let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let ordinate = last.key.ordinate;
@@ -129,7 +134,7 @@ pub fn tags(snapshot: &Snapshot, root: StateRoot, memory: &[u8], unit: &str) -> 
         ("Module", snapshot.process.module_id().to_string()),
         ("Process", snapshot.process.id.to_string()),
         ("Nonce", if nonce == 0 { ordinate.to_string() } else { nonce.to_string() }),
-        ("Timestamp", snapshot.resume.timestamp()?.to_string()),
+        ("Timestamp", timestamp.to_string()),
         ("Block-Height", last.block_height.to_string()),
         ("Content-Type", "application/octet-stream".into()),
         ("SHA-256", sha256),

@@ -199,7 +199,7 @@ impl Checkpoints {
         let Some(link) = manifest.resume.link else { return Ok(()) };
         let process = manifest.process;
         let failed = |error: crate::results::StoreError| Error::Machine(error.to_string());
-        if self.0.results.known_until(process).map_err(failed)? >= Some(link.timestamp) {
+        if self.0.results.known_until(process).map_err(failed)? >= Some((link.clock, link.nonce)) {
             return Ok(());
         }
         let mut all = Vec::new();
@@ -209,7 +209,7 @@ impl Checkpoints {
         let (results, history) = (self.0.results.clone(), manifest.history);
         blocking(move || {
             identities::check(&all, &history)?;
-            results.import(process, &all, link.timestamp).map_err(failed)
+            results.import(process, &all, (link.clock, link.nonce)).map_err(failed)
         })
         .await
     }

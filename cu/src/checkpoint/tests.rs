@@ -58,6 +58,7 @@ fn entry(process: ProcessId, nonce: u64) -> Scheduled {
         epoch: 0,
         nonce: Nonce(nonce),
         timestamp,
+        clock: timestamp,
     };
     Scheduled {
         message: Message { id: Some(id.to_string()), timestamp, ..Message::default() },

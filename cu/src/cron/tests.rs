@@ -160,7 +160,7 @@ fn the_worked_example_comes_out_of_the_stream_with_its_ordinates_and_texts() {
         let assignment = AssignmentId::from(id);
         Scheduled {
             message: Message { timestamp, block_height: BlockHeight(height), ..Message::default() },
-            link: Link { assignment, hash_chain, epoch: 0, nonce: Nonce(nonce), timestamp },
+            link: Link { assignment, hash_chain, epoch: 0, nonce: Nonce(nonce), timestamp, clock: timestamp },
             message_id: id.into(),
             identity: Identity::Id(id),
             deduplicated: false,

@@ -107,9 +107,10 @@ pub enum Goal {
     /// To right after the log entry with this nonce, before the cron messages that follow it. [`Nonce`]`(u64::MAX)` is
     /// beyond every log: whoever goes there is told where the log ends, and stands there.
     Slot(Nonce),
-    /// To this log entry, which exists. Another one may have the same time.
+    /// To the log entry with this timestamp and nonce, which exists. Before a log that does not begin with the process, the process
+    /// itself has nonce 0, as the first entry has.
     Entry(Timestamp, Nonce),
-    /// To this time, or to the present if that comes first.
+    /// To this time of the process's clock, or to the present if that comes first.
     Time(Timestamp),
     /// To the present.
     Latest,
@@ -128,8 +129,8 @@ impl Goal {
     pub fn excludes(self, entry: &Link) -> bool {
         match self {
             Self::Slot(nonce) => entry.nonce > nonce,
-            Self::Entry(end, nonce) => (entry.timestamp, entry.nonce) > (end, nonce),
-            Self::Time(end) => entry.timestamp > end,
+            Self::Entry(end, nonce) => (entry.nonce, entry.timestamp) > (nonce, end),
+            Self::Time(end) => entry.clock > end,
             Self::Latest => false,
         }
     }
@@ -138,9 +139,9 @@ impl Goal {
     pub fn reached(self, entry: &Link) -> bool {
         match self {
             Self::Slot(nonce) => entry.nonce >= nonce,
-            Self::Entry(end, nonce) => (entry.timestamp, entry.nonce) >= (end, nonce),
+            Self::Entry(end, nonce) => (entry.nonce, entry.timestamp) >= (nonce, end),
             // The next one may have the same time.
-            Self::Time(end) => entry.timestamp > end,
+            Self::Time(end) => entry.clock > end,
             Self::Latest => false,
         }
     }
@@ -196,6 +197,7 @@ mod tests {
             epoch: 0,
             nonce: Nonce(nonce),
             timestamp: Timestamp(9),
+            clock: Timestamp(9),
         };
         let (first, second) = (link(3), link(4));
         let entry = |nonce| Goal::Entry(Timestamp(9), Nonce(nonce));
@@ -204,5 +206,26 @@ mod tests {
         // Up to a time both count, and who has seen one has not seen all.
         let time = Goal::Time(Timestamp(9));
         assert!(!time.excludes(&first) && !time.excludes(&second) && !time.reached(&first));
+    }
+
+    #[test]
+    fn an_entry_whose_time_is_before_that_of_the_one_before_it_comes_after_it_all_the_same() {
+        let link = |nonce, timestamp, clock| Link {
+            assignment: AssignmentId::from_bytes([1; 32]),
+            hash_chain: HashChain::of([0; 32]),
+            epoch: 0,
+            nonce: Nonce(nonce),
+            timestamp: Timestamp(timestamp),
+            clock: Timestamp(clock),
+        };
+        let (first, back) = (link(3, 9, 9), link(4, 7, 9));
+        let entry = |at: &Link| Goal::Entry(at.timestamp, at.nonce);
+        assert!(entry(&back).reached(&back) && !entry(&back).reached(&first) && !entry(&back).excludes(&first));
+        assert!(entry(&first).excludes(&back));
+        // What was before an entry was before all that follow it.
+        assert!(Goal::Time(Timestamp(8)).excludes(&back) && !Goal::Time(Timestamp(9)).excludes(&back));
+        // The process itself, in front of a log that does not begin with it.
+        let own = Goal::Entry(Timestamp(5), Nonce(0));
+        assert!(own.excludes(&link(0, 6, 6)) && own.reached(&link(0, 6, 6)) && !own.excludes(&link(0, 5, 5)));
     }
 }

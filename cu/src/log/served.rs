@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holon_arweave::{LocateError, Locator, Verified};
-use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, Timestamp, wire};
+use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, wire};
 use url::Url;
 
 use super::assigned::AssignedItems;
@@ -152,10 +152,31 @@ impl Served {
     }
 }
 
-/// Whether an entry of the time of `after` is that one, or one before it.
-fn is_known(logged: &Logged, after: &Link) -> bool {
-    let number = |name| logged.entry.assignment.tags.get(name).and_then(|text| text.parse::<u64>().ok());
-    number("Timestamp") == Some(after.timestamp.0) && number("Nonce").is_some_and(|nonce| nonce <= after.nonce.0)
+/// Puts entries in the order of their nonces that came in that of their timestamps, as schedulers that sort by time give them when
+/// their clock has been set back (spec 02 §7.2). While there are `more`, one that is missing may come later than there was room
+/// for, and what would follow it is left out. What comes in neither order stays as it is, for whoever checks it to see. Whether `first`
+/// itself is missing.
+fn in_order(page: &mut Page, first: Nonce) -> bool {
+    let number =
+        |logged: &Logged, name| logged.entry.assignment.tags.get(name).and_then(|text| text.parse::<u64>().ok());
+    let said = |logged: &Logged| Some((number(logged, "Timestamp")?, number(logged, "Nonce")?));
+    let Some(said) = page.entries.iter().map(said).collect::<Option<Vec<_>>>() else { return false };
+    if !said.is_sorted_by_key(|(timestamp, _)| *timestamp) {
+        return false;
+    }
+    if !said.is_sorted_by_key(|(_, nonce)| *nonce) {
+        page.entries.sort_by_cached_key(|logged| number(logged, "Nonce"));
+    }
+    if !page.more {
+        return false;
+    }
+    let mut nonces: Vec<u64> = said.into_iter().map(|(_, nonce)| nonce).collect();
+    nonces.sort_unstable();
+    let following = nonces.iter().zip(first.0..).take_while(|(found, expected)| *found == expected).count();
+    if following > 0 {
+        page.entries.truncate(following);
+    }
+    following == 0 && !nonces.is_empty()
 }
 
 impl Log for Served {
@@ -193,35 +214,29 @@ impl Log for Served {
 
     fn page(&self, after: Option<Link>, goal: Goal) -> BoxFuture<'static, Result<Page, Error>> {
         let (logs, base, process) = (self.logs.clone(), self.base.clone(), self.process);
-        let span = match goal {
-            Goal::Slot(to) => {
-                Span::Nonces { from: after.map(|link| link.nonce), to: (to != Nonce(u64::MAX)).then_some(to) }
-            }
-            // Two entries may have one time, so that after the first of them the other would not be found by it.
-            // A process whose log does not begin with it has its time to itself, though.
-            Goal::Entry(to, Nonce(0)) if after.is_none() => Span::Times { from: None, to: Some(to) },
-            Goal::Entry(_, to) => Span::Nonces { from: after.map(|link| link.nonce), to: Some(to) },
-            Goal::Latest => match after {
-                Some(link) => Span::Nonces { from: Some(link.nonce), to: None },
-                None => Span::Times { from: None, to: None },
-            },
-            Goal::Time(to) => {
-                Span::Times { from: after.map(|link| Timestamp(link.timestamp.0.saturating_sub(1))), to: Some(to) }
-            }
+        // By nonces: two entries may have one time, and one may have an earlier time than the one before it.
+        let from = after.map(|link| link.nonce);
+        let span = match (goal, from) {
+            (Goal::Slot(to), _) => Span::Nonces { from, to: (to != Nonce(u64::MAX)).then_some(to) },
+            // A process whose log does not begin with it has its time to itself.
+            (Goal::Entry(to, Nonce(0)), None) => Span::Times { from: None, to: Some(to) },
+            (Goal::Entry(_, to), _) => Span::Nonces { from, to: Some(to) },
+            (Goal::Time(_) | Goal::Latest, None) => Span::Times { from: None, to: None },
+            (Goal::Time(_) | Goal::Latest, Some(_)) => Span::Nonces { from, to: None },
         };
+        let first = after.map_or(Nonce(0), |link| link.next());
         let limit =
             self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |limit| Some(limit.saturating_mul(4)));
         let limit = limit.unwrap_or(FIRST_PAGE);
         async move {
             let scheduler = &logs.0.scheduler;
             let mut page = Page::from(scheduler.page(&base, process, span, limit).await?);
-            if let (Some(after), Span::Times { .. }) = (after, span) {
-                let known = page.entries.iter().take_while(|logged| is_known(logged, &after)).count();
-                page.entries.drain(..known);
-                // More entries of one millisecond than a page holds.
-                if page.entries.is_empty() && page.more {
-                    let span = Span::Nonces { from: Some(after.nonce), to: None };
-                    page = Page::from(scheduler.page(&base, process, span, limit).await?);
+            if in_order(&mut page, first) {
+                // Its time is later than those of a page full of entries that follow it, or it is not there at all.
+                let span = Span::Nonces { from, to: Some(first) };
+                let next = scheduler.page(&base, process, span, limit).await?;
+                if !next.edges.is_empty() {
+                    page = Page { more: true, ..Page::from(next) };
                 }
             }
             Ok(page)

@@ -1,4 +1,4 @@
-//! Checks of log entries: the hash chain, the order of nonces and timestamps, and that ids and addresses belong to the
+//! Checks of log entries: the hash chain, the order of nonces, and that ids and addresses belong to the
 //! signatures and keys next to them. Pure.
 //!
 //! Whether the signatures cover what stands next to them is checked in [`super::signatures`], as far as the scheduler's JSON
@@ -57,15 +57,17 @@ pub enum LogError {
         /// The nonce that should be here.
         expected: Nonce,
     },
-    /// A timestamp goes back. Two entries of one millisecond are what schedulers are known to make (spec 02 §4.3).
-    #[error("timestamp {found} of assignment {assignment} is before {previous}")]
-    Timestamp {
+    /// An entry is in another epoch than the one before it, which schedulers carry on (spec 02 §4.2).
+    #[error("epoch {found} of assignment {assignment} at nonce {nonce}; the log is in epoch {expected}")]
+    Epoch {
         /// The assignment.
         assignment: AssignmentId,
-        /// Its timestamp.
-        found: Timestamp,
-        /// The timestamp of the entry before.
-        previous: Timestamp,
+        /// Its nonce.
+        nonce: Nonce,
+        /// Its epoch.
+        found: u64,
+        /// The epoch of the entries before.
+        expected: u64,
     },
     /// An assignment claims a time that has not come.
     #[error("timestamp {found} of assignment {assignment} lies in the future; {latest} is the latest accepted now")]
@@ -139,8 +141,19 @@ pub struct Link {
     pub epoch: u64,
     /// Its nonce.
     pub nonce: Nonce,
-    /// Its timestamp.
+    /// Its timestamp, as it was signed.
     pub timestamp: Timestamp,
+    /// What the clock of the process shows there: the latest timestamp of the log so far. The clock of a scheduler may be set
+    /// back between two entries, and two entries may be of one millisecond (spec 02 §4.3). A process sees the timestamps that were
+    /// signed; results and crons are ordered by its clock.
+    pub clock: Timestamp,
+}
+
+impl Link {
+    /// The nonce of the entry after it.
+    pub fn next(&self) -> Nonce {
+        Nonce(self.nonce.0.saturating_add(1))
+    }
 }
 
 /// What every entry of a log must agree with.
@@ -169,17 +182,15 @@ pub fn follow(
     if assignment.process != process {
         return Err(LogError::Process { assignment: id, found: assignment.process, expected: process });
     }
-    let expected = match previous {
-        Some(previous) if previous.epoch == assignment.epoch => Nonce(previous.nonce.0 + 1),
-        _ => Nonce(0),
-    };
+    if let Some(previous) = previous
+        && assignment.epoch != previous.epoch
+    {
+        let (nonce, found, expected) = (assignment.nonce, assignment.epoch, previous.epoch);
+        return Err(LogError::Epoch { assignment: id, nonce, found, expected });
+    }
+    let expected = previous.map_or(Nonce(0), Link::next);
     if assignment.nonce != expected {
         return Err(LogError::Nonce { assignment: id, found: assignment.nonce, expected });
-    }
-    if let Some(previous) = previous
-        && assignment.timestamp < previous.timestamp
-    {
-        return Err(LogError::Timestamp { assignment: id, found: assignment.timestamp, previous: previous.timestamp });
     }
     if assignment.timestamp > latest {
         return Err(LogError::Future { assignment: id, found: assignment.timestamp, latest });
@@ -218,6 +229,7 @@ pub fn follow(
         epoch: assignment.epoch,
         nonce: assignment.nonce,
         timestamp: assignment.timestamp,
+        clock: previous.map_or(assignment.timestamp, |previous| previous.clock.max(assignment.timestamp)),
     };
     Ok((assignment, link))
 }

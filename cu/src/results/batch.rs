@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use holon_protocol::{ItemId, MessageId, ProcessId, Timestamp};
+use holon_protocol::{ItemId, MessageId, Nonce, ProcessId, Timestamp};
 
 use super::layout::{
     CRON, EVALUATED, KNOWN, MESSAGE, NAMED, RESULT, SKIPPED, SKIPPED_FIRST, epoch_key, identity_key, index_key,
@@ -81,8 +81,9 @@ impl Batch {
     }
 
     /// Adds that the identities of all messages up to the entry at `until` are known.
-    pub fn known(&mut self, process: ProcessId, until: Timestamp) {
-        self.insert(prefix(KNOWN, process), &until.0.to_be_bytes());
+    pub fn known(&mut self, process: ProcessId, until: (Timestamp, Nonce)) {
+        let (clock, nonce) = until;
+        self.insert(prefix(KNOWN, process), [clock.0.to_be_bytes(), nonce.0.to_be_bytes()].concat());
     }
 
     /// Adds that a message was skipped, and the evaluation before it, whose result is shown instead.

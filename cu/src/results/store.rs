@@ -63,7 +63,7 @@ pub struct Known {
     pub epoch: u64,
     /// Nonce of its log entry.
     pub nonce: Nonce,
-    /// Time of its log entry.
+    /// What the clock of the process shows there.
     pub timestamp: Timestamp,
 }
 
@@ -230,9 +230,9 @@ impl Results {
         })
     }
 
-    /// Time of the log entry up to which the identities of all messages are known: those that were evaluated, and those
-    /// that were imported. `None` when nothing is known.
-    pub fn known_until(&self, process: ProcessId) -> Result<Option<Timestamp>, StoreError> {
+    /// The log entry, by clock and nonce, up to which the identities of all messages are known: those that were evaluated, and
+    /// those that were imported. `None` when nothing is known.
+    pub fn known_until(&self, process: ProcessId) -> Result<Option<(Timestamp, Nonce)>, StoreError> {
         let at = prefix(KNOWN, process);
         self.with(|tree| {
             let Some(value) = tree.get(&at)? else { return Ok(None) };
@@ -242,7 +242,12 @@ impl Results {
     }
 
     /// Takes in the identities of messages that were evaluated elsewhere, all up to the entry at `until`.
-    pub fn import(&self, process: ProcessId, identities: &[Known], until: Timestamp) -> Result<(), StoreError> {
+    pub fn import(
+        &self,
+        process: ProcessId,
+        identities: &[Known],
+        until: (Timestamp, Nonce),
+    ) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         for chunk in identities.chunks(IMPORT_CHUNK) {
             for known in chunk {

@@ -120,8 +120,8 @@ fn identities_that_were_imported_are_recognised_and_say_how_far_they_go() {
     };
     let all: Vec<Known> = (1..200).map(|byte| known(byte, byte % 2 == 0)).collect();
     assert_eq!(results.known_until(PROCESS).unwrap(), None);
-    results.import(PROCESS, &all, Timestamp(299)).unwrap();
-    assert_eq!(results.known_until(PROCESS).unwrap(), Some(Timestamp(299)));
+    results.import(PROCESS, &all, (Timestamp(299), Nonce(299))).unwrap();
+    assert_eq!(results.known_until(PROCESS).unwrap(), Some((Timestamp(299), Nonce(299))));
     let seen = |known: &Known, nonce| {
         results.seen_before(&Batch::default(), PROCESS, &known.identity, known.epoch, nonce).unwrap()
     };
@@ -213,7 +213,7 @@ fn an_identity_is_known_by_its_first_evaluation_in_each_epoch_whatever_comes_lat
             // What is imported changes nothing that is earlier.
             let known =
                 |nonce| Known { identity: identity.clone(), epoch: 0, nonce: Nonce(nonce), timestamp: Timestamp(1) };
-            results.import(process, &[known(8), known(7)], Timestamp(200)).unwrap();
+            results.import(process, &[known(8), known(7)], (Timestamp(200), Nonce(200))).unwrap();
             assert!(results.seen_before(&Batch::default(), process, identity, 0, 4).unwrap());
         }
     }

@@ -25,6 +25,7 @@ fn entry(nonce: u8) -> Scheduled {
         epoch: 0,
         nonce: Nonce(nonce.into()),
         timestamp,
+        clock: timestamp,
     };
     Scheduled {
         message: Message { id: Some(id.to_string()), timestamp, ..Message::default() },

@@ -31,7 +31,7 @@ pub(super) enum Fault {
     OtherChain,
     OtherProcess,
     Future,
-    Past,
+    OtherEpoch,
     OtherMessage,
     OtherSignature,
 }
@@ -49,7 +49,7 @@ impl Fault {
         Self::OtherChain,
         Self::OtherProcess,
         Self::Future,
-        Self::Past,
+        Self::OtherEpoch,
         Self::OtherMessage,
         Self::OtherSignature,
     ];
@@ -145,9 +145,9 @@ impl Source {
             Some(Fault::OtherChain) => set(&mut entries[at], "Hash-Chain", &base64url::encode(random.bytes())),
             Some(Fault::OtherProcess) => set(&mut entries[at], "Process", &base64url::encode(random.bytes())),
             Some(Fault::Future) => set(&mut entries[at], "Timestamp", "4000000000000"),
-            // Nobody but the scheduler knows when the first entry was made.
-            Some(Fault::Past) if from + at == 0 => set(&mut entries[at], "Nonce", "1"),
-            Some(Fault::Past) => set(&mut entries[at], "Timestamp", &random.below(START).to_string()),
+            // Nobody but the scheduler knows in which epoch the log begins.
+            Some(Fault::OtherEpoch) if from + at == 0 => set(&mut entries[at], "Nonce", "1"),
+            Some(Fault::OtherEpoch) => set(&mut entries[at], "Epoch", "1"),
             Some(Fault::OtherMessage) => {
                 let (signature, id) = random.signed();
                 if let Some(message) = &mut entries[at].message {
@@ -220,8 +220,8 @@ impl Log for Source {
     fn now(&self) -> BoxFuture<'_, Result<Option<Now>, Error>> {
         let (world, visible) = (&self.0.world, self.visible());
         let honest = self.0.script.lock().unwrap().bad == 0;
-        let last = world.links[..visible].last().map_or(START, |link| link.timestamp.0);
-        let next = world.links.get(visible).map_or(world.end.0, |link| link.timestamp.0);
+        let last = world.links[..visible].last().map_or(START, |link| link.clock.0);
+        let next = world.links.get(visible).map_or(world.end.0, |link| link.clock.0);
         let now = match honest && visible == world.entries.len() {
             true => world.end.0,
             // Clocks go back as well; what they must not do is to promise more than there is.

@@ -85,8 +85,12 @@ impl World {
         let mut contents: Vec<String> = Vec::new();
         let mut assigned: Vec<ItemId> = Vec::new();
         for nonce in 0..count {
-            // Schedulers may put two entries into one millisecond.
-            at += if nonce > 0 && random.one_in(6) { 0 } else { 1 + random.below(4000) };
+            // Schedulers may put two entries into one millisecond, and their clocks may be set back.
+            match random.below(6) {
+                0 if nonce > 0 => {}
+                1 if nonce > 0 => at = START.max(at - random.below(3000)),
+                _ => at += 1 + random.below(4000),
+            }
             let entry = match random.below(8) {
                 _ if nonce == 0 && !old => world.item(random, None, &[("Type", "Process")], "start"),
                 0 => world.item(random, None, &[("Action", "X-Trap")], "t"),
@@ -113,7 +117,8 @@ impl World {
             };
             world.push(random, entry, Timestamp(at));
         }
-        world.end = Timestamp(at + random.below(9000));
+        let last = world.links.last().map_or(START, |last| last.clock.0);
+        world.end = Timestamp(last + random.below(9000));
         // Gateways give whole seconds.
         world.blocks = (1..40)
             .map(|at| Block { height: BlockHeight(100 + at), timestamp: Timestamp((START / 1000 + at * 3) * 1000) })
@@ -175,6 +180,7 @@ impl World {
         let wired = wire::Assignment { id: id.into(), owner: owner(), tags, signature, anchor: None, target: None };
         self.entries.push(wire::Entry { message: item, assignment: wired });
         let assignment = AssignmentId::from(id);
-        self.links.push(Link { assignment, hash_chain, epoch: 0, nonce, timestamp });
+        let clock = self.links.last().map_or(timestamp, |last| last.clock.max(timestamp));
+        self.links.push(Link { assignment, hash_chain, epoch: 0, nonce, timestamp, clock });
     }
 }

@@ -8,6 +8,7 @@ mod concurrency;
 mod cron;
 mod dry_run;
 mod events;
+mod foreign;
 mod guest;
 mod hostile;
 mod killed;

@@ -27,8 +27,8 @@ pub fn place<T: Placed>(
     let mut twice = BTreeMap::new();
     let mut placed: BTreeMap<u64, T> = BTreeMap::new();
     for assignment in found {
-        let Assignment { process: of, nonce, epoch, .. } = *assignment.says();
-        if of != process || epoch != 0 || !slots.contains(&nonce.0) {
+        let Assignment { process: of, nonce, .. } = *assignment.says();
+        if of != process || !slots.contains(&nonce.0) {
             continue;
         }
         match placed.get(&nonce.0) {
