@@ -105,7 +105,7 @@ impl Sources {
         let process = match recent {
             Some(process) => process,
             None => {
-                let process = Arc::new(Box::pin(self.loader.load(id)).await?);
+                let process = Arc::new(Box::pin(self.loader.load(id, &self.results)).await?);
                 self.recent().insert(process.id, process.clone());
                 process
             }

@@ -12,11 +12,13 @@ use crate::cron::{Block, Schedule};
 use crate::drive::GatewayDrive;
 use crate::error::Error;
 use crate::hydrate;
+use crate::log::beginning::{self, Found};
 use crate::log::verify::Course;
-use crate::log::{Logs, beginning, expected, verify};
+use crate::log::{Logs, expected, verify};
 use crate::machine::{Drive, Engine, Format, Limits, Machine, MachineError, Module, NoDrive, PAGE_BYTES, PageTree};
 use crate::modules::Modules;
 use crate::options::Options;
+use crate::results::{Results, StoreError};
 
 /// A process that can be evaluated.
 pub struct Process {
@@ -158,8 +160,8 @@ impl Loader {
         Ok(())
     }
 
-    /// Loads a process and its module.
-    pub async fn load(&self, id: ProcessId) -> Result<Process, Error> {
+    /// Loads a process and its module. That it was compared with how its log begins is remembered in `results`.
+    pub async fn load(&self, id: ProcessId, results: &Results) -> Result<Process, Error> {
         let log = self.logs.open(id).await?;
         let mut record = log.record().await?;
         self.check(&record)?;
@@ -173,7 +175,20 @@ impl Loader {
         let vouched = self.options.scheduler_urls.iter().map(|(wallet, _)| *wallet);
         let signers: Vec<Address> = scheduler.into_iter().chain(vouched).collect();
         let course = Course { process: id, chained, signers: Some(&signers), latest: Timestamp(u64::MAX) };
-        let unchecked = beginning::is_unchecked(&*log, &course, (&record, height), self.options.unverifiable).await?;
+        let unverifiable = self.options.unverifiable;
+        let stored = |error: StoreError| Error::Store(error.to_string());
+        let found = results.beginning(id).map_err(stored)?;
+        let recalled = found.and_then(|found| Found::recall(&found, &record, &signers, unverifiable));
+        let unchecked = match recalled {
+            Some(unchecked) => unchecked,
+            None => {
+                let unchecked = beginning::is_unchecked(&*log, &course, (&record, height), unverifiable).await?;
+                results
+                    .found_beginning(id, &Found::new(&record, &signers, unchecked, unverifiable).bytes())
+                    .map_err(stored)?;
+                unchecked
+            }
+        };
         record.data = None;
         let schedule = Arc::new(Schedule::from_tags(&record.tags)?);
         let module_id = record.tags.get("Module").and_then(|module| module.parse::<ModuleId>().ok());

@@ -3,16 +3,92 @@
 //! The record of a process decides which module runs, who may schedule it, whether its log has a hash chain and when its crons
 //! begin; and its height and time are in no signature that the record itself has. They are in that of the first assignment, so the
 //! record is compared with how the log begins. What neither shows falls to the operator's choice ([`Unverifiable`]), and where it is
-//! believed, every result says so.
+//! believed, every result says so. What was found is remembered with the record that it was found of ([`Found`]): nobody has to be asked
+//! again as long as the scheduler says the same.
 
 use holon_protocol::assignment::Assignment;
-use holon_protocol::{BlockHeight, ItemId, Nonce, ProcessId, wire};
+use holon_protocol::{Address, BlockHeight, ItemId, Nonce, ProcessId, wire};
 
 use super::verify::Course;
 use super::{Fault, Goal, Log, SlotError, signatures, verify};
 use crate::error::Error;
 use crate::hydrate::ao_owner;
 use crate::options::Unverifiable;
+
+/// What was found of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// BLAKE3 of the record without its data, and of the wallets that may schedule the process.
+    record: [u8; 32],
+    /// Under which choice something in it is believed; 0 if everything was checked.
+    believed: u8,
+}
+
+/// How a choice is written, under which not everything was checked.
+fn believer(unverifiable: Unverifiable) -> u8 {
+    match unverifiable {
+        Unverifiable::Mark => 1,
+        Unverifiable::Fetch => 2,
+        Unverifiable::Refuse => 3,
+    }
+}
+
+impl Found {
+    /// That something in `record`, which names `signers`, is believed or not.
+    pub fn new(record: &wire::Process, signers: &[Address], unchecked: bool, unverifiable: Unverifiable) -> Self {
+        let believed = if unchecked { believer(unverifiable) } else { 0 };
+        Self { record: digest(record, signers), believed }
+    }
+
+    /// Whether something in `record` is only believed, if it is the one of which `bytes` tell and the choice is still the same.
+    pub fn recall(
+        bytes: &[u8],
+        record: &wire::Process,
+        signers: &[Address],
+        unverifiable: Unverifiable,
+    ) -> Option<bool> {
+        let (found, believed) = bytes.split_first_chunk::<32>()?;
+        if *found != digest(record, signers) {
+            return None;
+        }
+        match believed {
+            [0] => Some(false),
+            [of] if *of == believer(unverifiable) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// To be kept.
+    pub fn bytes(&self) -> [u8; 33] {
+        let mut bytes = [self.believed; 33];
+        bytes[..32].copy_from_slice(&self.record);
+        bytes
+    }
+}
+
+/// What decides whether the comparison would come out as it did.
+fn digest(record: &wire::Process, signers: &[Address]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    let wire::Process { process_id, block, owner, tags, timestamp, data: _, anchor, signature, target } = record;
+    field(process_id.as_bytes());
+    field(block.as_bytes());
+    field(owner.address.as_bytes());
+    field(owner.key.as_bytes());
+    field(&timestamp.0.to_be_bytes());
+    for text in [anchor, signature, target] {
+        field(&[u8::from(text.is_some())]);
+        field(text.as_deref().unwrap_or_default().as_bytes());
+    }
+    field(&tags.encode());
+    for signer in signers {
+        field(signer.as_bytes());
+    }
+    hasher.finalize().into()
+}
 
 /// Compares `record`, whose height has been read, with the first entry of `log`. Whether something in it is only believed.
 ///

@@ -27,6 +27,7 @@ pub(super) const CRON: u8 = b'c';
 pub(super) const MESSAGE: u8 = b'm';
 pub(super) const IDENTITY: u8 = b'i';
 pub(super) const KNOWN: u8 = b'h';
+pub(super) const BEGINNING: u8 = b'b';
 /// Identities that were evaluated in more than one epoch: their first nonce in each but the one under `m` or `i`.
 pub(super) const EPOCH: u8 = b'e';
 

@@ -11,7 +11,8 @@
 //! | `m` process message or assignment id | key of the record, from the time on |
 //! | `i` process identity | epoch and key of the message with it that was evaluated first |
 //! | `e` process identity epoch | nonce of the first in another epoch than that |
-//! | `h` process | time up to which the identities of all messages are known |
+//! | `h` process | clock and nonce up to which the identities of all messages are known |
+//! | `b` process | what was found when the process was compared with how its log begins |
 
 mod batch;
 mod cursor;

@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use holon_protocol::{AssignmentId, ItemId, MessageId, Nonce, ProcessId, Timestamp};
 
 use super::layout::{
-    CRON, EPOCH, Failure, IDENTITY, KNOWN, MESSAGE, RESULT, SKIPPED_FIRST, after, index_key, prefix, read_epoch,
+    BEGINNING, CRON, EPOCH, Failure, IDENTITY, KNOWN, MESSAGE, RESULT, SKIPPED_FIRST, after, index_key, prefix, read_epoch,
     read_evaluated, read_index, read_key, read_known, read_record, unreadable,
 };
 use super::watch::Watched;
@@ -239,6 +239,18 @@ impl Results {
             let bytes: [u8; 8] = value.as_ref().try_into().map_err(|_| unreadable())?;
             Ok(Some(Timestamp(u64::from_be_bytes(bytes))))
         })
+    }
+
+    /// What was found when a process was compared with how its log begins ([`Self::found_beginning`]).
+    pub fn beginning(&self, process: ProcessId) -> Result<Option<Vec<u8>>, StoreError> {
+        let at = prefix(BEGINNING, process);
+        self.with(|tree| Ok(tree.get(&at)?.map(|found| found.to_vec())))
+    }
+
+    /// Keeps what was found when a process was compared with how its log begins.
+    pub fn found_beginning(&self, process: ProcessId, found: &[u8]) -> Result<(), StoreError> {
+        let at = prefix(BEGINNING, process);
+        self.with(|tree| Ok(tree.insert(&at, found).map(|_| ())?))
     }
 
     /// Takes in the identities of messages that were evaluated elsewhere, all up to the entry at `until`.
