@@ -162,7 +162,7 @@ impl Sources {
         for group in usable.take(PUBLISHED_TRIES) {
             let runner = self.runner(process.clone(), None, surroundings.clone(), keeping.clone()).await;
             let adopted = match runner {
-                Ok(runner) => self.adopt(published, runner, &group).await,
+                Ok(runner) => self.adopt(published, runner, &group, reach).await,
                 Err(error) => Err(error),
             };
             let checkpoint = group.first().map(|(_, _, node)| node.id.to_string());
@@ -258,6 +258,11 @@ impl Sources {
             Err(crate::pool::PoolError::Closed) => Err(checkpoint::Error::Stopping),
             Err(error) => Err(checkpoint::Error::Machine(error.to_string())),
         }
+    }
+
+    /// Whether a process that was loaded has crons; `true` if that has been forgotten.
+    pub fn has_crons(&self, process: ProcessId) -> bool {
+        self.recent().get(&process).is_none_or(|process| !process.schedule.is_empty())
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, Recent<ProcessId, Arc<Process>>> {

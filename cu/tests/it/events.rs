@@ -11,13 +11,13 @@ use crate::network::Network;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// An open answer.
-struct Events {
+pub struct Events {
     response: reqwest::Response,
     text: String,
 }
 
 impl Events {
-    async fn open(network: &Network, process: ProcessId, query: &str, last: Option<&str>) -> Self {
+    pub async fn open(network: &Network, process: ProcessId, query: &str, last: Option<&str>) -> Self {
         let url = format!("{}/events/{process}{query}", network.cu.as_ref().unwrap().url());
         let mut request = network.client.get(url);
         if let Some(last) = last {
@@ -45,7 +45,7 @@ impl Events {
         }
     }
 
-    async fn result(&mut self) -> Value {
+    pub async fn result(&mut self) -> Value {
         let (kind, data) = self.next().await;
         assert_eq!(kind, "result", "{data}");
         data
