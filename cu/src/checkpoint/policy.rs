@@ -62,7 +62,7 @@ impl Policy {
         let mut groups: BTreeMap<_, Vec<(Address, Claim, T)>> = BTreeMap::new();
         for (at, (signer, claim, item)) in claims.into_iter().enumerate() {
             let alone = if claim.root.is_none() { at } else { usize::MAX };
-            let state = (claim.timestamp, claim.nonce, claim.root, alone);
+            let state = (claim.nonce, claim.timestamp, claim.root, alone);
             groups.entry(state).or_default().push((signer, claim, item));
         }
         let needed = match self {
@@ -76,7 +76,23 @@ impl Policy {
         let agrees = |group: &Vec<(Address, Claim, T)>| {
             self == Self::Trusted || group.iter().all(|(_, claim, _)| claim.root.is_some())
         };
-        groups.into_values().rev().filter(|group| different(group) >= needed && agrees(group)).collect()
+        let mut allowed: Vec<_> =
+            groups.into_values().rev().filter(|group| different(group) >= needed && agrees(group)).collect();
+        // Where quorums disagree, some of them lie. The larger one counts; of two as large, neither does.
+        if let Self::Quorum(_) = self {
+            let vote =
+                |group: &Vec<(Address, Claim, T)>| (group.first().map(|(_, claim, _)| claim.nonce), different(group));
+            let votes: Vec<_> = allowed.iter().map(vote).collect();
+            allowed.retain(|group| {
+                let (place, signers) = vote(group);
+                let outvoted = votes.iter().filter(|(at, others)| *at == place && *others >= signers).count() > 1;
+                if outvoted && let Some((_, claim, _)) = group.first() {
+                    tracing::warn!(process = %claim.process, nonce = %claim.nonce, signers, "quorums disagree about a state");
+                }
+                !outvoted
+            });
+        }
+        allowed
     }
 }
 
@@ -118,8 +134,26 @@ mod tests {
         };
         assert_eq!(allowed(Policy::Trusted), ["a", "bc", "d", "e"]);
         assert_eq!(allowed(Policy::Listed), ["bc", "d"]);
-        assert_eq!(allowed(Policy::Quorum(1)), ["bc", "d"]);
+        assert_eq!(allowed(Policy::Quorum(1)), ["bc"], "more say the one than the other");
         assert_eq!(allowed(Policy::Quorum(2)), ["bc"]);
         assert!(allowed(Policy::Quorum(3)).is_empty() && allowed(Policy::None).is_empty());
+    }
+
+    #[test]
+    fn of_quorums_that_disagree_the_larger_one_counts_and_of_equal_ones_neither() {
+        let signer = |byte| Address::from_bytes([byte; 32]);
+        let roots = |votes: &[(u8, u8)]| {
+            let claims = votes.iter().map(|(by, root)| (signer(*by), claim("8", Some(*root)), *root));
+            let earlier = [(signer(1), claim("5", Some(3)), 3), (signer(2), claim("5", Some(3)), 3)];
+            let groups = Policy::Quorum(2).allowed(claims.chain(earlier).collect());
+            groups.iter().map(|group| group[0].2).collect::<Vec<_>>()
+        };
+        // Without a quorum at the later point the earlier one is good.
+        assert_eq!(roots(&[(1, 7), (2, 6)]), [3]);
+        assert_eq!(roots(&[(1, 7), (2, 7), (3, 6), (4, 6)]), [3]);
+        assert_eq!(roots(&[(1, 7), (2, 7), (3, 6), (4, 6), (5, 6)]), [6, 3]);
+        // Who says both has said nothing.
+        assert_eq!(roots(&[(1, 7), (1, 6), (2, 7), (3, 6)]), [3]);
+        assert_eq!(roots(&[(1, 7), (1, 6), (2, 7), (3, 7)]), [7, 3]);
     }
 }

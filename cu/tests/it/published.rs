@@ -224,6 +224,21 @@ async fn a_quorum_needs_as_many_different_signers_of_one_root() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signers_that_disagree_are_no_quorum() {
+    let change = |options: &mut Options| {
+        nothing_local(options);
+        options.checkpoint_policy = CheckpointPolicy::Quorum(2);
+    };
+    let (mut network, process, at, memory) = forgetful(change).await;
+    let lie = holon_protocol::base64url::encode([7; 32]);
+    claim(&network, process, &at, &memory, at["stateRoot"].as_str(), other()).await;
+    claim(&network, process, &at, &memory, Some(&lie), &network.cu_wallet).await;
+    network.start_cu().await;
+    assert_eq!(goes_on(&network, process).await, 7);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_to_be_verified_is_replayed() {
     let change = |options: &mut Options| {
         nothing_local(options);
