@@ -61,6 +61,18 @@ async fn people_find_and_do_everything_in_it() {
         client.post(&ready.su_url).header(CONTENT_TYPE, "application/octet-stream").body(planted.raw().clone());
     assert!(answer.send().await.unwrap().status().is_success());
 
+    // Bytes that are no text: JSON does not hold them, so the compute unit cannot check the signature over them.
+    let bytes = DataItem::builder()
+        .target(hostile.parse::<ProcessId>().unwrap())
+        .tag("Action", "Get")
+        .tag("Data-Protocol", "ao")
+        .tag("Type", "Message")
+        .data(vec![b'a', 0xff])
+        .sign(&signer)
+        .unwrap();
+    let answer = client.post(&ready.su_url).header(CONTENT_TYPE, "application/octet-stream").body(bytes.raw().clone());
+    assert!(answer.send().await.unwrap().status().is_success());
+
     let wasm = peers::module("aos2_0_6").unwrap();
     let aos = of(&done(&network, &["publish", wasm.to_str().unwrap(), "--format", "aos64"]), "module");
     let alice = spawn(&aos, "alice");
@@ -83,6 +95,7 @@ async fn people_find_and_do_everything_in_it() {
         .env("HOSTILE", hostile)
         .env("HOSTILE_MESSAGE", planted.id().to_string())
         .env("HOSTILE_TEXT", HOSTILE)
+        .env("BYTES_MESSAGE", bytes.id().to_string())
         .env("ALICE", alice)
         .env("EVAL", eval);
     if let Err(failed) = tokio::task::spawn_blocking(move || run(script)).await {

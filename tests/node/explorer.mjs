@@ -9,7 +9,7 @@ import { after, afterEach, before, test } from "node:test";
 
 import { Browser } from "./browser.mjs";
 
-const { CHROMIUM, GATEWAY_URL, MU_URL, SU_URL, CU_URL, COUNTER, ALICE, LONG, HOSTILE, HOSTILE_MESSAGE, HOSTILE_TEXT, EVAL } = process.env;
+const { CHROMIUM, GATEWAY_URL, MU_URL, SU_URL, CU_URL, COUNTER, ALICE, LONG, HOSTILE, HOSTILE_MESSAGE, HOSTILE_TEXT, BYTES_MESSAGE, EVAL } = process.env;
 const MESSAGES = Number(process.env.MESSAGES);
 const EXPLORER = process.env.EXPLORER ?? `${GATEWAY_URL}/explorer/`;
 /** Longest time a page of a long log may take to be there, on a machine that does much else. */
@@ -294,6 +294,22 @@ test("what is missing or wrong in the form is said where it is", async () => {
   await page.type("too short");
   await page.click("Dry run");
   await page.reads("43 letters");
+});
+
+test("a result of what the compute unit could not check says so", async () => {
+  const chip = 'tr[data-nonce="2"] .outcome .chip.warn';
+  const marked = () => page.until("the row is marked", (where) => document.querySelector(where)?.innerText === "unchecked", chip);
+  // Evaluated for this page, and then stored.
+  for (const _ of [1, 2]) {
+    await view(`/process/${HOSTILE}`);
+    await marked();
+    await view("/processes");
+  }
+  await view(`/message/${BYTES_MESSAGE}?process=${HOSTILE}`);
+  await page.until("the page says so", () => document.querySelector(".result-view .banner")?.innerText.includes("could not check"));
+  await view(`/message/${HOSTILE_MESSAGE}?process=${HOSTILE}`);
+  await page.until("the result is there", () => document.querySelector(".result-view .banner"));
+  assert.equal(await page.run(() => document.querySelector(".result-view").innerText.includes("could not check")), false);
 });
 
 test("HTML in names, tags, data and errors is text and nothing else", async () => {

@@ -124,7 +124,12 @@ impl Page {
             record.write_node(&mut out);
             out.push_str(",\"cursor\":\"");
             out.push_str(&Cursor::text(key, sort));
-            out.push_str("\"}");
+            out.push('"');
+            // Beside the node, which has exactly the keys of the specification.
+            if record.unchecked {
+                out.push_str(",\"unchecked\":true");
+            }
+            out.push('}');
         }
         out.push_str("]}");
         out

@@ -114,9 +114,15 @@ export async function text(unit, path, options) {
 
 /** The answer's JSON. */
 export async function json(unit, path, options) {
-  const said = await text(unit, path, options);
+  return (await told(unit, path, options)).body;
+}
+
+/** The answer's JSON as `body`, and its `headers`. */
+export async function told(unit, path, options) {
+  const answer = await succeeded(unit, path, options);
+  const said = await bounded(answer);
   try {
-    return JSON.parse(said);
+    return { body: JSON.parse(said), headers: answer.headers };
   } catch {
     throw new UnitError(UNITS[unit] ?? "unit", path, `The unit did not answer JSON: ${said.slice(0, EXCERPT)}`);
   }

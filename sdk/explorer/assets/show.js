@@ -191,10 +191,14 @@ export function errorText(error) {
   return error.message ?? JSON.stringify(error);
 }
 
+/** What it means that a result is unchecked. */
+export const UNCHECKED = "The scheduler does not say all that the signatures cover, so the compute unit could not check what it says about the message.";
+
 /** What came of a message, in a line. */
 export function outcome(result) {
   const error = errorText(result.Error);
-  if (error) return h("span.outcome", h("span.chip.bad", "error"), h("span.said", { title: cut(error, 500) }, cut(error, 90)));
+  const unchecked = result.unchecked ? h("span.chip.warn", { title: UNCHECKED }, "unchecked") : "";
+  if (error) return h("span.outcome", unchecked, h("span.chip.bad", "error"), h("span.said", { title: cut(error, 500) }, cut(error, 90)));
   const sent = [
     [result.Messages?.length, "message"],
     [result.Spawns?.length, "spawn"],
@@ -204,8 +208,8 @@ export function outcome(result) {
   const chips = sent.flatMap(([number, word]) =>
     number > 0 ? [h("span.chip", `${number} ${word}${number === 1 ? "" : "s"}`)] : [],
   );
-  if (said === "" && chips.length === 0) return h("span.outcome", h("span.faint", "nothing said or sent"));
-  return h("span.outcome", said !== "" && h("span.said", { title: cut(said, 500) }, cut(said.split("\n")[0], 90)), chips);
+  if (said === "" && chips.length === 0) return h("span.outcome", unchecked, h("span.faint", "nothing said or sent"));
+  return h("span.outcome", unchecked, said !== "" && h("span.said", { title: cut(said, 500) }, cut(said.split("\n")[0], 90)), chips);
 }
 
 /** Something that is not there, and what to do about it. */

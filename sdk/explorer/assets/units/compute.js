@@ -1,24 +1,25 @@
 // Results and states, at the compute unit.
 
-import { ask, json, network } from "../network.js";
+import { ask, json, network, told } from "../network.js";
 
 /** Longest wait for a result: evaluating a long log takes its time. In milliseconds. */
 const RESULT_MS = 600_000;
 
-/** Result of a message. */
+/** Result of a message; `unchecked` if the scheduler did not let the compute unit check everything that it said of the message. */
 export async function result(process, message, options) {
-  return json("cu", `/result/${message}?process-id=${process}`, { timeout: RESULT_MS, ...options });
+  const { body, headers } = await told("cu", `/result/${message}?process-id=${process}`, { timeout: RESULT_MS, ...options });
+  return { ...body, unchecked: headers.has("unchecked") };
 }
 
-/** The newest stored results after one cursor up to another, newest first: `[{ result, at }]`, where `at` is `{ timestamp, ordinate, cron }`. */
+/** The newest stored results after one cursor up to another, newest first: `[{ result, at }]`, where `at` is `{ timestamp, ordinate, cron }`, and a `result` as above. */
 export async function results(process, from, to, limit, options) {
   const query = new URLSearchParams({ sort: "DESC", limit: String(limit) });
   if (from) query.set("from", cursor(from));
   if (to) query.set("to", cursor(to));
   const { edges } = await json("cu", `/results/${process}?${query}`, { timeout: RESULT_MS, ...options });
-  return edges.flatMap(({ node, cursor: text }) => {
+  return edges.flatMap(({ node, cursor: text, unchecked }) => {
     const at = place(text);
-    return at ? [{ result: node, at }] : [];
+    return at ? [{ result: { ...node, unchecked: unchecked === true }, at }] : [];
   });
 }
 

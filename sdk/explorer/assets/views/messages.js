@@ -231,7 +231,7 @@ export function messages(process, { signal, mark, heard, slot }) {
           ready: ({ cursor }) => (view.cursor = cursor ?? view.cursor),
           result: (told) => {
             view.cursor = told.cursor;
-            show({ result: told.result, at: { timestamp: told.timestamp, ordinate: told.nonce, cron: told.cron } });
+            show({ result: { ...told.result, unchecked: told.unchecked === true }, at: { timestamp: told.timestamp, ordinate: told.nonce, cron: told.cron } });
           },
         },
         signal,

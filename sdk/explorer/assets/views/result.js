@@ -1,7 +1,7 @@
 // The whole result of a message: what it said, what went wrong, and what it sent.
 
 import { h } from "../dom.js";
-import { count, errorText, id, isId, outputText, processPage, tagOf, tagTable } from "../show.js";
+import { UNCHECKED, count, errorText, id, isId, outputText, processPage, tagOf, tagTable } from "../show.js";
 import { dataView } from "./data.js";
 
 /** Entries of a result that are listed. */
@@ -18,6 +18,7 @@ export function resultView(result) {
   ].filter(([, list]) => Array.isArray(list) && list.length > 0);
   return h(
     "div.result-view",
+    result.unchecked && h("div.banner", { role: "note" }, h("b", "Unchecked"), h("span", UNCHECKED)),
     error && h("div.banner", { role: "note" }, h("b", "Error"), h("pre", error)),
     said.trim() !== "" ? h("pre.data.output", { tabindex: "0" }, said.slice(0, 64 << 10)) : !error && lists.length === 0 && h("p.faint", "It said nothing and sent nothing."),
     lists.map(([name, list, show]) => h("div", h("h3", `${name} (${count(list.length)})`), h("ol.sent", list.slice(0, LISTED).map((entry) => h("li", show(entry)))), list.length > LISTED && h("p.faint", `and ${count(list.length - LISTED)} more`))),
