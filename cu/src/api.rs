@@ -186,8 +186,18 @@ async fn cron(request: HttpRequest, api: web::Data<Api>) -> Answer {
 async fn state(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
-    let answer = async { Ok(image_of(api.compute.image(process, query.goal()?).await?)) };
+    let answer = async {
+        let (compute, goal) = (api.compute.clone(), query.goal()?);
+        let work = async move { compute.image(process, goal).await };
+        Ok(soon(&api, &query, work).await?.map_or_else(|| busy(process), image_of))
+    };
     parking::noted(&api, process, answer.await)
+}
+
+/// The answer while a process is being evaluated.
+fn busy(process: ProcessId) -> HttpResponse {
+    let message = format!("Evaluation of process \"{process}\" is in progress.");
+    HttpResponse::Accepted().json(json!({ "message": message }))
 }
 
 fn image_of(image: Image) -> HttpResponse {
@@ -212,7 +222,9 @@ async fn state_root(request: HttpRequest, api: web::Data<Api>) -> Answer {
     let query = Query::of(&request);
     let process = process_id(&api, request.match_info().get("process"))?;
     let answer = async {
-        let (state, root) = api.compute.root(process, query.goal()?).await?;
+        let (compute, goal) = (api.compute.clone(), query.goal()?);
+        let work = async move { compute.root(process, goal).await };
+        let Some((state, root)) = soon(&api, &query, work).await? else { return Ok(busy(process)) };
         Ok(HttpResponse::Ok().json(json!({
             "process": process,
             "nonce": state.link.map(|link| link.nonce),
@@ -309,19 +321,29 @@ async fn unless_busy(
     busy: String,
     work: impl Future<Output = Result<String, Error>> + 'static,
 ) -> Answer {
-    let threshold = api.options.busy_threshold.filter(|_| query.get("no-busy").is_none());
-    let result = match threshold {
-        None => work.await,
+    Ok(match soon(api, query, work).await? {
+        Some(text) => json_text(StatusCode::OK, text),
+        None => HttpResponse::Accepted().json(json!({ "message": busy })),
+    })
+}
+
+/// What `work` gives; `None` when the unit has a threshold and it passes first: then the work goes on.
+async fn soon<T: 'static>(
+    api: &Api,
+    query: &Query,
+    work: impl Future<Output = Result<T, Error>> + 'static,
+) -> Result<Option<T>, Error> {
+    match api.options.busy_threshold.filter(|_| query.get("no-busy").is_none()) {
+        None => work.await.map(Some),
         Some(threshold) => {
             let work = actix_web::rt::spawn(work);
             match tokio::time::timeout(threshold, work).await {
-                Ok(Ok(result)) => result,
+                Ok(Ok(result)) => result.map(Some),
                 Ok(Err(_)) => Err(Error::Stopping),
-                Err(_) => return Ok(HttpResponse::Accepted().json(json!({ "message": busy }))),
+                Err(_) => Ok(None),
             }
         }
-    };
-    Ok(json_text(StatusCode::OK, result?))
+    }
 }
 
 fn json_text(status: StatusCode, text: String) -> HttpResponse {

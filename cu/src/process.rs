@@ -243,11 +243,11 @@ impl Loader {
                 return Err(unsupported(what, "is"));
             }
         }
-        let format = module_tags.get("Module-Format").unwrap_or_default().trim();
+        let format = once(module_tags, "Module-Format").unwrap_or_default().trim();
         let format = format.parse::<Format>().map_err(|_| unsupported("Module-Format", "is"))?;
         let limit = |name, parse: fn(&str) -> Option<u64>, max: u64| {
-            let text = process_tags.get(name).or_else(|| module_tags.get(name))?;
-            parse(text).filter(|&limit| limit > 0 && limit <= max)
+            let tags = if process_tags.get(name).is_some() { process_tags } else { module_tags };
+            parse(once(tags, name)?).filter(|&limit| limit > 0 && limit <= max)
         };
         let memory_bytes = limit("Memory-Limit", parse_memory_limit, self.options.memory_max_bytes)
             .ok_or(Error::MemoryLimit(process))?;
@@ -264,4 +264,10 @@ impl Loader {
         let node = expected(&self.gateway, id.into(), *retries, *backoff).await?;
         node.ok_or_else(|| Error::Module { module: id, reason: "not found".into() })
     }
+}
+
+/// The value of a tag that occurs once: several are a list, which no option takes (spec 05 §4.3).
+fn once<'a>(tags: &'a Tags, name: &'a str) -> Option<&'a str> {
+    let mut values = tags.all(name);
+    values.next().filter(|_| values.next().is_none())
 }

@@ -50,7 +50,7 @@ pub fn routes() -> Routes {
             .part("process", schema::id(), "The process.")
             .query("from", schema::text(), "After this cursor, or at this time in milliseconds or later.")
             .query("to", schema::text(), "Before this cursor, or up to this time in milliseconds.")
-            .query("sort", schema::one_of(["ASC", "DESC"]), "Oldest or newest first.")
+            .query("sort", schema::one_of(["ASC", "DESC"]), "Oldest or newest first. Wins over the order that the cursors name, which else decides.")
             .query("limit", schema::number_in(1, MAX_LIMIT as u64, RESULTS_LIMIT as u64), "Results of a page; more than the most count as the most.")
             .gives(200, "A page.", Content::Json(schema::page(outcome())))],
     )
@@ -174,7 +174,7 @@ fn evaluated(operation: Operation) -> Operation {
         .fails(400, "A parameter is wrong.")
         .fails(403, "The process or its owner is not served here.")
         .fails(413, "The process asks for more than the unit offers.")
-        .fails(422, "The module or the log cannot be used; the text says why.")
+        .fails(422, "A format, an encoding or an extension of the module is not supported, or the log is not what a log must be; the text says why.")
         .fails(500, "Something that is needed cannot be had, or is not in the log.")
         .fails(503, "The process is parked, or the unit is full or stopping.")
         .with("Parked", "`slot=<nonce>; since=<ms>; until=<ms>`, when it is parked.")

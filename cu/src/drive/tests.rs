@@ -35,7 +35,7 @@ fn silent(stopping: CancellationToken) -> Arc<GatewayDrive> {
 
 /// A job that evaluates the guest with at most this time.
 fn guest(
-    drive: &Arc<GatewayDrive>,
+    drive: &Arc<impl Drive + 'static>,
     wall_clock: Duration,
 ) -> impl FnOnce() -> Result<Evaluation, HostFailure> + Send + 'static {
     let drive: Arc<dyn Drive> = drive.clone();
@@ -96,6 +96,62 @@ async fn a_guest_that_waits_for_a_gateway_ends_with_its_threads_and_with_the_ser
     let ended = tokio::task::spawn_blocking(guest(&drive, Duration::from_secs(60))).await.unwrap();
     assert!(matches!(&ended, Err(HostFailure::Halt(halt)) if halt.reason.contains("stopping")), "{ended:?}");
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
+/// The nice value of this thread.
+fn nice() -> i32 {
+    rustix::process::getpriority_process(None).unwrap()
+}
+
+/// A drive whose files say with which nice values they were asked for: that of the thread that asks, and that of a thread which the
+/// request starts, to look a name up for instance.
+struct Priorities(Wait, std::sync::mpsc::Sender<[i32; 2]>);
+
+impl Drive for Priorities {
+    fn open(&self, _: &str, _: &DriveContext<'_>, waiting: &mut Waiting<'_>) -> Opened {
+        let asking = async { Ok([nice(), tokio::task::spawn_blocking(nice).await.unwrap()]) };
+        self.1.send(self.0.answer(waiting, asking)?).unwrap();
+        Ok(Some(Arc::new(Vec::new())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_thread_with_low_priority_have_the_usual_one() {
+    let (sender, told) = std::sync::mpsc::channel();
+    let drive = Arc::new(Priorities(silent(CancellationToken::new()).wait.clone(), sender));
+    let usual = nice();
+    let evaluates = guest(&drive, Duration::from_secs(60));
+    let thread = std::thread::spawn(move || {
+        rustix::process::setpriority_process(None, usual + 5).unwrap();
+        evaluates().unwrap();
+        nice()
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(30)).unwrap(), [usual; 2]);
+    assert_eq!(thread.join().unwrap(), usual + 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ends_with_the_guest_that_waits_for_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    // Reads what each connection sends until it is closed.
+    let (closed, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(100) {
+            let (mut stream, closed) = (stream.unwrap(), closed.clone());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                let _ = closed.send(());
+            });
+        }
+    });
+    let gateway = Gateway::new(GatewayOptions::new(url)).unwrap();
+    let drive = GatewayDrive::new(vec![gateway], Handle::current(), CancellationToken::new(), Duration::from_secs(60));
+    let waits = guest(&Arc::new(drive), Duration::from_millis(300));
+    let ended = tokio::task::spawn_blocking(waits).await.unwrap();
+    assert!(matches!(ended, Err(HostFailure::WallClock { .. })), "{ended:?}");
+    // Well before the request itself would end.
+    told.recv_timeout(PATIENCE / 2).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

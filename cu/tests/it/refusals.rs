@@ -118,14 +118,21 @@ async fn modules_and_limits_that_are_not_supported_are_refused() {
     let format = network.publish_module(&wasm, "wasm32-unknown-emscripten9", &limits).await;
     let extension = network.publish_module(&wasm, native, &with("Extension", "Teleport")).await;
     let unlimited = network.publish_module(&wasm, native, &[("Memory-Limit", "0")]).await;
+    // Several are a list, and a list is no format and no limit.
+    let formats = network.publish_module(&wasm, native, &with("Module-Format", native)).await;
+    let listed = network.publish_module(&wasm, native, &with("Memory-Limit", "512-mb")).await;
     let rubbish = network.publish_module(b"not wasm", native, &limits).await;
     // `P` stands for the process, `M` for its module.
     let memory = "Memory-Limit for process \"P\" exceeds supported limit";
     let compute = "Compute-Limit for process \"P\" exceeds supported limit";
-    let cases: [(_, &[(&str, &str)], _, _); 8] = [
+    let cases: [(_, &[(&str, &str)], _, _); 12] = [
         (format, &[], 422, "Module-Format for module \"M\" is not supported"),
         (extension, &[], 422, "Module Extensions for module \"M\" are not supported"),
+        (formats, &[], 422, "Module-Format for module \"M\" is not supported"),
         (unlimited, &[], 413, memory),
+        (listed, &[], 413, memory),
+        (plain, &[("Memory-Limit", "1-mb"), ("Memory-Limit", "9-gb")], 413, memory),
+        (plain, &[("Compute-Limit", "1000"), ("Compute-Limit", "1000")], 413, compute),
         (plain, &[("Memory-Limit", "2-gb")], 413, memory),
         (plain, &[("Memory-Limit", "x")], 413, memory),
         (plain, &[("Compute-Limit", "9000000000001")], 413, compute),
