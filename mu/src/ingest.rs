@@ -4,8 +4,9 @@
 //! scheduler's acceptance and our next write — a crash, a lost answer — the intent is resolved by asking the scheduler.
 //! So one sync per client item is enough, and it is shared with others.
 //!
-//! Whoever got an item accepted pushes its result, once. Items are public: one that the scheduler had before was pushed,
-//! or is being pushed, by somebody else or by an earlier post of ours, which has its own intent.
+//! Whatever the scheduler answers, an item that it has is pushed, once. Items are public, and answers say little: a scheduler that
+//! fails may have had an item for years, one that refuses it may have taken it a moment ago. So what is pushed is claimed in
+//! the outbox; what is claimed is not pushed again. What this messenger signed for a process is on its way without a client.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holon_protocol::kind::{self, Kind};
-use holon_protocol::{DataItem, ItemId, ProcessId, Tags};
+use holon_protocol::{Address, DataItem, ItemId, Nonce, ProcessId, Tags};
 use holon_unit::tasks::Tasks;
 use holon_unit::trace_context::{MESSAGES, TraceId, message_span};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, SemaphorePermit, oneshot};
@@ -56,6 +57,7 @@ pub struct Ingest {
     strangers: Arc<Semaphore>,
     crowd: Crowd,
     alone: Alone,
+    own: Address,
     push_boots: bool,
     refuse_from_process: bool,
 }
@@ -136,12 +138,13 @@ pub async fn verified(raw: Bytes) -> Result<DataItem, Refusal> {
 }
 
 impl Ingest {
-    /// Forwards through `driver`'s queue.
+    /// Forwards through `driver`'s queue. `own` is the messenger's wallet.
     pub fn new(
         driver: Driver,
         directory: Directory,
         schedulers: Schedulers,
         tasks: Tasks,
+        own: Address,
         push_boots: bool,
         refuse_from_process: bool,
     ) -> Self {
@@ -158,6 +161,7 @@ impl Ingest {
             strangers,
             crowd,
             alone,
+            own,
             push_boots,
             refuse_from_process,
         }
@@ -250,12 +254,16 @@ impl Ingest {
         let _admission = self.admit(&scheduler).await?;
         let id = forwarded.item;
         let _held = self.alone.hold((id, None)).await?;
+        // What it signs for a process says which; its wallet may sign for its operator too.
+        if item.owner_address() == self.own && item.tags().get("From-Process").is_some() {
+            return self.own_item(item, &forwarded, &scheduler).await;
+        }
         if let Some(confirming) = self.driver.confirming(id) {
             return self.repeat(item, forwarded, scheduler, confirming).await;
         }
         let task = Task { root: Some(id), descent, work: Work::Confirm(forwarded.clone()) };
         let (intent, task) = self.driver.intend(task).await?;
-        match self.schedulers.post_item(&scheduler, item.raw().clone()).await {
+        match self.post(&scheduler, &item).await {
             Ok(receipt) => {
                 self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent, receipt.nonce)).await;
                 Ok(id)
@@ -264,14 +272,46 @@ impl Ingest {
                 self.driver.release(intent, &task);
                 Err(Refusal::of_item(error))
             }
-            Err(error) => {
-                // Not ours to push, even if the scheduler has the item: this post did not bring it there.
+            Err(error) if error.is_unsent() => {
                 self.driver.withdraw(intent).await;
-                if error.is_unsent() {
-                    return Err(Refusal::of_item(error));
-                }
-                self.already_there(error, &forwarded, &scheduler).await
+                Err(Refusal::of_item(error))
             }
+            // Whoever refuses it may have it all the same: something in between may have repeated the request.
+            Err(error) => match self.standing(&forwarded, &scheduler).await {
+                Ok(Some(nonce)) => {
+                    self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent, nonce)).await;
+                    Ok(id)
+                }
+                Ok(None) => {
+                    self.driver.withdraw(intent).await;
+                    Err(Refusal::of_item(error))
+                }
+                Err(_) => {
+                    self.driver.release(intent, &task);
+                    Err(Refusal::of_item(error))
+                }
+            },
+        }
+    }
+
+    /// Forwards an item that this messenger signed: its result is pushed with or without anybody's help.
+    async fn own_item(&self, item: DataItem, forwarded: &Forwarded, scheduler: &Url) -> Result<ItemId, Refusal> {
+        match self.post(scheduler, &item).await {
+            Ok(_) => Ok(forwarded.item),
+            Err(error) if error.is_ambiguous() || error.is_unsent() => Err(Refusal::of_item(error)),
+            Err(error) => self.already_there(error, forwarded, scheduler).await,
+        }
+    }
+
+    async fn post(&self, scheduler: &Url, item: &DataItem) -> Result<Receipt, PeerError> {
+        let posted = self.schedulers.post_item(scheduler, item.raw().clone()).await;
+        posted.inspect_err(|error| self.doubt(scheduler, error))
+    }
+
+    /// A scheduler that cannot be asked may have moved.
+    fn doubt(&self, scheduler: &Url, error: &PeerError) {
+        if error.is_outage() {
+            self.directory.doubt(scheduler);
         }
     }
 
@@ -283,7 +323,7 @@ impl Ingest {
         scheduler: Url,
         confirming: TaskId,
     ) -> Result<ItemId, Refusal> {
-        match self.schedulers.post_item(&scheduler, item.raw().clone()).await {
+        match self.post(&scheduler, &item).await {
             Ok(_) => {}
             Err(error) if error.is_ambiguous() || error.is_unsent() => return Err(Refusal::of_item(error)),
             Err(error) => drop(self.already_there(error, &forwarded, &scheduler).await?),
@@ -299,20 +339,19 @@ impl Ingest {
         forwarded: &Forwarded,
         scheduler: &Url,
     ) -> Result<ItemId, Refusal> {
-        match self.is_there(forwarded, scheduler).await {
-            Ok(true) => Ok(forwarded.item),
-            Ok(false) | Err(_) => Err(Refusal::of_item(refusal)),
+        match self.standing(forwarded, scheduler).await {
+            Ok(Some(_)) => Ok(forwarded.item),
+            Ok(None) | Err(_) => Err(Refusal::of_item(refusal)),
         }
     }
 
-    /// Whether the scheduler has the item.
-    async fn is_there(&self, forwarded: &Forwarded, scheduler: &Url) -> Result<bool, PeerError> {
-        Ok(match &forwarded.kind {
-            ForwardedKind::Message { process } => {
-                self.schedulers.assignment(scheduler, forwarded.item, *process).await?.is_some()
-            }
-            ForwardedKind::Process { .. } => self.schedulers.process(scheduler, forwarded.item.into()).await?.is_some(),
-        })
+    /// The place of the item in its log, as far as it is told, if the scheduler has it.
+    async fn standing(&self, forwarded: &Forwarded, scheduler: &Url) -> Result<Option<Option<Nonce>>, PeerError> {
+        let process = match &forwarded.kind {
+            ForwardedKind::Message { process } => *process,
+            ForwardedKind::Process { .. } => forwarded.item.into(),
+        };
+        self.schedulers.standing(scheduler, forwarded.item, process).await
     }
 
     async fn assign(&self, assign: Assign, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
@@ -326,7 +365,8 @@ impl Ingest {
         let work = Work::ConfirmAssignment { process: assign.process, message: assign.message, first, toward };
         let descent = Descent { trace, ..Descent::default() };
         let (intent, task) = self.driver.intend(Task { root: None, descent, work }).await?;
-        match self.schedulers.post_assignment(&scheduler, &assign).await {
+        let posted = self.schedulers.post_assignment(&scheduler, &assign).await;
+        match posted.inspect_err(|error| self.doubt(&scheduler, error)) {
             Ok(Receipt { id, nonce }) => {
                 let follow = client_assignment_accepted(assign.process, id.into(), descent, nonce);
                 self.driver.fulfil(intent, &task, follow).await;

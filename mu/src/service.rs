@@ -142,6 +142,7 @@ impl Service {
                 directory.clone(),
                 schedulers.clone(),
                 tasks.clone(),
+                options.wallet.address(),
                 options.push_boots,
                 options.refuse_from_process,
             ),

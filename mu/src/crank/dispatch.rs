@@ -35,6 +35,9 @@ pub struct Limits {
     pub early_pulls: usize,
     /// Most results of one process pulled at a time.
     pub pulls_per_process: usize,
+    /// Most results whose turn it is that are held until it is known what was posted to their process before them; further ones
+    /// are pulled again later.
+    pub unheard: usize,
     /// Most requests of tasks that send, and most of those that pull, that take longer than `patience_ms`: they have places
     /// of their own, so that peers that are slow keep nobody else waiting.
     pub slow: usize,
@@ -72,6 +75,7 @@ impl Default for Limits {
             pulls: 64,
             early_pulls: 32,
             pulls_per_process: 8,
+            unheard: 128,
             slow: 512,
             patience_ms: 5_000,
             patience_failures: 4,
@@ -101,6 +105,8 @@ enum Class {
     Send,
     Pull,
     EarlyPull,
+    /// A pull whose result is here, and whose turn it is, but for what may stand before it.
+    Unheard,
     /// A pull that gave way: out of its lane.
     Late,
     /// What takes long.
@@ -109,7 +115,7 @@ enum Class {
 }
 
 /// How many classes there are.
-const CLASSES: usize = 6;
+const CLASSES: usize = 7;
 
 impl Class {
     fn is_slow(self) -> bool {
@@ -118,7 +124,7 @@ impl Class {
 
     /// Whether it is a pull that has its place in a lane.
     fn is_pull(self) -> bool {
-        matches!(self, Self::Pull | Self::EarlyPull | Self::SlowPull)
+        matches!(self, Self::Pull | Self::EarlyPull | Self::Unheard | Self::SlowPull)
     }
 }
 
@@ -391,6 +397,7 @@ impl Dispatcher {
                 Class::Send => self.limits.sends,
                 Class::Pull => self.limits.pulls,
                 Class::EarlyPull | Class::Late => self.limits.early_pulls,
+                Class::Unheard => self.limits.unheard,
                 Class::SlowSend | Class::SlowPull => self.limits.slow - self.limits.slow / SLOW_RESERVE_PART,
             };
             while self.running[class as usize] < limit
@@ -436,7 +443,7 @@ impl Dispatcher {
         let class = match entry.class {
             Class::Send => Class::SlowSend,
             Class::Pull | Class::EarlyPull => Class::SlowPull,
-            Class::Late | Class::SlowSend | Class::SlowPull => return true,
+            Class::Unheard | Class::Late | Class::SlowSend | Class::SlowPull => return true,
         };
         // Those before it have to be pulled first, and take at least as long.
         let early = class == Class::SlowPull && !turn;
@@ -467,15 +474,16 @@ impl Dispatcher {
 
     /// A running task has its outcome in hand. `true`: it may be applied now; `false`: [`Self::take_turns`] will name it.
     pub fn fetched(&mut self, id: TaskId) -> bool {
-        if self.is_turn(id) && !self.is_unheard(id) {
+        let turn = self.is_turn(id);
+        if turn && !self.is_unheard(id) {
             return true;
         }
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.class != Class::Late) else { return true };
         let left = Entry { ..*entry };
         // Others of its process may need a place among those whose turn it is.
-        entry.class = Class::EarlyPull;
+        entry.class = if turn { Class::Unheard } else { Class::EarlyPull };
         entry.state = State::Held;
-        self.running[Class::EarlyPull as usize] += 1;
+        self.running[entry.class as usize] += 1;
         self.leave(&left);
         if let Lane::Results(process) = left.lane {
             for posting in self.postings.take_calm(process, left.heard) {
@@ -483,6 +491,18 @@ impl Dispatcher {
             }
         }
         false
+    }
+
+    /// A running task has its outcome in hand, which would have to be held, and too many are. `true`: it is put off, and
+    /// fetches it once more.
+    pub fn put_off(&mut self, id: TaskId, now: Timestamp) -> bool {
+        let full = self.running[Class::Unheard as usize] >= self.limits.unheard;
+        let late = self.entries.get(&id).is_none_or(|entry| entry.class == Class::Late);
+        let put_off = full && !late && self.is_turn(id) && self.is_unheard(id);
+        if put_off {
+            self.crowded(id, now);
+        }
+        put_off
     }
 
     /// Held tasks whose turn has come; they are running again.
@@ -619,7 +639,7 @@ impl Dispatcher {
     fn make_ready(&mut self, id: TaskId) {
         let turn = self.is_turn(id);
         if let Some(entry) = self.entries.get_mut(&id) {
-            if matches!(entry.class, Class::Pull | Class::EarlyPull) {
+            if matches!(entry.class, Class::Pull | Class::EarlyPull | Class::Unheard) {
                 entry.class = if turn { Class::Pull } else { Class::EarlyPull };
             }
             entry.state = State::Ready;

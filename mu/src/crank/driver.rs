@@ -326,8 +326,9 @@ impl Driver {
                 Outcome::Result(result) => trace::error_of(result),
                 _ => None,
             };
-            if matches!(effect, Effect::Pull { .. }) && matches!(outcome, Outcome::Result(_)) {
-                self.turn(id).await;
+            let pulled = matches!((&effect, &outcome), (Effect::Pull { .. }, Outcome::Result(_)));
+            if pulled && !self.turn(id).await {
+                return Ok(());
             }
             let faults = lock(&self.0.dispatcher).faults(id);
             match step(&task, faults, self.0.policy, &effect, outcome) {
@@ -376,19 +377,28 @@ impl Driver {
         }
     }
 
-    /// Waits until no earlier result of the same process has to be pushed first.
-    async fn turn(&self, id: TaskId) {
+    /// Waits until no earlier result of the same process has to be pushed first. `false`: too many wait, it is put off.
+    async fn turn(&self, id: TaskId) -> bool {
         let (sender, turn) = oneshot::channel();
         // Registered before asking, so that a turn given in between is not missed.
         lock(&self.0.turns).insert(id, sender);
-        if lock(&self.0.dispatcher).fetched(id) {
+        let (put_off, is_turn) = {
+            let mut dispatcher = lock(&self.0.dispatcher);
+            let put_off = dispatcher.put_off(id, now());
+            (put_off, !put_off && dispatcher.fetched(id))
+        };
+        if put_off || is_turn {
             lock(&self.0.turns).remove(&id);
-            return;
+            if put_off {
+                self.hand_on();
+            }
+            return is_turn;
         }
         // It may wait for something to be tried again, or for a time.
         self.hand_on();
         // The sender is only dropped together with the driver.
         let _ = turn.await;
+        true
     }
 
     /// Gives turns and starts what the last change made possible.

@@ -207,6 +207,8 @@ pub struct Follow {
     pub skipped: Vec<Skipped>,
     /// Processes that exist now.
     pub processes: Vec<(ProcessId, ProcessRecord)>,
+    /// What a client brought that this follows from. Its result is pushed once, whoever asks for it how often.
+    pub once: Option<ItemId>,
 }
 
 impl Follow {
@@ -425,7 +427,9 @@ fn dead(task: &Task, policy: Policy, reason: String) -> Next {
 pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent, nonce: Option<Nonce>) -> Follow {
     let root = Some(forwarded.item);
     match &forwarded.kind {
-        ForwardedKind::Message { process } => Follow::tasks(vec![pull(forwarded.item, *process, root, descent, nonce)]),
+        ForwardedKind::Message { process } => {
+            Follow { once: root, ..Follow::tasks(vec![pull(forwarded.item, *process, root, descent, nonce)]) }
+        }
         ForwardedKind::Process { target, record, boot } => {
             let process = ProcessId::from(forwarded.item);
             let announce = target.map(|target| Task {
@@ -441,6 +445,7 @@ pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent, nonce: Option
             Follow {
                 tasks: announce.into_iter().chain(boot).collect(),
                 processes: vec![(process, record.clone())],
+                once: root,
                 ..Follow::default()
             }
         }
@@ -456,7 +461,7 @@ pub fn client_assignment_accepted(
 ) -> Follow {
     let id = ItemId::from(id);
     let descent = Descent { trace: descent.trace, ..Descent::of_origin(id) };
-    Follow::tasks(vec![pull(id, process, Some(id), descent, nonce)])
+    Follow { once: Some(id), ..Follow::tasks(vec![pull(id, process, Some(id), descent, nonce)]) }
 }
 
 /// The tasks for everything a result of `emitter` asks for, which stands at `descent`: messages, spawns, assignments.
@@ -465,7 +470,7 @@ pub fn push(emitter: ProcessId, root: Option<ItemId>, descent: Descent, outgoing
     let works = (messages.into_iter().map(|message| Work::Message { emitter, message }))
         .chain(spawns.into_iter().map(|spawn| Work::Spawn { emitter, spawn }))
         .chain(assignments.into_iter().map(|assign| Work::Assign { emitter, assign, first: None }));
-    Follow { tasks: works.map(|work| Task { root, descent, work }).collect(), skipped, processes: Vec::new() }
+    Follow { tasks: works.map(|work| Task { root, descent, work }).collect(), skipped, ..Follow::default() }
 }
 
 fn sign(

@@ -99,7 +99,7 @@ impl World {
                 Ok((url, _place)) => match self.schedulers.post_item(&url, raw.clone()).await {
                     Ok(receipt) => Outcome::Accepted(receipt.nonce),
                     Err(error) if error.is_refusal() => Outcome::Refused(error.to_string()),
-                    Err(error) => error.into(),
+                    Err(error) => self.failed(&url, error),
                 },
                 Err(failed) => failed,
             },
@@ -108,7 +108,7 @@ impl World {
                 Ok((url, _place)) => match self.schedulers.post_assignment(&url, assign).await {
                     Ok(receipt) => Outcome::Assigned(receipt.id.into(), receipt.nonce),
                     Err(error) if error.is_refusal() => Outcome::Refused(error.to_string()),
-                    Err(error) => error.into(),
+                    Err(error) => self.failed(&url, error),
                 },
                 Err(failed) => failed,
             },
@@ -131,14 +131,21 @@ impl World {
         Ok((url, Some(place)))
     }
 
+    /// What a failure of the scheduler at this URL comes to.
+    fn failed(&self, scheduler: &Url, error: PeerError) -> Outcome {
+        if error.is_outage() {
+            self.directory.doubt(scheduler);
+        }
+        error.into()
+    }
+
     async fn find(&self, scheduler: &Scheduler, item: ItemId, process: ProcessId) -> Result<Outcome, Outcome> {
         let (url, _place) = self.url(scheduler).await?;
-        let found = if item == process.into() {
-            self.schedulers.process(&url, process).await?.map(|_| Some(Nonce(0)))
-        } else {
-            self.schedulers.assignment(&url, item, process).await?.map(|assignment| assignment.nonce())
-        };
-        Ok(found.map_or(Outcome::NotThere, Outcome::There))
+        let standing = self.schedulers.standing(&url, item, process).await;
+        Ok(match standing.map_err(|error| self.failed(&url, error))? {
+            None => Outcome::NotThere,
+            Some(nonce) => Outcome::There(nonce),
+        })
     }
 
     async fn find_assignment(
@@ -148,13 +155,15 @@ impl World {
         first: Option<Nonce>,
     ) -> Result<Outcome, Outcome> {
         let (url, _place) = self.url(&Scheduler::Of(process)).await?;
-        let found = self.schedulers.find_assignment(&url, process, message, first).await?;
+        let found = self.schedulers.find_assignment(&url, process, message, first).await;
+        let found = found.map_err(|error| self.failed(&url, error))?;
         Ok(found.map_or(Outcome::NotThere, |(id, nonce)| Outcome::Assigned(id, nonce)))
     }
 
     async fn next_nonce(&self, process: ProcessId) -> Result<Outcome, Outcome> {
         let (url, _place) = self.url(&Scheduler::Of(process)).await?;
-        Ok(Outcome::NextNonce(self.schedulers.next_nonce(&url, process).await?))
+        let next = self.schedulers.next_nonce(&url, process).await;
+        Ok(Outcome::NextNonce(next.map_err(|error| self.failed(&url, error))?))
     }
 
     async fn facts(&self, emitter: ProcessId, target: Option<ItemId>) -> Result<Outcome, Outcome> {

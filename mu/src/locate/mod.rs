@@ -126,6 +126,11 @@ impl Directory {
         Ok(location.url)
     }
 
+    /// The scheduler at this URL is out of reach: it may have moved, and is looked up again.
+    pub fn doubt(&self, scheduler: &Url) {
+        self.0.locator.doubt(scheduler);
+    }
+
     /// Remembers a process that was just spawned.
     pub fn learn(&self, process: ProcessId, record: ProcessRecord) {
         lock(&self.0.wallets).remove(&process.into());

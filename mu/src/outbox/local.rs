@@ -45,7 +45,7 @@ struct Store {
     accounts: Keyspace,
     traces: Traces,
     processes: Keyspace,
-    boots: Keyspace,
+    claims: Keyspace,
     monitors: Keyspace,
     next_task: AtomicU64,
     next_dead: AtomicU64,
@@ -60,7 +60,7 @@ struct Store {
 /// What is remembered of processes, by age.
 struct Remembered {
     processes: Recent,
-    boots: Recent,
+    claims: Recent,
     unmonitored: Recent,
 }
 
@@ -198,7 +198,7 @@ impl LocalOutbox {
         let next_task = last(&tasks)?.map_or(1, |last| last + 1);
         let remembered = Remembered {
             processes: Recent::open(&database, "process_order", rooms.processes)?,
-            boots: Recent::open(&database, "boot_order", rooms.processes)?,
+            claims: Recent::open(&database, "boot_order", rooms.processes)?,
             unmonitored: Recent::open(&database, "unmonitored_order", rooms.unmonitored)?
                 .renewed(&database, "unmonitored_newest")?,
         };
@@ -212,7 +212,7 @@ impl LocalOutbox {
             accounts: keyspace("accounts")?,
             traces: Traces::open(&database)?,
             processes: keyspace("processes")?,
-            boots: keyspace("boots")?,
+            claims: keyspace("boots")?,
             monitors: keyspace("monitors")?,
             next_task: AtomicU64::new(next_task),
             next_dead: AtomicU64::new(next_dead),
@@ -281,7 +281,7 @@ impl Store {
             }
         }
         let committed = Committed { new, intents: intents.into_iter().map(|(id, _)| id).collect() };
-        let remembers = writes_monitors || !changes.processes.is_empty() || !changes.boots.is_empty();
+        let remembers = writes_monitors || !changes.processes.is_empty() || !changes.claims.is_empty();
         // Until the batch is committed.
         let mut remembered = remembers.then(|| self.remembered.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(remembered) = &mut remembered {
@@ -325,23 +325,24 @@ impl Store {
         remembered: &mut Remembered,
         changes: &Changes,
     ) -> Result<(), OutboxError> {
-        let known =
-            |keyspace: &Keyspace, process: &ProcessId| keyspace.contains_key(process.as_bytes()).map_err(store_error);
+        for claim in &changes.claims {
+            if self.claims.contains_key(claim.as_bytes()).map_err(store_error)? {
+                return Err(OutboxError::Claimed);
+            }
+        }
         for (process, record) in &changes.processes {
-            if !known(&self.processes, process)?
+            if !self.processes.contains_key(process.as_bytes()).map_err(store_error)?
                 && let Some(gone) = remembered.processes.add(batch, *process.as_bytes())?
             {
                 batch.remove(&self.processes, gone);
             }
             batch.insert(&self.processes, *process.as_bytes(), encode(record)?);
         }
-        for process in &changes.boots {
-            if !known(&self.boots, process)?
-                && let Some(gone) = remembered.boots.add(batch, *process.as_bytes())?
-            {
-                batch.remove(&self.boots, gone);
+        for claim in &changes.claims {
+            if let Some(gone) = remembered.claims.add(batch, *claim.as_bytes())? {
+                batch.remove(&self.claims, gone);
             }
-            batch.insert(&self.boots, *process.as_bytes(), "");
+            batch.insert(&self.claims, *claim.as_bytes(), "");
         }
         for (process, monitoring) in &changes.monitors {
             if matches!(monitoring, Monitoring::Put(monitor) if monitor.off)
@@ -494,8 +495,8 @@ impl Outbox for LocalOutbox {
         })
     }
 
-    fn booted(&self, id: ProcessId) -> BoxFuture<'_, Result<bool, OutboxError>> {
-        self.blocking(move |store| store.boots.contains_key(id.as_bytes()).map_err(store_error))
+    fn is_claimed(&self, id: ItemId) -> BoxFuture<'_, Result<bool, OutboxError>> {
+        self.blocking(move |store| store.claims.contains_key(id.as_bytes()).map_err(store_error))
     }
 
     fn monitor(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<Monitor>, OutboxError>> {
@@ -630,8 +631,13 @@ mod tests {
         let tell = |outbox: &LocalOutbox, byte: u8| {
             let id = process(byte);
             let monitors = vec![(id, off())];
-            let changes =
-                Changes { processes: vec![(id, record.clone())], boots: vec![id], monitors, ..Changes::default() };
+            let known = outbox.0.claims.contains_key(id.as_bytes()).unwrap();
+            let changes = Changes {
+                processes: vec![(id, record.clone())],
+                claims: if known { Vec::new() } else { vec![id.into()] },
+                monitors,
+                ..Changes::default()
+            };
             outbox.0.commit(changes).unwrap();
         };
         let outbox = open();
@@ -650,7 +656,7 @@ mod tests {
             keys.collect::<Vec<_>>()
         };
         assert_eq!(kept(&outbox.0.processes), [3, 4, 5]);
-        assert_eq!(kept(&outbox.0.boots), [3, 4, 5]);
+        assert_eq!(kept(&outbox.0.claims), [3, 4, 5]);
         assert_eq!(kept(&outbox.0.monitors), [2, 4, 5], "what is monitored stays");
         assert_eq!(outbox.0.remembered.lock().unwrap().processes.order.len().unwrap(), 3);
     }

@@ -36,7 +36,7 @@ use crate::trace::Event;
 pub const MAX_DEAD_BYTES: u64 = 100_000 * LETTER_BYTES;
 /// The same for outbox entries that can never be used, which therefore cost none of the others.
 pub const MAX_UNUSABLE_BYTES: u64 = 10_000 * LETTER_BYTES;
-/// Most processes that are remembered, and most whose boots are; the oldest give way. Their schedulers know them still.
+/// Most processes that are remembered, and most claims; the oldest give way. Their schedulers know processes still.
 pub const MAX_REMEMBERED_PROCESSES: u64 = 1_000_000;
 /// Most processes of which it is remembered that they are not to be monitored; the oldest give way.
 pub const MAX_UNMONITORED: u64 = 100_000;
@@ -77,6 +77,9 @@ pub enum OutboxError {
     /// taken it over or it is done already. It is not for this messenger to go on with it.
     #[error("another messenger has taken this over, or it is done already")]
     Lost,
+    /// Nothing was changed: the result of something that this claims is being pushed already.
+    #[error("its result is being pushed already")]
+    Claimed,
     /// The database does not answer. Nothing was changed.
     #[error("the outbox database cannot be used now: {0}")]
     Away(String),
@@ -232,8 +235,8 @@ pub struct Changes {
     pub traces: Vec<(ItemId, Event)>,
     /// Processes that exist.
     pub processes: Vec<(ProcessId, ProcessRecord)>,
-    /// Processes whose boot is being pushed.
-    pub boots: Vec<ProcessId>,
+    /// Boots, items of clients and assignments of clients whose results are being pushed, which is done once only.
+    pub claims: Vec<ItemId>,
     /// What becomes of monitors.
     pub monitors: Vec<(ProcessId, Monitoring)>,
     /// Processes that are monitored by themselves from now on, unless something is known of their monitors already: what
@@ -320,8 +323,8 @@ pub trait Outbox: Send + Sync + 'static {
     fn tasks(&self, after: Option<TaskId>, limit: usize) -> BoxFuture<'_, Result<Vec<(TaskId, Task)>, OutboxError>>;
     /// What is known about a process.
     fn process(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<ProcessRecord>, OutboxError>>;
-    /// Whether a process's boot was queued.
-    fn booted(&self, id: ProcessId) -> BoxFuture<'_, Result<bool, OutboxError>>;
+    /// Whether somebody pushes, or has pushed, the result of this: see [`Changes::claims`].
+    fn is_claimed(&self, id: ItemId) -> BoxFuture<'_, Result<bool, OutboxError>>;
     /// A process's monitor, also one that is off.
     fn monitor(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<Monitor>, OutboxError>>;
     /// Every process that has a monitor, also those that are off.

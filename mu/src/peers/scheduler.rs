@@ -179,6 +179,20 @@ impl Schedulers {
         Ok(entry.and_then(|entry| entry.assignment).map(|Inner { tags }| Assignment { tags }))
     }
 
+    /// The place of an item in a process's log, or of the process itself when it is that, as far as it is told; `None` when this
+    /// scheduler does not have it.
+    pub async fn standing(
+        &self,
+        scheduler: &Url,
+        item: ItemId,
+        process: ProcessId,
+    ) -> Result<Option<Option<Nonce>>, PeerError> {
+        if item == process.into() {
+            return Ok(self.process(scheduler, process).await?.map(|_| Some(Nonce(0))));
+        }
+        Ok(self.assignment(scheduler, item, process).await?.map(|assignment| assignment.nonce()))
+    }
+
     /// The nonce that the next entry of a process's log gets, or a later one; 0 when this scheduler does not have it.
     pub async fn next_nonce(&self, scheduler: &Url, process: ProcessId) -> Result<Nonce, PeerError> {
         let newest = self.newest_nonce(scheduler, process).await?;

@@ -14,6 +14,7 @@ fn limits() -> Limits {
         pulls: 10,
         early_pulls: 10,
         pulls_per_process: 3,
+        unheard: 10,
         slow: 8,
         patience_ms: 1_000,
         patience_failures: 2,
@@ -427,6 +428,43 @@ fn a_result_waits_to_hear_of_what_was_posted_to_its_process_before_but_not_for_l
 }
 
 #[test]
+fn results_that_wait_to_hear_take_no_place_of_others_and_are_no_more_than_so_many() {
+    let limits = Limits { early_pulls: 1, unheard: 2, ..limits() };
+    let mut dispatcher = Dispatcher::new(limits);
+    for number in 1..=4 {
+        // Something is on its way to each of these processes.
+        let (task, item) = (TaskId(100 + number), ItemId::from_bytes([99; 32]));
+        dispatcher.posts(task, process(number as u8), item, Timestamp(0));
+        dispatcher.add(TaskId(number), &pull_at(number as u8, 5), Timestamp(0));
+    }
+    assert_eq!(start(&mut dispatcher, 0), [1, 2, 3, 4]);
+    for id in [1, 2].map(TaskId) {
+        assert!(!dispatcher.put_off(id, Timestamp(0)) && !dispatcher.fetched(id));
+    }
+    assert!(dispatcher.put_off(TaskId(3), Timestamp(0)) && dispatcher.put_off(TaskId(4), Timestamp(0)));
+    // Another process, and its results before their turn.
+    dispatcher.add(TaskId(5), &pull_at(7, 1), Timestamp(0));
+    dispatcher.add(TaskId(6), &pull_at(7, 2), Timestamp(0));
+    assert_eq!(start(&mut dispatcher, 0), [5, 6]);
+    assert!(!dispatcher.put_off(TaskId(6), Timestamp(0)) && !dispatcher.fetched(TaskId(6)));
+    assert!(!dispatcher.put_off(TaskId(5), Timestamp(0)) && dispatcher.fetched(TaskId(5)));
+    dispatcher.finished(TaskId(5));
+    assert_eq!(dispatcher.take_turns(), [TaskId(6)]);
+    dispatcher.finished(TaskId(6));
+    // Those that were put off fetch theirs again, and go on once there is room.
+    assert_eq!(start(&mut dispatcher, 50), [3, 4]);
+    dispatcher.settled(TaskId(101));
+    assert_eq!(dispatcher.take_turns(), [TaskId(1)]);
+    dispatcher.finished(TaskId(1));
+    assert!(!dispatcher.put_off(TaskId(3), Timestamp(50)) && !dispatcher.fetched(TaskId(3)));
+    dispatcher.settled(TaskId(104));
+    assert!(!dispatcher.put_off(TaskId(4), Timestamp(50)) && dispatcher.fetched(TaskId(4)));
+    dispatcher.finished(TaskId(4));
+    assert!(start(&mut dispatcher, 5_000).is_empty());
+    assert_eq!(dispatcher.take_turns().len(), 2, "of the others nothing was ever heard");
+}
+
+#[test]
 fn what_was_sent_before_a_restart_is_waited_for_and_tried_again_at_once_when_something_waits() {
     let mut dispatcher = loaded(limits(), &[pull_at(1, 6), send(9, 1), send(8, 1)]);
     assert_eq!(start(&mut dispatcher, 0).len(), 3);
@@ -508,7 +546,8 @@ fn whether_a_stranger_took_something_is_asked_for_a_shorter_time() {
     let confirm = |stranger: bool| {
         let kind = ForwardedKind::Message { process: process(1) };
         let toward = Some(Toward { origin: "https://scheduler".into(), stranger });
-        let forwarded = Forwarded { item: ItemId::from_bytes([u8::from(stranger); 32]), kind, toward };
+        let item = ItemId::from_bytes([u8::from(stranger); 32]);
+        let forwarded = Forwarded { item, kind, toward };
         Task { root: None, descent: Descent::default(), work: Work::Confirm(forwarded) }
     };
     let mut dispatcher = loaded(limits(), &[confirm(true), confirm(false)]);

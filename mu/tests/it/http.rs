@@ -247,10 +247,67 @@ async fn an_item_that_the_scheduler_has_already_is_not_pushed_again() {
         let answer = post(&messenger, "/", item.raw().clone()).await;
         assert_eq!(answer, (202, json!({ "message": "Processing DataItem", "id": item.id() })));
     }
+    // Nor again because the scheduler does not say so.
+    for item in [&direct, &own] {
+        let down = Answer::Json(503, json!({ "error": "overloaded" }));
+        network.state.lock().unwrap().instead.push(("POST /", down));
+        assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 502);
+    }
     idle(&messenger).await;
     let pulls = network.compute.asked("GET", "/result/");
-    assert_eq!(pulls.len(), 1, "for the post that brought it to the scheduler");
-    assert!(pulls[0].path.contains(&own.id().to_string()));
+    assert_eq!(pulls.len(), 2, "each once, whoever brought it to the scheduler");
+    for item in [&direct, &own] {
+        assert!(pulls.iter().any(|pull| pull.path.contains(&item.id().to_string())));
+    }
+    assert!(messenger.dead_letters(10).await.unwrap().is_empty());
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_that_the_scheduler_takes_and_refuses_is_pushed_once() {
+    let network = Network::start();
+    network.process(1);
+    let messenger = network.messenger().await;
+    let statuses = [400, 403, 404, 408, 409, 413, 422, 429, 499];
+    for status in statuses {
+        let item = network.message(P, &format!("answered {status}"));
+        let spawn = network.spawn_with(None, &[("Answered", &status.to_string())]);
+        for item in [&item, &spawn] {
+            let answer = Answer::Json(status, json!({ "error": "exists" }));
+            network.state.lock().unwrap().lost.push(answer);
+            assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202, "{status}");
+            // And again, with an answer that says nothing.
+            let down = Answer::Json(500, json!({ "error": "down" }));
+            network.state.lock().unwrap().instead.push(("POST /", down));
+            assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 502, "{status}");
+        }
+    }
+    idle(&messenger).await;
+    let mut pulls: Vec<_> = network.compute.asked("GET", "/result/").into_iter().map(|call| call.path).collect();
+    assert_eq!(pulls.len(), 2 * statuses.len());
+    pulls.sort();
+    pulls.dedup();
+    assert_eq!(pulls.len(), 2 * statuses.len(), "each once");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_messenger_signed_is_not_pushed_once_more_because_a_client_posts_it() {
+    let network = Network::start();
+    let to = network.process(1);
+    let other = network.process(2);
+    let entry = json!({ "Target": other, "Anchor": "1", "Tags": [], "Data": "signed here" });
+    let result = json!({ "Messages": [entry], "Spawns": [], "Assignments": [] });
+    network.state.lock().unwrap().results.insert("go".into(), result);
+    let messenger = network.messenger().await;
+    assert_eq!(post(&messenger, "/", network.message(to, "go").raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    let signed = network.log(other).pop().unwrap();
+    assert_eq!(post(&messenger, "/", signed.raw().clone()).await.0, 202);
+    network.state.lock().unwrap().instead.push(("POST /", Answer::Json(503, json!({ "error": "down" }))));
+    assert_eq!(post(&messenger, "/", signed.raw().clone()).await.0, 502);
+    idle(&messenger).await;
+    assert_eq!(network.compute.asked("GET", &format!("/result/{}", signed.id())).len(), 1);
     messenger.stop().await.unwrap();
 }
 
@@ -581,6 +638,51 @@ async fn what_cannot_have_been_sent_leaves_nothing_behind() {
     // Nor in the outbox.
     let messenger = network.messenger().await;
     assert_eq!(messenger.queued(), 0);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scheduler_that_moved_is_looked_for_again_long_before_its_record_is_over() {
+    let network = Network::start();
+    let other = Network::start();
+    let wallet = ItemId::from_bytes([73; 32]);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let publish = |url: &str| {
+        let tag = |name: &str, value: &str| json!({ "name": name, "value": value });
+        let tags = [
+            tag("Data-Protocol", "ao"),
+            tag("Type", "Scheduler-Location"),
+            tag("Variant", "ao.TN.1"),
+            tag("Url", url),
+            tag("Time-To-Live", "18446744073709551615"),
+        ];
+        network.state.lock().unwrap().published =
+            vec![json!({ "id": wallet, "owner": { "address": wallet, "key": "" },
+            "tags": tags, "block": { "id": "b", "height": 1, "timestamp": 1 } })];
+    };
+    publish(&format!("http://{gone}"));
+    let mut options = network.options();
+    options.allow_private_urls = true;
+    let messenger = network.messenger_with(options).await;
+    let spawn = DataItem::builder()
+        .tag("Data-Protocol", "ao")
+        .tag("Variant", "ao.TN.1")
+        .tag("Type", "Process")
+        .tag("Module", crate::network::MODULE.to_string())
+        .tag("Scheduler", wallet.to_string())
+        .sign(&network.client)
+        .unwrap();
+    assert_eq!(post(&messenger, "/", spawn.raw().clone()).await.0, 502);
+    publish(other.scheduler.url().as_str());
+    let begun = std::time::Instant::now();
+    while post(&messenger, "/", spawn.raw().clone()).await.0 != 202 {
+        assert!(begun.elapsed() < crate::network::DEADLINE, "the old address is believed");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(other.state.lock().unwrap().processes.contains_key(&spawn.id().into()));
+    let looked = network.gateway.asked("POST", "/graphql").len();
+    assert!(looked <= 4, "not for each post: {looked}");
+    idle(&messenger).await;
     messenger.stop().await.unwrap();
 }
 

@@ -18,7 +18,7 @@ pub struct Contents {
     pub tasks: BTreeMap<TaskId, Task>,
     pub dead: Vec<DeadLetter>,
     pub processes: BTreeMap<ProcessId, ProcessRecord>,
-    pub boots: BTreeSet<ProcessId>,
+    pub claims: BTreeSet<ItemId>,
     pub monitors: BTreeMap<ProcessId, Monitor>,
     pub accounts: BTreeMap<ItemId, u64>,
     pub traces: Vec<(ItemId, Event)>,
@@ -63,7 +63,7 @@ impl Contents {
         }
         self.traces.extend(changes.traces);
         self.processes.extend(changes.processes);
-        self.boots.extend(changes.boots);
+        self.claims.extend(changes.claims);
         for (process, monitor) in changes.births {
             self.monitors.entry(process).or_insert(monitor);
         }
@@ -96,6 +96,9 @@ impl MemoryOutbox {
         let mut journal = self.0.lock().unwrap();
         if !journal.now.allows(&changes) {
             return Err(OutboxError::Lost);
+        }
+        if changes.claims.iter().any(|claim| journal.now.claims.contains(claim)) {
+            return Err(OutboxError::Claimed);
         }
         let mut ids = (journal.now.numbered + 1..).map(TaskId);
         let new = changes.new.iter().cloned().map(|task| (ids.next().unwrap(), task)).collect();
@@ -161,8 +164,8 @@ impl Outbox for MemoryOutbox {
         self.read(|contents| contents.processes.get(&id).cloned())
     }
 
-    fn booted(&self, id: ProcessId) -> BoxFuture<'_, Result<bool, OutboxError>> {
-        self.read(|contents| contents.boots.contains(&id))
+    fn is_claimed(&self, id: ItemId) -> BoxFuture<'_, Result<bool, OutboxError>> {
+        self.read(|contents| contents.claims.contains(&id))
     }
 
     fn monitor(&self, id: ProcessId) -> BoxFuture<'_, Result<Option<Monitor>, OutboxError>> {

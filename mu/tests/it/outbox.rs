@@ -63,7 +63,7 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
         new: vec![pull(3), send(b"bytes \x00\xff"), pull(4)],
         dead: vec![letter("one"), letter("two")],
         processes: vec![(process(1), record())],
-        boots: vec![process(1)],
+        claims: vec![process(1).into()],
         monitors: vec![
             (process(1), Monitoring::Put(Monitor::default())),
             (process(2), Monitoring::Put(Monitor { cursor: Some("c\0".into()), from_birth: true, off: false })),
@@ -85,8 +85,8 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
     assert_eq!(outbox.task(second).await.unwrap(), Some(send(b"bytes \x00\xff")));
     assert_eq!(outbox.process(process(1)).await.unwrap(), Some(record()));
     assert_eq!(outbox.process(process(2)).await.unwrap(), None);
-    assert!(outbox.booted(process(1)).await.unwrap());
-    assert!(!outbox.booted(process(2)).await.unwrap());
+    assert!(outbox.is_claimed(process(1).into()).await.unwrap());
+    assert!(!outbox.is_claimed(process(2).into()).await.unwrap());
     assert_eq!(outbox.monitors().await.unwrap().len(), 2);
     let monitor = Monitor { cursor: Some("c\0".into()), from_birth: true, off: false };
     assert_eq!(outbox.monitor(process(2)).await.unwrap(), Some(monitor.clone()));
@@ -149,14 +149,21 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
         Changes { dug_up: vec![LetterId(u64::from(u32::MAX))], ..Changes::default() },
         moves(moved),
     ] {
-        let refused = Changes { new: vec![pull(8)], dead: vec![letter("four")], boots: vec![process(9)], ..refused };
+        let refused =
+            Changes { new: vec![pull(8)], dead: vec![letter("four")], claims: vec![process(9).into()], ..refused };
         let result = outbox.commit(refused, Durability::Synced).await;
         assert!(matches!(result, Err(OutboxError::Lost)), "{result:?}");
     }
+    // What is claimed is not claimed again, and nothing that goes with it is stored.
+    let claims = vec![process(8).into(), process(1).into()];
+    let refused = Changes { new: vec![pull(8)], claims, ..Changes::default() };
+    let result = outbox.commit(refused, Durability::Synced).await;
+    assert!(matches!(result, Err(OutboxError::Claimed)), "{result:?}");
+    assert!(!outbox.is_claimed(process(8).into()).await.unwrap());
     let outbox = reopen(outbox).await;
     assert_eq!(ids(outbox.tasks(None, 10).await.unwrap()), left);
     assert_eq!(outbox.dead_letters(None, 10).await.unwrap().len(), 3);
-    assert!(!outbox.booted(process(9)).await.unwrap());
+    assert!(!outbox.is_claimed(process(9).into()).await.unwrap());
 }
 
 /// A task that was given up keeps its bytes, and is gone once it is taken up again.
@@ -310,11 +317,11 @@ async fn what_a_shared_outbox_remembers_of_processes_gives_way_to_what_is_newer(
         ..PostgresOptions::new(holon_peers::postgres::shared().unwrap())
     };
     let outbox = PostgresOutbox::open(options).await.unwrap();
-    for byte in [1, 2, 1, 3, 4, 5] {
+    for (known, byte) in [(false, 1), (false, 2), (true, 1), (false, 3), (false, 4), (false, 5)] {
         let off = byte != 2;
         let changes = Changes {
             processes: vec![(process(byte), record())],
-            boots: vec![process(byte)],
+            claims: if known { Vec::new() } else { vec![process(byte).into()] },
             monitors: vec![(process(byte), Monitoring::Put(Monitor { off, ..Monitor::default() }))],
             ..Changes::default()
         };
@@ -324,12 +331,12 @@ async fn what_a_shared_outbox_remembers_of_processes_gives_way_to_what_is_newer(
     for byte in 1..=5 {
         let kept = byte > 2;
         assert_eq!(outbox.process(process(byte)).await.unwrap().is_some(), kept, "process {byte}");
-        assert_eq!(outbox.booted(process(byte)).await.unwrap(), kept, "boot {byte}");
+        assert_eq!(outbox.is_claimed(process(byte).into()).await.unwrap(), kept, "claim {byte}");
         let kept = byte == 2 || byte > 3;
         assert_eq!(outbox.monitor(process(byte)).await.unwrap().is_some(), kept, "monitor {byte}");
     }
     outbox.forget(3, 2).await.unwrap();
-    assert!(outbox.booted(process(3)).await.unwrap(), "no more than has to be");
+    assert!(outbox.is_claimed(process(3).into()).await.unwrap(), "no more than has to be");
     // Turned off once more, 4 is newer than 5.
     let monitors = vec![(process(4), Monitoring::Put(Monitor { off: true, ..Monitor::default() }))];
     outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await.unwrap();

@@ -322,6 +322,32 @@ async fn a_spawn_may_name_its_scheduler_and_a_wallet_is_not_remembered_for_long(
 }
 
 #[tokio::test]
+async fn results_are_pushed_in_the_order_that_the_scheduler_names_with_its_answers() {
+    let network = network();
+    let [second, first] = ["second", "first"].map(|data| network.message(A, data));
+    for (data, anchor) in [("second", 2), ("first", 1)] {
+        result(&network, data, outbox(vec![message(B, anchor, &format!("of the {data}"))]));
+    }
+    let messenger = network.messenger().await;
+    {
+        // Somebody else posted in between: what is posted here first has the later place.
+        let mut state = network.state.lock().unwrap();
+        let answer = |item: &DataItem, nonce: &str| {
+            Answer::With(("nonce", nonce.to_owned()), json!({ "id": item.id(), "timestamp": 1 }))
+        };
+        state.lost = vec![answer(&second, "7"), answer(&first, "6")];
+        let start: &'static str = format!("GET /result/{}", second.id()).leak();
+        state.instead.extend((0..20).map(|_| (start, Answer::Json(202, json!({})))));
+    }
+    for item in [&second, &first] {
+        assert_eq!(post(&messenger, "/", item.raw().clone()).await.0, 202);
+    }
+    idle(&messenger).await;
+    assert_eq!(data(&network.log(B)), ["of the first", "of the second"]);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_the_gateway_has_and_does_not_index_is_no_wallet_and_not_waited_for_without_end() {
     let network = network();
     let [never, later] = [51, 52].map(|byte| ItemId::from_bytes([byte; 32]));

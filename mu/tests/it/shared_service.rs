@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::network::{Network, eventually, get, idle, post};
+use crate::peer::Answer;
 
 const LEASE: Duration = Duration::from_millis(800);
 const TARGET: ProcessId = ProcessId::from_bytes([200; 32]);
@@ -98,6 +99,40 @@ async fn crons_go_on_at_another_messenger_when_the_first_dies_without_gap_or_dou
     assert_eq!(get(&second, "/monitors").await["total"], PROCESSES);
     assert_eq!(get(&second, "/dead-letters").await["deadLetters"], json!([]));
     drop(first);
+    second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_repeats_at_another_messenger_is_pushed_once() {
+    let network = Network::start();
+    let process = network.process(1);
+    let options = options(&network, shared().unwrap());
+    let first = network.messenger_with(options.clone()).await;
+    let second = network.messenger_with(options).await;
+    let down = || Answer::Json(500, json!({ "error": "down" }));
+    let assigned = network.message(process, "assigned").id();
+    let assign = format!("/?process-id={process}&assign={assigned}");
+    for number in 0..5 {
+        // The first one does not hear whether its scheduler took it, and goes on asking; it has not.
+        let item = network.message(process, &format!("twice {number}"));
+        network.state.lock().unwrap().instead.push(("POST /", down()));
+        assert_eq!(post(&first, "/", item.raw().clone()).await.0, 502);
+        assert_eq!(post(&second, "/", item.raw().clone()).await.0, 202);
+    }
+    network.state.lock().unwrap().instead.push(("POST /", down()));
+    assert_eq!(post(&first, &assign, "").await.0, 502);
+    assert_eq!(post(&second, &assign, "").await.0, 202);
+    idle(&first).await;
+    idle(&second).await;
+    eventually("everything is pushed", || (network.compute.asked("GET", "/result/").len() >= 6).then_some(())).await;
+    idle(&first).await;
+    idle(&second).await;
+    let mut pulls: Vec<_> = network.compute.asked("GET", "/result/").into_iter().map(|call| call.path).collect();
+    pulls.sort();
+    let all = pulls.len();
+    pulls.dedup();
+    assert_eq!((all, pulls.len()), (6, 6), "{pulls:?}");
+    first.stop().await.unwrap();
     second.stop().await.unwrap();
 }
 

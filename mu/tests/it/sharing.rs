@@ -327,9 +327,27 @@ async fn tables_of_the_first_format_are_brought_to_this_one_and_keep_what_they_h
     for options in [&old, &new] {
         functions.push(client.query_one(sql, &[&options.schema]).await.unwrap().get::<_, String>(0));
     }
-    assert_eq!(functions, ["abandon beat change lock_class release wake"; 2], "none is left that nobody calls");
+    assert_eq!(functions, ["abandon beat change claim lock_class release wake"; 2], "none is left that nobody calls");
     drop(client);
     connection.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_messengers_claim_at_the_same_moment_one_of_them_gets() {
+    let options = options(shared().unwrap());
+    let [a, b] = [Messenger::start(&options).await, Messenger::start(&options).await];
+    for number in 0..50 {
+        let claim = |messenger: &Messenger| {
+            let outbox = messenger.outbox.clone();
+            let claims = vec![ItemId::from_bytes([number; 32])];
+            let changes = Changes { claims, ..Changes::default() };
+            tokio::spawn(async move { outbox.commit(changes, Durability::Synced).await })
+        };
+        let (one, other) = (claim(&a), claim(&b));
+        let results = [one.await.unwrap(), other.await.unwrap()];
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+        assert!(results.iter().any(|result| matches!(result, Err(OutboxError::Claimed))), "{results:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

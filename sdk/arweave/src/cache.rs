@@ -23,6 +23,10 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
         Some(value)
     }
 
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.values_mut().map(|(_, value)| value)
+    }
+
     pub fn insert(&mut self, key: K, value: V) {
         self.clock += 1;
         if self.entries.len() >= self.capacity

@@ -113,6 +113,7 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct Known {
     location: Location,
+    since: Instant,
     until: Instant,
 }
 
@@ -170,10 +171,22 @@ impl Locator {
         }
     }
 
+    /// Nobody could be reached at this URL: whoever was there may have moved. What is known of it for longer than
+    /// [`MIN_TIME_TO_LIVE`] is looked up again.
+    pub fn doubt(&self, url: &Url) {
+        let now = Instant::now();
+        let doubtful = |known: &Known| {
+            known.location.url.origin() == url.origin() && now.duration_since(known.since) >= MIN_TIME_TO_LIVE
+        };
+        // It stays what is known for when the gateway cannot be reached either.
+        lock(&self.0.wallets).values_mut().filter(|known| doubtful(known)).for_each(|known| known.until = now);
+        lock(&self.0.homes).values_mut().filter(|known| doubtful(known)).for_each(|known| known.until = now);
+    }
+
     async fn wallet(&self, wallet: Address) -> Result<Known, LocateError> {
         if let Some((_, url)) = self.0.overrides.iter().find(|(address, _)| *address == wallet) {
             let location = Location { address: wallet, url: url.clone() };
-            return Ok(Known { location, until: Instant::now() + MAX_TIME_TO_LIVE });
+            return Ok(Known { location, since: Instant::now(), until: Instant::now() + MAX_TIME_TO_LIVE });
         }
         let remembered = lock(&self.0.wallets).get(&wallet).cloned();
         if let Some(known) = &remembered
@@ -210,8 +223,9 @@ impl Locator {
         let text = url.trim().trim_end_matches('/');
         let url = Url::parse(text).map_err(|error| invalid(format!("Url {text:?}: {error}")))?;
         self.allow(wallet, &url)?;
-        let until = Instant::now() + time_to_live.clamp(MIN_TIME_TO_LIVE, MAX_TIME_TO_LIVE);
-        Ok(Known { location: Location { address: wallet, url }, until })
+        let since = Instant::now();
+        let until = since + time_to_live.clamp(MIN_TIME_TO_LIVE, MAX_TIME_TO_LIVE);
+        Ok(Known { location: Location { address: wallet, url }, since, until })
     }
 
     fn allow(&self, wallet: Address, url: &Url) -> Result<(), LocateError> {
@@ -256,7 +270,8 @@ impl Locator {
             location.url = Url::parse(&target.origin().ascii_serialization())
                 .map_err(|error| failed(format!("{target}: {error}")))?;
         }
-        lock(&self.0.homes).insert(process, Known { location: location.clone(), until: router.until });
+        let known = Known { location: location.clone(), since: Instant::now(), until: router.until };
+        lock(&self.0.homes).insert(process, known);
         Ok(location)
     }
 }

@@ -16,6 +16,17 @@ use crate::outbox::{
 };
 use crate::trace::{self, Kind, Made, What};
 
+/// How often what follows is put together anew because somebody else has claimed something of it meanwhile.
+const CLAIM_ATTEMPTS: usize = 4;
+
+/// The process whose boot this task pulls, as an item.
+fn boot(task: &Task) -> Option<ItemId> {
+    match &task.work {
+        Work::Pull { message, process, .. } if *message == (*process).into() => Some((*message).into()),
+        _ => None,
+    }
+}
+
 /// A cron result and what it asks for: the beginning of a push.
 #[derive(Debug)]
 pub struct CronResult {
@@ -157,12 +168,43 @@ impl Driver {
     /// Adds what follows to `changes`, commits, and takes the new tasks in.
     pub(super) async fn follow(
         &self,
-        mut changes: Changes,
+        changes: Changes,
         emitter: Option<ProcessId>,
         follow: Follow,
         durability: Durability,
     ) -> Result<(), OutboxError> {
-        let Follow { tasks, skipped, processes } = follow;
+        if follow.once.is_none() && follow.tasks.iter().all(|task| boot(task).is_none()) {
+            return self.follow_once(changes, emitter, follow, false, durability).await;
+        }
+        // Nearly always nobody has: the store says so if somebody has, or does meanwhile.
+        let mut look = false;
+        for _ in 1..CLAIM_ATTEMPTS {
+            match self.follow_once(changes.clone(), emitter, follow.clone(), look, durability).await {
+                Err(OutboxError::Claimed) => look = true,
+                followed => return followed,
+            }
+        }
+        self.follow_once(changes, emitter, follow, look, durability).await
+    }
+
+    /// The same, looking at what is claimed already if need be.
+    async fn follow_once(
+        &self,
+        mut changes: Changes,
+        emitter: Option<ProcessId>,
+        follow: Follow,
+        look: bool,
+        durability: Durability,
+    ) -> Result<(), OutboxError> {
+        let Follow { mut tasks, skipped, processes, once } = follow;
+        if let Some(item) = once {
+            if look && self.0.outbox.is_claimed(item).await? {
+                tracing::debug!(%item, "its result is, or was, pushed already");
+                tasks.clear();
+            } else {
+                changes.claims.push(item);
+            }
+        }
         let at = self.0.clock.now();
         let uncounted = skipped.len().saturating_sub(MAX_UNUSABLE_PER_RESULT);
         let rest = (uncounted > 0).then(|| Skipped {
@@ -178,13 +220,13 @@ impl Driver {
         }
         let mut new = Vec::with_capacity(tasks.len());
         for task in tasks {
-            if let Work::Pull { message, process, .. } = &task.work
-                && *message == (*process).into()
+            if let Some(booting) = boot(&task)
+                && !changes.claims.contains(&booting)
             {
-                if self.0.outbox.booted(*process).await? {
+                if look && self.0.outbox.is_claimed(booting).await? {
                     continue;
                 }
-                changes.boots.push(*process);
+                changes.claims.push(booting);
             }
             new.push(task);
         }

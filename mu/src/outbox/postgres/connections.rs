@@ -52,8 +52,10 @@ pub fn failure(error: &tokio_postgres::Error) -> OutboxError {
     use tokio_postgres::error::SqlState;
     let Some(database) = error.as_db_error() else { return OutboxError::Unsure(text(error)) };
     let code = database.code();
-    if code.code() == "HM001" {
-        return OutboxError::Lost;
+    match code.code() {
+        "HM001" => return OutboxError::Lost,
+        "HM002" => return OutboxError::Claimed,
+        _ => {}
     }
     let away = [
         SqlState::T_R_SERIALIZATION_FAILURE,

@@ -102,7 +102,7 @@ impl PostgresOutbox {
         sharing::make_room(&self.0.connections, retryable, room).await
     }
 
-    /// Lets what is remembered give way, the oldest first, until no more than so many processes and boots are known, and so many
+    /// Lets what is remembered give way, the oldest first, until no more than so many processes and claims are known, and so many
     /// processes that are not to be monitored. The messengers do this by themselves, with
     /// [`MAX_REMEMBERED_PROCESSES`](super::MAX_REMEMBERED_PROCESSES) and [`MAX_UNMONITORED`](super::MAX_UNMONITORED).
     ///
@@ -225,7 +225,7 @@ struct Call {
     trace_events: Vec<Vec<u8>>,
     processes: Vec<Vec<u8>>,
     records: Vec<Vec<u8>>,
-    boots: Vec<Vec<u8>>,
+    claims: Vec<Vec<u8>>,
     born: Vec<Vec<u8>>,
     born_shares: Vec<i16>,
     born_monitors: Vec<Vec<u8>>,
@@ -301,7 +301,7 @@ impl Call {
             call.processes.push(process.as_bytes().to_vec());
             call.records.push(encode(record)?);
         }
-        call.boots = changes.boots.iter().map(|process| process.as_bytes().to_vec()).collect();
+        call.claims = changes.claims.iter().map(|claim| claim.as_bytes().to_vec()).collect();
         for (process, monitor) in &changes.births {
             call.born.push(process.as_bytes().to_vec());
             call.born_shares.push(Share::of(*process).0.into());
@@ -361,7 +361,7 @@ impl Call {
             (&self.trace_events, Type::BYTEA_ARRAY),
             (&self.processes, Type::BYTEA_ARRAY),
             (&self.records, Type::BYTEA_ARRAY),
-            (&self.boots, Type::BYTEA_ARRAY),
+            (&self.claims, Type::BYTEA_ARRAY),
             (&self.born, Type::BYTEA_ARRAY),
             (&self.born_shares, Type::INT2_ARRAY),
             (&self.born_monitors, Type::BYTEA_ARRAY),
@@ -414,7 +414,7 @@ impl Outbox for PostgresOutbox {
         .boxed()
     }
 
-    fn booted(&self, id: ProcessId) -> BoxFuture<'_, Result<bool, OutboxError>> {
+    fn is_claimed(&self, id: ItemId) -> BoxFuture<'_, Result<bool, OutboxError>> {
         async move {
             let key = &id.as_bytes()[..];
             let rows = self.query("SELECT true FROM boot WHERE process = $1", &[(&key, Type::BYTEA)]).await?;

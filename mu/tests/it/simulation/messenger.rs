@@ -176,14 +176,18 @@ impl Simulation {
             changes.dead.push(self.letter(letter, String::new()));
         }
         changes.processes = follow.processes;
-        for task in follow.tasks {
+        let is_claimed = |item: &ItemId| self.outbox.look(|contents| contents.claims.contains(item));
+        let pushed = follow.once.as_ref().is_some_and(is_claimed);
+        changes.claims.extend(follow.once.filter(|_| !pushed));
+        for task in follow.tasks.into_iter().filter(|_| !pushed) {
             if let Work::Pull { message, process, .. } = &task.work
                 && *message == (*process).into()
+                && !changes.claims.contains(&(*process).into())
             {
-                if self.outbox.look(|contents| contents.boots.contains(process)) {
+                if is_claimed(&(*process).into()) {
                     continue;
                 }
-                changes.boots.push(*process);
+                changes.claims.push((*process).into());
             }
             changes.new.push(task);
         }
