@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use holon_arweave::{Gateway, GatewayOptions, Query, Verified};
-use holon_protocol::{Address, DataItem, ItemId, Nonce, ProcessId, Signer, Timestamp};
+use holon_protocol::{Address, BlockHeight, DataItem, ItemId, Nonce, ProcessId, Signer, Timestamp};
 use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,8 @@ use crate::checkpoint::{Place, Reach};
 use crate::error::{Error, ServiceError};
 use crate::log::arweave::{ArweaveLogs, Body, Slot, patience as waits};
 use crate::log::assigned::AssignedItems;
-use crate::log::{Goal, Link};
+use crate::log::blocks::Blocks;
+use crate::log::{Goal, Link, Range};
 use crate::machine::{Fork, PAGE_BYTES, StateRoot};
 use crate::metrics::Metrics;
 use crate::options::{LogSource, Options};
@@ -285,6 +286,21 @@ pub async fn read_log(
         visit(SignedEntry { slot: link.nonce, timestamp: link.timestamp, assignment: slot.assignment, subject });
     };
     Ok(logs.copy(process, to, &mut visit).await?)
+}
+
+/// Reads the blocks above one height through another: heights and times.
+///
+/// # Errors
+/// [`ReplayError::Failed`] when one of them is not known to the gateway.
+pub async fn read_blocks(
+    options: &ReplayOptions,
+    above: BlockHeight,
+    through: BlockHeight,
+) -> Result<Vec<(BlockHeight, Timestamp)>, ReplayError> {
+    let again = (options.retries, options.backoff);
+    let range = Range { above, through, needed: through };
+    let blocks = Blocks::default().of(&options.gateway()?, range, again).await?;
+    Ok(blocks.into_iter().map(|block| (block.height, block.timestamp)).collect())
 }
 
 /// Reads an item that a process uses (its module, or what was assigned to it) from the gateway, verified. Its data is at most

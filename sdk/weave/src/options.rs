@@ -25,6 +25,9 @@ pub struct Options {
     pub block_interval: Duration,
     /// Height of the first block after genesis, in a new store.
     pub initial_height: u64,
+    /// Blocks of another network that come before the first one, in a new store: heights and Unix seconds. Heights between them and
+    /// the first one that are not given have the time of the block before.
+    pub founding: Vec<(u64, u64)>,
     /// Give everything a block at once. Otherwise blocks are made only when asked for (`/mine`).
     pub auto_mine: bool,
     /// What time it is: the computer's time, unless a test of a whole network sets it.
@@ -41,6 +44,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             block_interval: DEFAULT_BLOCK_INTERVAL,
             initial_height: DEFAULT_INITIAL_HEIGHT,
+            founding: Vec::new(),
             auto_mine: true,
             clock: Clock::system(),
             explorer: holon_explorer::Network::default(),
@@ -82,6 +86,7 @@ impl From<Arguments> for Options {
             listen: arguments.listen,
             block_interval: arguments.block_interval,
             initial_height: arguments.initial_height,
+            founding: Vec::new(),
             auto_mine: !arguments.manual,
             clock: Clock::system(),
             explorer: holon_explorer::Network::default(),

@@ -1,6 +1,7 @@
 //! Start and stop: store, background task, HTTP server.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
@@ -38,6 +39,7 @@ impl Service {
             auto_mine: options.auto_mine,
             ticks: options.auto_mine && !options.block_interval.is_zero(),
             initial_height: options.initial_height,
+            founding: Arc::new(options.founding.into_iter().collect()),
             clock: options.clock,
         };
         let (folder, ticks) = (options.data_dir.clone(), rules.ticks);

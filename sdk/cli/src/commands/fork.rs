@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holon_cu::replay::{self as log, ReplayOptions, SignedEntry, Subject};
-use holon_protocol::{ItemId, Nonce, ProcessId};
+use holon_protocol::assignment::Assignment;
+use holon_protocol::{BlockHeight, ItemId, Nonce, ProcessId};
 use serde_json::json;
 
 use super::replay::{SourceArguments, failure};
@@ -113,5 +114,18 @@ async fn copy(options: &ReplayOptions, process: ProcessId, at: Option<Nonce>, da
     for id in needed {
         items.push(log::read_item(options, id, MAX_ITEM_BYTES).await.map_err(failure)?);
     }
-    Forks::plant(data, &item, &entries, &items)
+    // Cron messages fire between blocks, which no other network has.
+    let (first, last) = (heights(&entries).next(), heights(&entries).max());
+    let blocks = match (first, last) {
+        (Some(first), Some(last)) if item.tags().get("Cron-Interval").is_some() && first < last => {
+            log::read_blocks(options, first, last).await.map_err(failure)?
+        }
+        _ => Vec::new(),
+    };
+    Forks::plant(data, &item, &entries, &items, &blocks)
+}
+
+/// The heights that entries name.
+fn heights(entries: &[SignedEntry]) -> impl Iterator<Item = BlockHeight> {
+    entries.iter().filter_map(|entry| Some(Assignment::from_tags(entry.assignment.tags()).ok()?.block_height))
 }

@@ -5,6 +5,7 @@
 //! positions but does not hold (the module, assigned items) waits in a folder until this network's Arweave takes it;
 //! the entries themselves are uploaded by the scheduler unit, as all its entries are.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use holon_client::Network;
 use holon_cu::replay::{SignedEntry, Subject};
 use holon_protocol::assignment::Assignment;
-use holon_protocol::{Address, BlockHeight, DataItem, Nonce, ProcessId};
+use holon_protocol::{Address, BlockHeight, DataItem, Nonce, ProcessId, Timestamp};
 use holon_su::log::{EntryKind, FjallLog, LogStore, Record, StoreError, Write};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ use crate::record::write_whole;
 const FORKS: &str = "forks.json";
 /// Name of the folder of items that wait.
 const WAITING: &str = "forks";
+/// Name of the folder of the local Arweave.
+const WEAVE: &str = "weave";
 /// Entries written at once.
 const BATCH: usize = 256;
 
@@ -35,8 +38,11 @@ pub struct Fork {
     pub scheduler: Address,
     /// Its last slot there.
     pub slot: Nonce,
-    /// Height of that slot's entry.
+    /// The greatest height that its entries name.
     pub height: BlockHeight,
+    /// Blocks between its entries, if it has crons: heights and Unix seconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<(u64, u64)>,
 }
 
 /// All of them.
@@ -65,6 +71,11 @@ impl Forks {
         self.0.iter().map(|fork| fork.height).max()
     }
 
+    /// The blocks that come before that height.
+    pub fn blocks(&self) -> Vec<(u64, u64)> {
+        self.0.iter().flat_map(|fork| &fork.blocks).copied().collect()
+    }
+
     /// Puts a log into the scheduler unit of a data folder whose network does not run, and `items` where its Arweave will
     /// take them.
     pub fn plant(
@@ -72,6 +83,7 @@ impl Forks {
         process: &DataItem,
         entries: &[SignedEntry],
         items: &[DataItem],
+        blocks: &[(BlockHeight, Timestamp)],
     ) -> Result<Fork, Failure> {
         let id = ProcessId::from(process.id());
         let scheduler = process.tags().get_ignore_case("Scheduler").and_then(|text| text.trim().parse().ok());
@@ -79,7 +91,18 @@ impl Forks {
             scheduler.ok_or_else(|| Failure::network(format!("process {id} has no usable Scheduler tag")))?;
         let records = entries.iter().map(|entry| record(id, entry)).collect::<Result<Vec<_>, Failure>>()?;
         let last = records.last().ok_or_else(|| Failure::network(format!("the log of {id} is empty")))?;
-        let fork = Fork { process: id, scheduler, slot: last.0.nonce, height: last.0.block_height };
+        let slot = last.0.nonce;
+        let height = records.iter().map(|(record, _)| record.block_height).max().unwrap_or_default();
+        let blocks: Vec<(u64, u64)> = blocks.iter().map(|(height, time)| (height.0, time.0 / 1000)).collect();
+        let mut forks = Self::read(data)?;
+        let known: BTreeMap<u64, u64> = forks.blocks().into_iter().collect();
+        let differs = blocks.iter().any(|(height, time)| known.get(height).is_some_and(|other| other != time));
+        if !blocks.is_empty() && (differs || data.join(WEAVE).exists()) {
+            let reason =
+                format!("process {id} has crons, which fire between blocks, and {} has others", data.display());
+            return Err(Failure::usage(reason).hint("name an empty or new folder with --data"));
+        }
+        let fork = Fork { process: id, scheduler, slot, height, blocks };
         let folder = data.join(WAITING);
         fs::create_dir_all(&folder).map_err(|error| cannot("make", &folder, error))?;
         for item in items {
@@ -92,7 +115,6 @@ impl Forks {
                 .hint("name an empty or new folder with --data"));
         }
         // First the list: entries that are there without it would go on without their scheduler's name.
-        let mut forks = Self::read(data)?;
         forks.0.retain(|other| other.process != id);
         forks.0.push(fork.clone());
         let path = data.join(FORKS);

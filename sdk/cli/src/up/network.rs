@@ -83,6 +83,7 @@ fn plan(data: &Path, wallets: &Wallets, urls: &Urls) -> Result<Plan, Failure> {
     let mut plan = Plan::local(data, &wallets.units, urls, NAME);
     // Time goes on for a process that comes from another network.
     plan.weave.initial_height = forks.height().map_or(plan.weave.initial_height, |height| height.0 + 1);
+    plan.weave.founding = forks.blocks();
     for scheduler in forks.schedulers() {
         plan.cu.scheduler_urls.push((scheduler, urls.scheduler.clone()));
         plan.mu.scheduler_urls.push((scheduler, urls.scheduler.clone()));

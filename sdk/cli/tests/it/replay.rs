@@ -120,6 +120,41 @@ fn unit(user: Arc<User>, process: String, wrong_from: u64) -> String {
             let own = user.run(own).ok().json();
             let root = match slot < wrong_from {
                 true => own["stateRoot"].as_str().unwrap().to_owned(),
+#[test]
+fn a_process_with_crons_goes_on_in_a_fork_with_the_blocks_it_had() {
+    let user = User::new();
+    let network = user.network(".holon");
+    let crons = ["--cron", "1-second", "--cron-tag", "Action=Increment"];
+    let spawn = ["spawn", "--module", &network.text("counter_module"), "--json"];
+    let process = user.run(spawn.iter().chain(&crons)).ok().json()["process"].as_str().unwrap().to_owned();
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(2500));
+        user.run(["send", &process, "--action", "Increment"]).ok();
+    }
+    let begun = Instant::now();
+    let fork = loop {
+        let said = user.run(["fork", &process, "--at", "2", "--data", "fork", "--prepare", "--json"]);
+        if said.code == 0 {
+            break said.json();
+        }
+        assert!(begun.elapsed() < SETTLED_WITHIN, "{said:?}");
+    };
+    assert_eq!(fork["slot"], 2);
+    let at = |network: &str, slot: &str| {
+        user.run(["state", &process, "--at", slot, "--network", network, "--json"]).ok().json()["stateRoot"].clone()
+    };
+    let original: Vec<Value> = ["0", "1", "2"].map(|slot| at(".holon", slot)).into();
+    let forked = user.network("fork");
+    let again: Vec<Value> = ["0", "1", "2"].map(|slot| at("fork", slot)).into();
+    assert_eq!(again, original);
+    // Crons have fired before the message in both.
+    let count = user.run(["send", &process, "--action", "Increment", "--network", "fork", "--json"]).ok().json();
+    let count: u64 = count["result"]["Output"].as_str().unwrap().parse().unwrap();
+    assert!(count >= 7, "{count}");
+    forked.stop(Signal::Interrupt);
+    network.stop(Signal::Interrupt);
+}
+
                 false => "A".repeat(43),
             };
             let answer = serde_json::json!({

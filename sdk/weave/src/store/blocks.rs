@@ -5,7 +5,7 @@ use holon_protocol::{ItemId, base64url};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha384};
 
-use super::{Store, keys};
+use super::{Rules, Store, keys};
 use crate::Error;
 
 /// A block. Its content is final as soon as it exists, also while it is open.
@@ -17,7 +17,7 @@ pub struct Block {
     pub id: String,
     /// Id of the block before; 48 zero bytes for genesis.
     pub previous: String,
-    /// Unix seconds; never before the previous block's.
+    /// Unix seconds; never before the previous block's, unless another network made both.
     pub timestamp: u64,
     /// Base-layer transactions.
     pub transactions: Vec<ItemId>,
@@ -69,19 +69,22 @@ impl Block {
     }
 }
 
-/// Adds genesis, and the block at `initial_height` that a new network starts from.
-pub fn found(
-    batch: &mut OwnedWriteBatch,
-    blocks: &Keyspace,
-    meta: &Keyspace,
-    initial_height: u64,
-    now: u64,
-) -> Result<Block, Error> {
-    let genesis = Block::new(0, base64url::encode([0; 48]), now, Vec::new(), 0, 0);
-    genesis.insert(batch, blocks)?;
-    let mut tip = genesis;
+/// Adds genesis, the blocks of another network that the rules name, and the block that a new network starts from.
+pub fn found(batch: &mut OwnedWriteBatch, blocks: &Keyspace, meta: &Keyspace, rules: &Rules) -> Result<Block, Error> {
+    let (now, initial_height) = (rules.clock.seconds(), rules.initial_height);
+    let before = || rules.founding.range(1..initial_height.max(1));
+    let began = before().next().map_or(now, |(_, timestamp)| *timestamp);
+    let mut tip = Block::new(0, base64url::encode([0; 48]), began.min(now), Vec::new(), 0, 0);
+    tip.insert(batch, blocks)?;
+    if let Some((first, _)) = before().next() {
+        for height in *first..initial_height {
+            let timestamp = rules.founding.get(&height).copied().unwrap_or(tip.timestamp);
+            tip = Block::new(height, tip.id, timestamp, Vec::new(), 0, 0);
+            tip.insert(batch, blocks)?;
+        }
+    }
     if initial_height > 0 {
-        tip = Block::new(initial_height, tip.id, tip.timestamp, Vec::new(), 0, 0);
+        tip = Block::new(initial_height, tip.id, now.max(tip.timestamp), Vec::new(), 0, 0);
         tip.insert(batch, blocks)?;
     }
     batch.insert(meta, keys::TIP, tip.height.to_be_bytes());

@@ -24,8 +24,9 @@ pub mod reset;
 pub mod search;
 pub mod wallets;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions};
 use holon_protocol::ItemId;
@@ -58,6 +59,8 @@ pub struct Rules {
     pub ticks: bool,
     /// Height of the first block after genesis.
     pub initial_height: u64,
+    /// Times, in Unix seconds, of blocks of another network before that one.
+    pub founding: Arc<BTreeMap<u64, u64>>,
     /// What time it is.
     pub clock: Clock,
 }
@@ -88,7 +91,7 @@ impl Store {
         let (blocks, meta) = (plain("blocks")?, plain("meta")?);
         if meta.get(keys::TIP)?.is_none() {
             let mut batch = database.batch();
-            blocks::found(&mut batch, &blocks, &meta, rules.initial_height, rules.clock.seconds())?;
+            blocks::found(&mut batch, &blocks, &meta, &rules)?;
             batch.commit()?;
             database.persist(fjall::PersistMode::SyncAll)?;
         }

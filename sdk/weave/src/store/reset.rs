@@ -21,8 +21,7 @@ impl Store {
         for keyspace in [&self.records, &self.index, &self.pieces, &self.paths, &self.blocks, &self.meta] {
             clear(&mut batch, keyspace)?;
         }
-        let tip =
-            blocks::found(&mut batch, &self.blocks, &self.meta, self.rules.initial_height, self.rules.clock.seconds())?;
+        let tip = blocks::found(&mut batch, &self.blocks, &self.meta, &self.rules)?;
         let mut after = Writer { tip, open: None, sequence: 0, unclaimed: 0 };
         for (record, data) in &mut seeds {
             record.place.height = match self.rules.auto_mine {
