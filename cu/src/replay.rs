@@ -338,7 +338,10 @@ impl Replay {
         let observer = Observer { slots: Arc::default(), arweave: assembly.arweave };
         let sources = assembly.sources;
         match sources.start(process, Reach::Newest, false).await {
-            Ok(runner) => Ok(Self { process, sources, tasks, observer, runner: Some(runner), begun }),
+            Ok(mut runner) => {
+                runner.report_to(observer.slots.clone());
+                Ok(Self { process, sources, tasks, observer, runner: Some(runner), begun })
+            }
             Err(error) => {
                 sources.pool.close();
                 Err(error.into())

@@ -110,6 +110,8 @@ pub struct Runner {
     skims: bool,
     lineage: Arc<Lineage>,
     keeping: Option<Keeping>,
+    /// Told the nonce of the next log entry, message by message.
+    reports: Option<Arc<AtomicU64>>,
 }
 
 /// How a turn ended.
@@ -391,6 +393,9 @@ impl Runner {
             self.see(&step);
             self.surroundings.given_up.passed(self.process.id, &step.key);
             self.stream.done(&step, true);
+            if let (Some(slots), Some(link)) = (&self.reports, self.stream.link()) {
+                slots.store(link.next().0, Ordering::Relaxed);
+            }
             if started.elapsed() >= TURN {
                 break;
             }

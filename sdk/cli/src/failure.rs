@@ -94,6 +94,9 @@ impl From<Error> for Failure {
             Error::NotAModule { .. } => Some("publish the Wasm file with `holon publish` and spawn the id it prints"),
             Error::Unreachable { .. } => Some("is it running? `holon up` starts a network on this machine"),
             Error::StillEvaluating { .. } => Some("ask again later with `holon result`"),
+            Error::Refused { status: 404, message, .. } if message.contains("its log ends with slot") => {
+                Some("an earlier slot has a state; what follows has not been scheduled")
+            }
             Error::Locate { .. } | Error::Refused { status: 404, .. } => Some(UNKNOWN),
             Error::Refused { unit: Unit::Compute, status: 503, message } if message.contains("is parked") => {
                 Some("it used up what the unit's operator allows a message; holon resume <process> has it tried again")

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -99,6 +100,7 @@ impl SourceArguments {
                     Failure::usage("there is no home folder to keep a cache in").hint("name one: --data <folder>")
                 })?
                 .join("replay")
+                .join(folder_of(gateway.url()))
                 .join(process.to_string()),
         };
         let mut options = ReplayOptions::new(folder, gateway.url().clone());
@@ -111,6 +113,17 @@ impl SourceArguments {
         }
         Ok(options.patient(Duration::from_secs(self.patience)))
     }
+}
+
+/// The folder of a gateway: a process may be in several networks, a fork beside the original for instance, and its log is another
+/// in each.
+fn folder_of(gateway: &Url) -> String {
+    /// Letters of a name; file systems take 255 bytes.
+    const MAX_LETTERS: usize = 200;
+    let port = gateway.port_or_known_default().unwrap_or_default();
+    let place = format!("{}_{port}{}", gateway.host_str().unwrap_or_default(), gateway.path().trim_end_matches('/'));
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || ".-".contains(letter) { letter } else { '_' };
+    place.chars().map(plain).take(MAX_LETTERS).collect()
 }
 
 /// Runs the command.
@@ -187,12 +200,24 @@ const WAITING_SHOWN: Duration = Duration::from_secs(2);
 
 fn progress_text(observer: Observer, to: Option<Nonce>) -> impl Fn() -> String + Send {
     let begun = Instant::now();
-    let of = to.map(|to| format!(" of {}", to.0 + 1)).unwrap_or_default();
+    // Which slot is next, and since when.
+    let next = Mutex::new((0, begun));
+    let of = to.map(|to| format!(" of {}", to.0.saturating_add(1))).unwrap_or_default();
     move || {
         let progress = observer.progress();
+        let still = {
+            let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+            if next.0 != progress.slots {
+                *next = (progress.slots, Instant::now());
+            }
+            next.1.elapsed()
+        };
         let waiting = match progress.waiting {
             Some((slot, since)) if since >= WAITING_SHOWN => {
                 format!("; waiting for slot {slot} for {} seconds", since.as_secs())
+            }
+            None if still >= WAITING_SHOWN => {
+                format!("; at slot {} for {} seconds", progress.slots, still.as_secs())
             }
             _ => String::new(),
         };

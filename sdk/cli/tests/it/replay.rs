@@ -42,6 +42,11 @@ fn a_process_is_rebuilt_and_its_state_named() {
     let beyond = user.run(["replay", "counter", "--to", "5"]);
     assert_eq!(beyond.code, 3);
     assert!(beyond.err.contains("ends with slot 4; 5 was asked for"), "{}", beyond.err);
+    let farthest = user.run(["replay", "counter", "--to", &u64::MAX.to_string(), "--patience", "0"]);
+    assert!(farthest.code == 3 && farthest.err.contains("ends with slot 4"), "{farthest:?}");
+    let later = user.run(["state", "counter", "--at", "5"]);
+    assert!(later.code == 3 && later.err.contains("its log ends with slot 4"), "{later:?}");
+    assert!(later.err.contains("an earlier slot"), "{later:?}");
     let nobody = user.run(["replay", &"A".repeat(43), "--data", "nobody"]);
     assert_eq!(nobody.code, 3);
     assert!(nobody.err.contains("is not known to the gateway"), "{}", nobody.err);
@@ -98,28 +103,6 @@ fn a_fork_goes_on_under_the_same_id_and_leaves_the_original_alone() {
     network.stop(Signal::Interrupt);
 }
 
-/// A compute unit that names the states that a replay of its own finds, but other ones from slot `wrong_from` on.
-fn unit(user: Arc<User>, process: String, wrong_from: u64) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut asked = String::new();
-            reader.read_line(&mut asked).unwrap();
-            let mut line = String::new();
-            while reader.read_line(&mut line).unwrap() > 2 {
-                line.clear();
-            }
-            let path = asked.strip_prefix(&format!("GET /root/{process}?slot=")).unwrap_or_else(|| panic!("{asked}"));
-            let slot: u64 = path.split(' ').next().unwrap().parse().unwrap();
-            let folder = format!("unit-{wrong_from}");
-            let own =
-                ["replay", &process, "--to", &slot.to_string(), "--data", &folder, "--network", ".holon", "--json"];
-            let own = user.run(own).ok().json();
-            let root = match slot < wrong_from {
-                true => own["stateRoot"].as_str().unwrap().to_owned(),
 #[test]
 fn a_process_with_crons_goes_on_in_a_fork_with_the_blocks_it_had() {
     let user = User::new();
@@ -155,6 +138,28 @@ fn a_process_with_crons_goes_on_in_a_fork_with_the_blocks_it_had() {
     network.stop(Signal::Interrupt);
 }
 
+/// A compute unit that names the states that a replay of its own finds, but other ones from slot `wrong_from` on.
+fn unit(user: Arc<User>, process: String, wrong_from: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut asked = String::new();
+            reader.read_line(&mut asked).unwrap();
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let path = asked.strip_prefix(&format!("GET /root/{process}?slot=")).unwrap_or_else(|| panic!("{asked}"));
+            let slot: u64 = path.split(' ').next().unwrap().parse().unwrap();
+            let folder = format!("unit-{wrong_from}");
+            let own =
+                ["replay", &process, "--to", &slot.to_string(), "--data", &folder, "--network", ".holon", "--json"];
+            let own = user.run(own).ok().json();
+            let root = match slot < wrong_from {
+                true => own["stateRoot"].as_str().unwrap().to_owned(),
                 false => "A".repeat(43),
             };
             let answer = serde_json::json!({
