@@ -122,10 +122,16 @@ pub struct CronInterval {
 /// The units of an interval.
 const CRON_UNITS: [&str; 8] = ["millisecond", "second", "minute", "hour", "day", "month", "year", "block"];
 
-/// The text is not an interval.
+/// The text is not an interval that a process can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an interval; write <n>-<unit> such as 10-seconds, 1-hour or 5-blocks")]
-pub struct ParseCronIntervalError(String);
+pub enum ParseCronIntervalError {
+    /// It is none at all.
+    #[error("{0:?} is not an interval; write <n>-<unit> such as 10-seconds, 1-hour or 5-blocks")]
+    Form(String),
+    /// Compute units refuse every use of a process that wakes more often than once a second (spec 05 §9.1).
+    #[error("{0:?} is less than a second, the shortest interval that compute units take; write 1-second")]
+    TooShort(String),
+}
 
 impl FromStr for CronInterval {
     type Err = ParseCronIntervalError;
@@ -139,7 +145,11 @@ impl FromStr for CronInterval {
             let unit = CRON_UNITS.into_iter().find(|&known| known == unit)?;
             Some(Self { count, unit })
         };
-        parse().ok_or_else(|| ParseCronIntervalError(text.chars().take(64).collect()))
+        let shown = || text.chars().take(64).collect();
+        match parse().ok_or_else(|| ParseCronIntervalError::Form(shown()))? {
+            Self { count: ..1_000, unit: "millisecond" } => Err(ParseCronIntervalError::TooShort(shown())),
+            interval => Ok(interval),
+        }
     }
 }
 
@@ -165,6 +175,16 @@ mod tests {
         for text in ["", "second", "0-seconds", "-1-second", "1-fortnight", "1.5-hours", "1 hour"] {
             assert!(text.parse::<CronInterval>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_no_compute_unit_takes_is_refused_with_the_shortest_that_they_do() {
+        for text in ["1-millisecond", "100-milliseconds", "999-milliseconds"] {
+            let error = text.parse::<CronInterval>().unwrap_err();
+            assert!(matches!(error, ParseCronIntervalError::TooShort(_)), "{text}");
+            assert!(error.to_string().contains("1-second"), "{error}");
+        }
+        assert!("1000-milliseconds".parse::<CronInterval>().is_ok());
     }
 
     #[test]
