@@ -5,6 +5,7 @@ mod seeing;
 mod surface;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path, Payload};
@@ -28,6 +29,8 @@ use crate::trace::Reporter;
 
 /// Memory for bodies of requests that are not answered yet, in bytes.
 pub const MAX_BODIES_BYTES: usize = 512 * 1024 * 1024;
+/// How long metrics wait to hear how large the outbox is, before they tell what was heard last.
+const SIZE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Most fields an `exclude` parameter may name.
 pub const MAX_EXCLUDE_FIELDS: usize = 32;
 
@@ -161,6 +164,11 @@ async fn metrics(api: Data<Api>) -> HttpResponse {
     api.reporter.driver.observe();
     api.cron.observe();
     api.metrics.bodies(api.bodies.reserved());
+    match tokio::time::timeout(SIZE_TIMEOUT, api.reporter.outbox.size()).await {
+        Ok(Ok(bytes)) => api.metrics.stored(bytes),
+        Ok(Err(error)) => tracing::debug!(%error, "how large the outbox is cannot be told"),
+        Err(_) => tracing::debug!("how large the outbox is was not told in time"),
+    }
     api.metrics.registry().response()
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use holon_unit::durations::{Sent, Served};
 use holon_unit::metrics::Metrics as Registry;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::crank::budget::Limit;
+use crate::crank::step::Fault;
 use crate::crank::task::Task;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -17,11 +19,18 @@ struct Stage {
     stage: &'static str,
 }
 
+/// What `task_retries` tells: at which stage, the how manieth failure in a row it was, and whose.
+type Retried = [(&'static str, &'static str); 3];
+/// What `error_stage` tells: at which stage, and what kind of task.
+type GivenUp = [(&'static str, &'static str); 2];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Limited {
     limit: &'static str,
 }
 
+/// What all names begin with.
+const PREFIX: &str = "ao_mu";
 /// Bounds of the buckets for lateness, in seconds.
 const LATENESS_SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 120.0, 600.0];
 
@@ -32,8 +41,11 @@ pub struct Metrics {
     queue_size: Gauge,
     running_cron_monitor: Gauge,
     tasks_done: Family<Stage, Counter>,
-    task_retries: Family<Stage, Counter>,
-    error_stage: Family<Stage, Counter>,
+    task_retries: Family<Retried, Counter>,
+    error_stage: Family<GivenUp, Counter>,
+    served: Served,
+    sent: Sent,
+    db_size: Family<[(&'static str, &'static str); 1], Gauge>,
     skipped_entries: Counter,
     store_failures: Counter,
     unresolved: Gauge,
@@ -57,6 +69,9 @@ impl Default for Metrics {
             tasks_done: Family::default(),
             task_retries: Family::default(),
             error_stage: Family::default(),
+            served: Served::new(),
+            sent: Sent::new(),
+            db_size: Family::default(),
             skipped_entries: Counter::default(),
             store_failures: Counter::default(),
             unresolved: Gauge::default(),
@@ -72,15 +87,20 @@ impl Default for Metrics {
         };
         // Series that begin with their first event hide it from whoever asks for increases.
         for stage in Task::STAGES {
-            for family in [&metrics.tasks_done, &metrics.task_retries, &metrics.error_stage] {
-                drop(family.get_or_create(&Stage { stage }));
+            drop(metrics.tasks_done.get_or_create(&Stage { stage }));
+            for fault in [Fault::Task, Fault::Peer] {
+                drop(metrics.task_retries.get_or_create(&retried(stage, fault, 1)));
             }
         }
+        for (stage, kind) in Task::KINDS {
+            drop(metrics.error_stage.get_or_create(&[("stage", stage), ("type", kind)]));
+        }
+        metrics.stored(0);
         for limit in Limit::ALL {
             drop(metrics.over_budget.get_or_create(&Limited { limit: limit.name() }));
         }
         metrics.registry.register(|registry| {
-            let registry = registry.sub_registry_with_prefix("ao_mu");
+            let registry = registry.sub_registry_with_prefix(PREFIX);
             registry.register("queue_size", "Tasks in the outbox", metrics.queue_size.clone());
             registry.register(
                 "running_cron_monitor",
@@ -88,8 +108,13 @@ impl Default for Metrics {
                 metrics.running_cron_monitor.clone(),
             );
             registry.register("tasks_done", "Tasks finished, by stage", metrics.tasks_done.clone());
-            registry.register("task_retries", "Failures that are tried again, by stage", metrics.task_retries.clone());
-            registry.register("error_stage", "Tasks given up, by stage", metrics.error_stage.clone());
+            registry.register(
+                "task_retries",
+                "Failures that are tried again, by stage, by how many there were in a row, and by whether the task failed or the peer could not be asked",
+                metrics.task_retries.clone(),
+            );
+            registry.register("error_stage", "Tasks given up, by stage and what they are", metrics.error_stage.clone());
+            registry.register("db_size", "Room that a database takes, in bytes", metrics.db_size.clone());
             registry.register("skipped_entries", "Outbox entries that cannot be used", metrics.skipped_entries.clone());
             registry.register("store_failures", "Failures of the outbox store", metrics.store_failures.clone());
             registry.register(
@@ -127,8 +152,22 @@ impl Default for Metrics {
                 metrics.cron_lateness.clone(),
             );
         });
+        metrics.served.register(&metrics.registry, PREFIX, &[("POST", "/", 202)]);
+        metrics.sent.register(&metrics.registry, PREFIX, &[("POST", "post-item"), ("GET", "result")]);
         metrics
     }
+}
+
+/// Failures in a row that are told apart; `10` stands for more as well.
+const RETRIES: [&str; 10] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"];
+
+fn retried(stage: &'static str, fault: Fault, failures: u32) -> Retried {
+    let row = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX).min(RETRIES.len() - 1);
+    let status = match fault {
+        Fault::Task => "failed",
+        Fault::Peer => "unreachable",
+    };
+    [("stage", stage), ("retries", RETRIES[row]), ("status", status)]
 }
 
 impl Metrics {
@@ -162,14 +201,29 @@ impl Metrics {
         self.tasks_done.get_or_create(&Stage { stage }).inc();
     }
 
-    /// A task failed and is tried again.
-    pub fn failed(&self, stage: &'static str) {
-        self.task_retries.get_or_create(&Stage { stage }).inc();
+    /// A task failed for the `failures`th time in a row, and is tried again.
+    pub fn failed(&self, task: &Task, fault: Fault, failures: u32) {
+        self.task_retries.get_or_create(&retried(task.stage(), fault, failures)).inc();
     }
 
     /// A task was given up.
-    pub fn dead(&self, stage: &'static str) {
-        self.error_stage.get_or_create(&Stage { stage }).inc();
+    pub fn dead(&self, task: &Task) {
+        self.error_stage.get_or_create(&[("stage", task.stage()), ("type", task.kind())]).inc();
+    }
+
+    /// The outbox takes so many bytes.
+    pub fn stored(&self, bytes: u64) {
+        self.db_size.get_or_create(&[("database", "outbox")]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// How long requests to this unit take.
+    pub fn served(&self) -> &Served {
+        &self.served
+    }
+
+    /// How long requests of this unit take.
+    pub fn sent(&self) -> &Sent {
+        &self.sent
     }
 
     /// An outbox entry was skipped.

@@ -89,8 +89,9 @@ impl Service {
         let overrides = options.scheduler_urls.clone();
         // Apart from each other: a published scheduler may not stand for the compute unit's private address.
         let trusted = overrides.iter().map(|(_, url)| url.clone()).chain(options.scheduler_origins.clone());
-        let schedulers = Schedulers::new(Http::new(policy, guards, trusted)?, options.scheduler_timeout);
-        let http = Http::new(policy, guards, [options.cu_url.clone()])?;
+        let schedulers =
+            Schedulers::new(Http::new(policy, guards, metrics.sent().clone(), trusted)?, options.scheduler_timeout);
+        let http = Http::new(policy, guards, metrics.sent().clone(), [options.cu_url.clone()])?;
         let compute = Compute::new(http, options.cu_url.clone(), options.pull_timeout, options.max_result_bytes);
         let locator = match options.probe_routers {
             true => Locator::following_redirects(gateway.clone(), policy, overrides.clone())?,
@@ -162,11 +163,16 @@ impl Service {
                 enabled: options.enable_push,
                 after: options.allow_pushes_after,
             },
-            metrics,
+            metrics: metrics.clone(),
             bodies: Bodies::new(options.body_memory_bytes),
         };
         let explorer = options.explorer();
-        let http = HttpOptions { empty_options: true, ..HttpOptions::default() };
+        let http = HttpOptions {
+            empty_options: true,
+            charset: true,
+            served: Some(metrics.served().clone()),
+            ..HttpOptions::default()
+        };
         let server = server::start(listener, &http, move |config| {
             config.app_data(Data::new(api.clone()));
             api::routes().after(holon_explorer::routes(&explorer)).register(config);

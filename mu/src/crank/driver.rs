@@ -359,7 +359,7 @@ impl Driver {
                         let mut dispatcher = lock(&self.0.dispatcher);
                         (dispatcher.failed(id, fault, now()), dispatcher.failures(id))
                     };
-                    self.0.metrics.failed(task.stage());
+                    self.0.metrics.failed(&task, fault, failures);
                     match verdict {
                         Verdict::RetryAt(_) => {
                             tracing::warn!(parent: &span, task = %id, stage = task.stage(), failures, reason, "failed, will try again");

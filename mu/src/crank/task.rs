@@ -229,6 +229,21 @@ impl Task {
     pub const STAGES: [&'static str; 6] =
         ["confirm", "pull-result", "build-message", "build-process", "send", "write-assign"];
 
+    /// Every stage with what kinds of tasks reach it.
+    pub const KINDS: [(&'static str, &'static str); 11] = [
+        ("confirm", "message"),
+        ("confirm", "process"),
+        ("confirm", "assignment"),
+        ("pull-result", "result"),
+        ("build-message", "message"),
+        ("build-message", "notice"),
+        ("build-process", "process"),
+        ("send", "message"),
+        ("send", "process"),
+        ("send", "notice"),
+        ("write-assign", "assignment"),
+    ];
+
     /// The share of the work it belongs to: that of its lane's process, else of the process it is for.
     pub fn share(&self) -> Share {
         let process = self.lane(TaskId(0)).process().or_else(|| match &self.work {
@@ -337,6 +352,22 @@ impl Task {
     pub fn traceparent(&self) -> Option<String> {
         let span = self.item().or(self.descent.parent).or(self.descent.origin)?;
         Some(self.descent.trace_id()?.traceparent(span.as_bytes()))
+    }
+
+    /// What it is to bring about, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match &self.work {
+            Work::Confirm(Forwarded { kind: ForwardedKind::Message { .. }, .. }) | Work::Message { .. } => "message",
+            Work::Confirm(Forwarded { kind: ForwardedKind::Process { .. }, .. }) | Work::Spawn { .. } => "process",
+            Work::ConfirmAssignment { .. } | Work::Assign { .. } => "assignment",
+            Work::Pull { .. } => "result",
+            Work::Notice { .. } => "notice",
+            Work::Send(signed) => match &signed.purpose {
+                Purpose::Message { .. } | Purpose::Wallet { .. } => "message",
+                Purpose::Spawn { .. } => "process",
+                Purpose::Notice { .. } => "notice",
+            },
+        }
     }
 
     /// Name of the stage, for logs and metrics.

@@ -1,6 +1,7 @@
 //! The outside world as the crank sees it: performs one effect and says what came of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -196,7 +197,11 @@ impl World {
             Ok(item) => item,
             Err(error) => return Outcome::Impossible(error.to_string()),
         };
-        match self.uploader.upload(&item).await {
+        let begun = Instant::now();
+        let uploaded = self.uploader.upload(&item).await;
+        let outcome = uploaded.as_ref().map(|()| 200).map_err(|_| "upload");
+        self.schedulers.http().sent().observe("POST", "upload", outcome, begun.elapsed());
+        match uploaded {
             Ok(()) => Outcome::Accepted(None),
             Err(error) if error.retryable() => Outcome::Unreachable(error.to_string()),
             Err(error) => Outcome::Refused(error.to_string()),

@@ -548,6 +548,10 @@ impl Outbox for LocalOutbox {
     fn forget_traces(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, OutboxError>> {
         self.blocking(move |store| store.forget_traces(before, limit))
     }
+
+    fn size(&self) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        self.blocking(|store| store.database.disk_space().map_err(store_error))
+    }
 }
 
 #[cfg(test)]

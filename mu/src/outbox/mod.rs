@@ -346,6 +346,10 @@ pub trait Outbox: Send + Sync + 'static {
     fn traced(&self, process: ProcessId, limit: usize) -> BoxFuture<'_, Result<Vec<ItemId>, OutboxError>>;
     /// Forgets at most `limit` events, those before `before` and those over [`MAX_TRACE_EVENTS`]; how many.
     fn forget_traces(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, OutboxError>>;
+    /// How much room it takes, in bytes; 0 where that is not known.
+    fn size(&self) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
     /// How the work is shared with other messengers; `None` when there can be no others.
     fn shared(&self) -> Option<&dyn Shared> {
         None

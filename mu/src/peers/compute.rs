@@ -97,7 +97,7 @@ impl Compute {
     /// The result of a message, assignment or process.
     pub async fn result(&self, message: MessageId, process: ProcessId) -> Result<Pulled, PeerError> {
         let url = join(&self.url, &format!("/result/{message}?process-id={process}&no-busy=1"))?;
-        let response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await?;
+        let response = self.get("result", &url).await?;
         if response.status() == 202 {
             return Ok(Pulled::NotYet);
         }
@@ -107,12 +107,12 @@ impl Compute {
     /// The cursor of a process's newest result, `None` when it has none.
     pub async fn newest_cursor(&self, process: ProcessId) -> Result<Option<String>, PeerError> {
         let url = join(&self.url, &format!("/results/{process}?sort=DESC&limit=1&processId={process}"))?;
-        Ok(self.page(url, 1).await?.edges.into_iter().next().map(|edge| edge.cursor))
+        Ok(self.page("results", url, 1).await?.edges.into_iter().next().map(|edge| edge.cursor))
     }
 
     /// At most `limit` cron results after `cursor`, oldest first; asking makes the unit evaluate what is due.
     pub async fn cron(&self, process: ProcessId, cursor: Option<&str>, limit: usize) -> Result<CronPage, PeerError> {
-        self.page(self.cron_url(process, cursor, limit)?, limit).await
+        self.page("cron", self.cron_url(process, cursor, limit)?, limit).await
     }
 
     fn cron_url(&self, process: ProcessId, cursor: Option<&str>, limit: usize) -> Result<Url, PeerError> {
@@ -127,7 +127,7 @@ impl Compute {
     /// The cursor of the first cron result after `cursor`, however large that result is; `None` when there is none.
     pub async fn skim_cron(&self, process: ProcessId, cursor: Option<&str>) -> Result<Option<String>, PeerError> {
         let url = self.cron_url(process, cursor, 1)?;
-        let mut response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await?;
+        let mut response = self.get("skim-cron", &url).await?;
         if !response.status().is_success() {
             self.http.body(response, 0).await?;
             return Ok(None);
@@ -150,14 +150,18 @@ impl Compute {
         Ok(None)
     }
 
+    async fn get(&self, operation: &'static str, url: &Url) -> Result<Response, PeerError> {
+        self.http.send(operation, Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await
+    }
+
     async fn json(&self, url: &Url, response: Response) -> Result<JsonText, PeerError> {
         let body = self.http.body(response, self.max_result_bytes).await?;
         JsonText::parse(&body).map_err(|error| malformed(url, &error))
     }
 
     /// A page of at most `limit` results. What a unit sends beyond them is not looked at: it comes again after the last of them.
-    async fn page(&self, url: Url, limit: usize) -> Result<CronPage, PeerError> {
-        let response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, |it| it).await?;
+    async fn page(&self, operation: &'static str, url: Url, limit: usize) -> Result<CronPage, PeerError> {
+        let response = self.get(operation, &url).await?;
         let due = due(&response);
         let page = self.json(&url, response).await?;
         let edges = page.json().member("edges").and_then(|edges| edges.items(limit));

@@ -12,10 +12,11 @@ mod tracing_context;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use holon_arweave::UrlPolicy;
+use holon_unit::durations::Sent;
 use reqwest::header::LOCATION;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use url::{Origin, Url};
@@ -91,6 +92,18 @@ pub enum PeerError {
 }
 
 impl PeerError {
+    /// What went wrong, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Status { .. } => "status",
+            Self::Unreached { .. } => "unreached",
+            Self::Network { .. } => "network",
+            Self::Malformed { .. } => "malformed",
+            Self::TooLarge { .. } => "too-large",
+            Self::Forbidden { .. } => "forbidden",
+        }
+    }
+
     /// Whether a scheduler refused the request for good. Other statuses, 404 for example, rather say that something is
     /// set up wrongly between us, and must not cost anybody a message.
     pub fn is_refusal(&self) -> bool {
@@ -130,6 +143,7 @@ pub struct Http(Arc<Clients>);
 struct Clients {
     policy: UrlPolicy,
     guards: Guards,
+    sent: Sent,
     trusted: Client,
     guarded: Client,
     configured: HashSet<Origin>,
@@ -146,10 +160,11 @@ enum Redirects {
 }
 
 impl Http {
-    /// Clients that trust the origins of `configured` URLs.
+    /// Clients that trust the origins of `configured` URLs, and count in `sent` how long requests take.
     pub fn new(
         policy: UrlPolicy,
         guards: Guards,
+        sent: Sent,
         configured: impl IntoIterator<Item = Url>,
     ) -> Result<Self, PeerError> {
         let failed = |error: reqwest::Error| PeerError::Malformed { url: String::new(), reason: error.to_string() };
@@ -161,7 +176,7 @@ impl Http {
             .map_err(failed)?;
         let guarded = policy.client().connect_timeout(CONNECT_TIMEOUT).build().map_err(failed)?;
         let configured = configured.into_iter().map(|url| url.origin()).collect();
-        Ok(Self(Arc::new(Clients { policy, guards, trusted, guarded, configured, published: Mutex::default() })))
+        Ok(Self(Arc::new(Clients { policy, guards, sent, trusted, guarded, configured, published: Mutex::default() })))
     }
 
     /// Remembers the origin of a scheduler that was located: requests may be redirected there.
@@ -174,6 +189,11 @@ impl Http {
             }
             published.insert(origin);
         }
+    }
+
+    /// How long requests take.
+    pub fn sent(&self) -> &Sent {
+        &self.0.sent
     }
 
     /// Whether the operator named the origin of this URL.
@@ -198,8 +218,24 @@ impl Http {
         Ok(&self.0.guarded)
     }
 
-    /// Sends a request, following redirects; any other answer comes back.
+    /// Sends a request, following redirects; any other answer comes back. `operation` says what it is for.
     async fn send(
+        &self,
+        operation: &'static str,
+        method: Method,
+        url: Url,
+        redirects: Redirects,
+        timeout: Duration,
+        prepare: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, PeerError> {
+        let begun = Instant::now();
+        let answer = self.answered(method.clone(), url, redirects, timeout, prepare).await;
+        let outcome = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(PeerError::kind);
+        self.0.sent.observe(method.as_str(), operation, outcome, begun.elapsed());
+        answer
+    }
+
+    async fn answered(
         &self,
         method: Method,
         url: Url,

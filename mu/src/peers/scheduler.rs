@@ -121,8 +121,10 @@ impl Schedulers {
                 .header(ACCEPT, "application/json")
                 .body(raw.clone())
         };
-        let response =
-            self.http.send(Method::POST, scheduler.clone(), Redirects::Replay, self.timeout, headers).await?;
+        let response = self
+            .http
+            .send("post-item", Method::POST, scheduler.clone(), Redirects::Replay, self.timeout, headers)
+            .await?;
         self.receipt(response).await
     }
 
@@ -150,13 +152,14 @@ impl Schedulers {
                 .body(Bytes::new())
         };
         let url = join(scheduler, &query)?;
-        let response = self.http.send(Method::POST, url, Redirects::Replay, self.timeout, headers).await?;
+        let response =
+            self.http.send("post-assignment", Method::POST, url, Redirects::Replay, self.timeout, headers).await?;
         self.receipt(response).await
     }
 
     /// The tags of a process, `None` when this scheduler does not have it.
     pub async fn process(&self, scheduler: &Url, process: ProcessId) -> Result<Option<ProcessTags>, PeerError> {
-        self.read(join(scheduler, &format!("/processes/{process}"))?).await
+        self.read("process", join(scheduler, &format!("/processes/{process}"))?).await
     }
 
     /// The assignment of an item in a process's log, `None` when this scheduler does not have it.
@@ -175,7 +178,8 @@ impl Schedulers {
             #[serde(default)]
             tags: Tags,
         }
-        let entry: Option<Entry> = self.read(join(scheduler, &format!("/{item}?process-id={process}"))?).await?;
+        let entry: Option<Entry> =
+            self.read("entry", join(scheduler, &format!("/{item}?process-id={process}"))?).await?;
         Ok(entry.and_then(|entry| entry.assignment).map(|Inner { tags }| Assignment { tags }))
     }
 
@@ -200,7 +204,7 @@ impl Schedulers {
     }
 
     async fn newest_nonce(&self, scheduler: &Url, process: ProcessId) -> Result<Option<Nonce>, PeerError> {
-        let latest: Option<LogEntry> = self.read(join(scheduler, &format!("/{process}/latest"))?).await?;
+        let latest: Option<LogEntry> = self.read("latest", join(scheduler, &format!("/{process}/latest"))?).await?;
         Ok(latest.map(|latest| latest.assignment.nonce().unwrap_or(Nonce(0))))
     }
 
@@ -253,15 +257,20 @@ impl Schedulers {
             from => format!("&from-nonce={}", from - 1),
         };
         let query = format!("/{process}?process-id={process}{from}&limit={}", SEARCHED_ENTRIES + 1);
-        let page: Option<Page> = self.read(join(scheduler, &query)?).await?;
+        let page: Option<Page> = self.read("entries", join(scheduler, &query)?).await?;
         let entries = page.map(|page| page.edges).unwrap_or_default().into_iter().map(|edge| edge.node);
         Ok(entries.filter(|entry| entry.message.is_none()).map(|entry| entry.assignment).collect())
     }
 
     /// A read whose *not found* is 400 (spec 02 §1) or 404.
-    async fn read<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<Option<T>, PeerError> {
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        url: Url,
+    ) -> Result<Option<T>, PeerError> {
         let accept = |request: RequestBuilder| request.header(ACCEPT, "application/json");
-        let response = self.http.send(Method::GET, url.clone(), Redirects::Read, self.timeout, accept).await?;
+        let response =
+            self.http.send(operation, Method::GET, url.clone(), Redirects::Read, self.timeout, accept).await?;
         if matches!(response.status().as_u16(), 400 | 404) {
             return Ok(None);
         }

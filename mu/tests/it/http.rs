@@ -189,7 +189,7 @@ async fn an_item_is_forwarded_unchanged_and_answered_with_its_own_id_whatever_it
         }
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 202);
-        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/json"));
+        assert_eq!(answer.headers()["content-type"], "application/json; charset=utf-8");
         let body: Value = answer.json().await.unwrap();
         assert_eq!(body, json!({ "message": "Processing DataItem", "id": item.id() }));
         assert_eq!(network.log(P).last().unwrap().raw(), item.raw());

@@ -6,6 +6,7 @@ mod compose;
 mod cron;
 mod dispatch;
 mod http;
+mod measured;
 mod memory;
 mod network;
 mod odd_results;

@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod config;
 pub mod durable;
+pub mod durations;
 pub mod error;
 pub mod events;
 pub mod log_file;

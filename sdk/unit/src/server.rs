@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_cors::Cors;
 use actix_web::dev::{ServerHandle, Service, ServiceResponse};
@@ -14,6 +14,8 @@ use actix_web::http::header::{
 use actix_web::middleware::{NormalizePath, TrailingSlash};
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpResponse, HttpServer};
+
+use crate::durations::Served;
 
 /// How often a stopping server looks whether requests are still running.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
@@ -36,11 +38,22 @@ pub struct HttpOptions {
     pub ends_with_client: bool,
     /// Whether `OPTIONS` of any path is answered with 204 instead of 200, as the messenger's specification asks for.
     pub empty_options: bool,
+    /// Whether JSON says that it is in UTF-8, as the messenger's specification asks for.
+    pub charset: bool,
+    /// Where it is counted how long requests take.
+    pub served: Option<Served>,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { workers: 2, shutdown_timeout: Duration::from_secs(5), ends_with_client: false, empty_options: false }
+        Self {
+            workers: 2,
+            shutdown_timeout: Duration::from_secs(5),
+            ends_with_client: false,
+            empty_options: false,
+            charset: false,
+            served: None,
+        }
     }
 }
 
@@ -147,6 +160,9 @@ fn open_to_pages() -> Cors {
         .max_age(PREFLIGHT_SECONDS)
 }
 
+/// The content type of JSON that says its encoding.
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
 /// The methods that pages may use, for whoever asks without saying which one.
 const METHODS: &str = "GET,HEAD,PUT,PATCH,POST,DELETE";
 
@@ -177,19 +193,27 @@ where
     let address = listener.local_addr()?;
     let running = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&running);
-    let empty_options = options.empty_options;
+    let (empty_options, charset, served) = (options.empty_options, options.charset, options.served.clone());
     let server = HttpServer::new(move || {
-        let count = Arc::clone(&count);
+        let (count, served) = (Arc::clone(&count), served.clone());
         App::new()
             .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
             .wrap(open_to_pages())
             .wrap_fn(move |request, routes| {
                 let running = Running::new(&count);
                 let emptied = empty_options && *request.method() == Method::OPTIONS;
+                let timed = served.clone().map(|served| (served, request.method().clone(), Instant::now()));
                 let answer = routes.call(request);
                 async move {
                     let _running = running;
-                    let answer = answer.await?.map_into_boxed_body();
+                    let mut answer = answer.await?.map_into_boxed_body();
+                    if charset && answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json") {
+                        answer.headers_mut().insert(CONTENT_TYPE, JSON);
+                    }
+                    if let Some((served, method, begun)) = timed {
+                        let route = answer.request().match_pattern().unwrap_or_else(|| "none".into());
+                        served.observe(method.as_str(), route, answer.status().as_u16(), begun.elapsed());
+                    }
                     Ok(if emptied { without_body(answer) } else { answer })
                 }
             })

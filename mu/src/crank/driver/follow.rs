@@ -150,7 +150,7 @@ impl Driver {
 
     /// Adds a task as a dead letter to `changes`.
     fn lay_out(&self, changes: &mut Changes, task: &Task, reason: String) {
-        self.0.metrics.dead(task.stage());
+        self.0.metrics.dead(task);
         changes.traces.extend(self.told(trace::of_death(task, &reason)));
         let letter = Letter::Task(Box::new(task.clone()));
         changes.dead.push(DeadLetter { id: LetterId::default(), at: self.0.clock.now(), reason, letter });

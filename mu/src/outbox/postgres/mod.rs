@@ -522,6 +522,18 @@ impl Outbox for PostgresOutbox {
         .boxed()
     }
 
+    fn size(&self) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        async move {
+            // The tables and indexes of this outbox; others may live in the same database.
+            let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
+                FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'";
+            let rows = self.query(sql, &[]).await?;
+            let bytes: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+            Ok(u64::try_from(bytes).unwrap_or(0))
+        }
+        .boxed()
+    }
+
     fn shared(&self) -> Option<&dyn Shared> {
         Some(&self.0.sharing)
     }
