@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use super::{Api, Parameters, id, text};
 use crate::crank::driver::RetryError;
+use crate::crank::outgoing::cut;
+use crate::crank::task::Work;
 use crate::error::Refusal;
 use crate::outbox::{DeadLetter, Letter, LetterId, Other};
 use crate::trace::{DEFAULT_NODES, MAX_NODES, MAX_PAGE, PageQuery};
@@ -45,7 +47,9 @@ fn number(parameters: &Parameters<'_>, name: &str, default: usize, most: usize) 
     let Some(text) = parameters.filled(name) else { return Ok(default) };
     match text.parse() {
         Ok(number @ 1..) => Ok(usize::min(number, most)),
-        _ => Err(Refusal::Invalid(format!("{name}: a number from 1 to {most} is needed, not {text:?}"))),
+        _ => Err(Refusal::Invalid(format!(
+            "{name}: a number of at least 1 is needed (more than {most} is {most}), not {text:?}"
+        ))),
     }
 }
 
@@ -156,20 +160,46 @@ pub(super) async fn home(api: Data<Api>, request: HttpRequest) -> Result<HttpRes
     Ok(HttpResponse::Ok().json(api.reporter.page(&query).await.map_err(Refusal::from)?))
 }
 
+/// Which entry of a result it is that there is no item of yet, and what it says.
+fn entry(work: &Work) -> Option<(String, String)> {
+    let text = |entry: Result<String, serde_json::Error>| entry.unwrap_or_default();
+    match work {
+        Work::Message { message, .. } => {
+            let entry = format!("message to {} with anchor {}", message.target, message.anchor);
+            Some((entry, text(serde_json::to_string(message))))
+        }
+        Work::Spawn { spawn, .. } => Some(("spawn".into(), text(serde_json::to_string(spawn)))),
+        Work::Notice { spawned, tags, .. } => Some((format!("notice of {spawned}"), text(serde_json::to_string(tags)))),
+        Work::Assign { assign, .. } => {
+            let entry = format!("assignment of {} to {}", assign.message, assign.process);
+            Some((entry, text(serde_json::to_string(assign))))
+        }
+        _ => None,
+    }
+}
+
 fn letter(letter: &DeadLetter) -> Value {
     let DeadLetter { id, at: Timestamp(at), reason, letter } = letter;
     match letter {
-        Letter::Task(task) => json!({
-            "id": id,
-            "at": at,
-            "reason": reason,
-            "retryable": true,
-            "stage": task.stage(),
-            "origin": task.descent.origin,
-            "item": task.item(),
-            "parent": task.descent.parent,
-            "depth": task.descent.depth,
-        }),
+        Letter::Task(task) => {
+            let mut told = json!({
+                "id": id,
+                "at": at,
+                "reason": reason,
+                "retryable": true,
+                "stage": task.stage(),
+                "origin": task.descent.origin,
+                "item": task.item(),
+                "parent": task.descent.parent,
+                "depth": task.descent.depth,
+                "emitter": task.emitter(),
+            });
+            if let Some((entry, text)) = entry(&task.work) {
+                told["entry"] = entry.into();
+                told["text"] = cut(&text).into();
+            }
+            told
+        }
         Letter::Entry { emitter, entry } => json!({
             "id": id,
             "at": at,

@@ -151,6 +151,29 @@ pub fn named_scheduler(spawn: &Spawn) -> Result<Option<Address>, String> {
     spawn.tags.get("Scheduler").map(|value| value.parse().map_err(|error| format!("Scheduler: {error}"))).transpose()
 }
 
+/// Whether an item can be made of a message at all, whoever emits it.
+///
+/// # Errors
+/// When its tags are more than an item may have.
+pub fn possible(sent: &Message) -> Result<(), ItemError> {
+    message(&nobody(), sent, None).map(drop)
+}
+
+/// The same of a spawn.
+///
+/// # Errors
+/// The same, and when the scheduler that it names is none.
+pub fn possible_spawn(sent: &Spawn) -> Result<(), String> {
+    named_scheduler(sent)?;
+    spawn(&nobody(), sent, None).map(drop).map_err(|error| error.to_string())
+}
+
+/// An emitter of which as little as possible is told.
+fn nobody() -> Emitter {
+    let record = ProcessRecord { module: String::new(), scheduler: Address::from_bytes([0; 32]), cron: false };
+    Emitter { process: ProcessId::from_bytes([0; 32]), record, claims: Claims::Replaced }
+}
+
 impl Emitter {
     /// `tags` but those with these names.
     fn without(&self, tags: &Tags, names: &[&str]) -> Tags {

@@ -6,6 +6,7 @@
 use holon_protocol::{ItemId, ProcessId, Tag, Tags};
 use serde::{Deserialize, Serialize};
 
+use super::compose;
 use crate::json::{Json, JsonText, Kind};
 
 /// Length of an anchor in bytes.
@@ -164,7 +165,9 @@ pub fn message(entry: Json<'_>) -> Result<Message, String> {
     let target = target.ok_or("Target is missing")?;
     let target = target.string().ok_or_else(|| format!("Target is {}; a string is needed", target.kind()))?;
     let target = target.parse().map_err(|error| format!("Target: {error}"))?;
-    Ok(Message { target, anchor: anchor(sent_anchor)?, tags: tags(sent_tags)?, data: data(sent_data) })
+    let message = Message { target, anchor: anchor(sent_anchor)?, tags: tags(sent_tags)?, data: String::new() };
+    compose::possible(&message).map_err(|error| error.to_string())?;
+    Ok(Message { data: data(sent_data), ..message })
 }
 
 /// Reads one spawn entry. Its anchor is not used.
@@ -174,7 +177,9 @@ pub fn spawn(entry: Json<'_>) -> Result<Spawn, String> {
     if tags.get("Module").is_none() {
         return Err("No Module tag found on 'Process' DataItem".into());
     }
-    Ok(Spawn { tags, data: data(sent_data) })
+    let spawn = Spawn { tags, data: String::new() };
+    compose::possible_spawn(&spawn)?;
+    Ok(Spawn { data: data(sent_data), ..spawn })
 }
 
 fn assignment(entry: Json<'_>) -> Result<(Vec<Assign>, Vec<String>), String> {

@@ -176,6 +176,30 @@ fn around(members: &str) -> String {
 }
 
 #[test]
+fn what_no_item_can_be_made_of_is_skipped_with_its_reason() {
+    let tagged = |tags: Value| entry(|e| drop(e.insert("Tags".into(), tags)));
+    let many: Vec<_> = (0..200).map(|number| json!({ "name": number.to_string(), "value": "" })).collect();
+    let long = json!([{ "name": "A", "value": "x".repeat(3_073) }]);
+    let messages = json!([tagged(long.clone()), entry(|_| {}), tagged(json!(many))]);
+    let spawn = |scheduler: &str| json!({ "Tags": [{ "name": "Module", "value": "m" }, { "name": "Scheduler", "value": scheduler }] });
+    let mut too_long = spawn(&TARGET.to_string());
+    too_long["Tags"].as_array_mut().unwrap().extend(long.as_array().unwrap().clone());
+    let outgoing = result(messages, json!([spawn("nonsense"), too_long, spawn(&TARGET.to_string())]), json!([]));
+    assert_eq!((outgoing.messages.len(), outgoing.spawns.len()), (1, 1));
+    let skipped: Vec<_> = outgoing.skipped.iter().map(|it| (it.entry.as_str(), it.reason.as_str())).collect();
+    for ((entry, reason), (place, word)) in skipped.iter().zip([
+        ("Messages[0]", "3073"),
+        ("Messages[2]", "tags"),
+        ("Spawns[0]", "Scheduler"),
+        ("Spawns[1]", "3073"),
+    ]) {
+        assert!(*entry == place && reason.contains(word), "{entry}: {reason}");
+    }
+    assert_eq!(skipped.len(), 4);
+    assert!(outgoing.skipped[2].text.contains("nonsense"));
+}
+
+#[test]
 fn numbers_count_by_their_digits() {
     for number in
         ["100000000000000000000", "123456789012345678901234567890", "1E2", "1.0", "-0", "0.1e1", "1e400", "1.10"]
