@@ -307,12 +307,29 @@ pub enum OptionsError {
         /// Why.
         source: holon_protocol::signer::SignerError,
     },
+    /// A unit cannot be asked that way.
+    #[error("{option}: the address begins with {scheme}://, and only http:// and https:// can be asked")]
+    Scheme {
+        /// Which option.
+        option: &'static str,
+        /// The scheme. What follows may hold a password.
+        scheme: String,
+    },
 }
 
 impl TryFrom<Arguments> for Options {
     type Error = OptionsError;
 
     fn try_from(arguments: Arguments) -> Result<Self, OptionsError> {
+        let named = [("--cu-url", &arguments.cu_url), ("--gateway-url", &arguments.gateway_url)];
+        let more = [("--graphql-url", &arguments.graphql_url), ("--uploader-url", &arguments.uploader_url)];
+        let more = more.into_iter().filter_map(|(option, url)| Some((option, url.as_ref()?)));
+        let schedulers = arguments.scheduler_urls.iter().map(|(_, url)| ("--scheduler-url", url));
+        for (option, url) in named.into_iter().chain(more).chain(schedulers) {
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(OptionsError::Scheme { option, scheme: url.scheme().to_owned() });
+            }
+        }
         let path = arguments.wallet_path;
         let jwk =
             std::fs::read_to_string(&path).map_err(|source| OptionsError::Wallet { path: path.clone(), source })?;

@@ -26,18 +26,18 @@ pub fn routes() -> Routes {
         [
             post(monitor, "Monitors a process: what its crons send is pushed")
                 .part("process", schema::id(), "The process.")
-                .body("A signed data item; who signed it is who monitors.", [Content::bytes()])
+                .body("A signed data item whose target is the process.", [Content::bytes()])
                 .gives(200, "It is monitored.", Content::Other("text/html"))
-                .fails(400, "The item is not acceptable, or the process has no cron.")
+                .fails(400, "The item is not acceptable.")
                 .fails(403, "Only the owner of the process may monitor it here.")
                 .fails(404, "The process is not known.")
                 .fails(502, "A scheduler or gateway failed."),
             delete(unmonitor, "Ends that")
                 .part("process", schema::id(), "The process.")
-                .body("A signed data item of who monitors, or of the owner.", [Content::bytes()])
+                .body("The same; anybody's, unless only the owner of the process may monitor it here.", [Content::bytes()])
                 .gives(200, "It is not monitored any more.", Content::Other("text/html"))
                 .fails(400, "The item is not acceptable.")
-                .fails(403, "Somebody else monitors it.")
+                .fails(403, "Only the owner of the process may end that here.")
                 .fails(404, "It is not monitored."),
         ],
     )
@@ -46,7 +46,7 @@ pub fn routes() -> Routes {
         [post(push, "Pushes an outgoing message of a result again")
             .about("Where the operator allows it (`ENABLE_PUSH`), and for messages after a block height.")
             .part("message", schema::id(), "The message whose result it is.")
-            .part("number", schema::number(), "Which of its outgoing messages, by `Reference`.")
+            .part("number", schema::number(), "Which of the `Messages` of the result, from 0.")
             .needs("process-id", schema::id(), "The process whose result it is.")
             .gives(202, "It is pushed.", Content::Json(accepted()))
             .fails(400, "It cannot be pushed again, or not here.")
@@ -60,7 +60,7 @@ pub fn routes() -> Routes {
             .about("For the operator, unless traces are public.")
             .extension()
             .query("before", schema::digits(), "Older than this dead letter.")
-            .query("limit", schema::number_in(1, seeing::MAX_LISTED as u64, seeing::DEFAULT_LISTED as u64), "How many.")
+            .query("limit", schema::number_in(1, seeing::MAX_LISTED as u64, seeing::DEFAULT_LISTED as u64), "How many; more than the most is the most.")
             .gives(200, "Dead letters.", Content::Json(schema::object([("deadLetters", schema::list(dead_letter()))])))
             .fails(400, "A parameter is wrong.")
             .fails(401, "A token is needed.")],
@@ -89,7 +89,7 @@ pub fn routes() -> Routes {
                  `others` says what the others have, and what nobody has right now.",
             )
             .extension()
-            .query("limit", schema::number_in(1, seeing::MAX_LISTED as u64, seeing::DEFAULT_LISTED as u64), "How many.")
+            .query("limit", schema::number_in(1, seeing::MAX_LISTED as u64, seeing::DEFAULT_LISTED as u64), "How many; more than the most is the most.")
             .gives(
                 200,
                 "Monitored processes.",

@@ -473,17 +473,28 @@ async fn the_memory_of_an_item_is_taken_until_it_is_forwarded_though_its_client_
     messenger.stop().await.unwrap();
 }
 
+#[derive(Debug, clap::Parser)]
+struct Program {
+    #[command(flatten)]
+    arguments: holon_mu::Arguments,
+}
+
+#[test]
+fn what_cannot_be_asked_over_http_is_refused_at_the_start_without_showing_a_password() {
+    for option in ["--cu-url", "--gateway-url", "--graphql-url", "--uploader-url"] {
+        let words = ["mu", "--wallet", "w.json", option, "ftp://user:secret@example.com"];
+        let program = <Program as clap::Parser>::try_parse_from(words).unwrap();
+        let error = Options::try_from(program.arguments).unwrap_err().to_string();
+        assert!(error.contains(option) && error.contains("ftp://") && !error.contains("secret"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn configuration_shows_no_token() {
     let network = Network::start();
     let options = Options { operator_token: Some("secret-of-the-operator".to_owned().into()), ..network.options() };
     let shown = format!("{options:?}");
     assert!(!shown.contains("secret-of-the-operator"), "{shown}");
-    #[derive(Debug, clap::Parser)]
-    struct Program {
-        #[command(flatten)]
-        arguments: holon_mu::Arguments,
-    }
     let words = ["mu", "--wallet", "w.json", "--operator-token", "secret-of-the-operator"];
     let program = <Program as clap::Parser>::try_parse_from(words).unwrap();
     assert!(!format!("{program:?}").contains("secret-of-the-operator"));
