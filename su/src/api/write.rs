@@ -7,7 +7,7 @@ use holon_protocol::{AssignmentId, DataItem, ItemId, Nonce, ProcessId};
 use holon_unit::trace_context::{self, MESSAGES, TraceId, message_span};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::answer::Failure;
 use super::query::{PostQuery, id};
@@ -55,29 +55,38 @@ async fn schedule_item(
     complete: bool,
     trace: Option<TraceId>,
 ) -> Result<(ItemId, Option<Nonce>), Failure> {
-    let rules = api.rules.clone();
-    let verify = move || -> Result<(DataItem, Checked), Failure> {
+    let shared = Api::clone(api);
+    // A message is verified, looked up and signed in one go: its client waits for nothing else.
+    let begin = move || -> Result<(Begun, DataItem, ProcessId, Span), Failure> {
         let item = DataItem::parse_verified(body)?;
-        let checked = check(&item, &rules)?;
-        Ok((item, checked))
+        let Checked { process, subject } = check(&item, &shared.rules)?;
+        let spawns = subject == Subject::Process;
+        if spawns {
+            shared.access.may_spawn()?;
+        } else {
+            shared.access.may_write(process)?;
+        }
+        if !complete {
+            return Err(Failure::bad_request("If sending assign or process-id, you must send both."));
+        }
+        let span = message_span("su", trace, process, item.id());
+        let request = Request { process, subject, item: Some(item.raw().clone()), memory };
+        let begun = match spawns {
+            true => Begun::Spawn(request),
+            false => Begun::Submitted(span.in_scope(|| shared.scheduler.submit(request))?),
+        };
+        Ok((begun, item, process, span))
     };
-    let (item, checked) = api.pool.run(verify).await??;
-    if checked.subject == Subject::Process {
-        api.access.may_spawn()?;
-    } else {
-        api.access.may_write(checked.process)?;
-    }
-    if !complete {
-        return Err(Failure::bad_request("If sending assign or process-id, you must send both."));
-    }
-    if checked.subject == Subject::Process {
-        api.published.new_process(&item).await?;
-    }
+    let (begun, item, process, span) = api.pool.run(begin).await??;
     let id = item.id();
-    let Checked { process, subject } = checked;
-    let span = message_span("su", trace, process, id);
-    let request = Request { process, subject, item: Some(item.raw().clone()), memory };
-    match submit(api, request).instrument(span).await {
+    let placed = match begun {
+        Begun::Submitted(answer) => placed(answer).instrument(span).await,
+        Begun::Spawn(request) => {
+            api.published.new_process(&item).await?;
+            submit(api, request).instrument(span).await
+        }
+    };
+    match placed {
         Ok((_, nonce)) => Ok((id, Some(nonce))),
         Err(Rejected::Refused(Refusal::Exists)) if api.idempotent => {
             let reader = api.reader.clone();
@@ -85,6 +94,14 @@ async fn schedule_item(
         }
         Err(rejected) => Err(rejected.into()),
     }
+}
+
+/// What a pool thread has done with an item.
+enum Begun {
+    /// A message, which gets its place.
+    Submitted(oneshot::Receiver<Answer>),
+    /// A process, about which others have to be asked first.
+    Spawn(Request),
 }
 
 /// An item that is published already gets a position (spec 02 §2.3).
@@ -128,11 +145,15 @@ enum Rejected {
 async fn submit(api: &Data<Api>, request: Request) -> Result<(AssignmentId, Nonce), Rejected> {
     let scheduler = api.scheduler.clone();
     let submitted = api.pool.run(move || scheduler.submit(request)).await;
-    let answer: oneshot::Receiver<Answer> = match submitted {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(Rejected::Store(error)),
-        Err(PoolEnded) => return Err(Rejected::Stopping),
-    };
+    match submitted {
+        Ok(Ok(answer)) => placed(answer).await,
+        Ok(Err(error)) => Err(Rejected::Store(error)),
+        Err(PoolEnded) => Err(Rejected::Stopping),
+    }
+}
+
+/// Waits for the place of what was submitted.
+async fn placed(answer: oneshot::Receiver<Answer>) -> Result<(AssignmentId, Nonce), Rejected> {
     match tokio::time::timeout(POST_TIMEOUT, answer).await {
         Ok(Ok(Answer::Scheduled { nonce, assignment })) => {
             trace_context::nonce(nonce.0);

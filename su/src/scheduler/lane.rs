@@ -82,8 +82,9 @@ impl Lane {
         state.pending.insert(ticket, Pending { request, submitted, turn: None, answer });
         let work = self.step(&mut state, shared, Input::Submit(ticket, subject));
         drop(state);
+        // Here and now: the caller is on the pool, and whoever posted waits for this most likely.
         if let Some(work) = work {
-            self.spawn(shared, work);
+            self.work(shared, work);
         }
         receiver
     }
@@ -175,11 +176,13 @@ impl State {
 impl Lane {
     fn spawn(self: &Arc<Self>, shared: &Arc<Shared>, work: Action) {
         let (lane, shared) = (self.clone(), shared.clone());
-        shared.pool.clone().spawn(move || {
-            if let Err(error) = lane.run(&shared, work) {
-                shared.halt(&error);
-            }
-        });
+        shared.pool.clone().spawn(move || lane.work(&shared, work));
+    }
+
+    fn work(self: &Arc<Self>, shared: &Arc<Shared>, work: Action) {
+        if let Err(error) = self.run(shared, work) {
+            shared.halt(&error);
+        }
     }
 
     fn run(self: &Arc<Self>, shared: &Arc<Shared>, mut work: Action) -> Result<(), StoreError> {

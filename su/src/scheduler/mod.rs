@@ -121,8 +121,8 @@ impl Scheduler {
         Ok((Self(shared), thread))
     }
 
-    /// Asks for a position. The answer comes once it is durable, or refused. Blocks on the store when the process has
-    /// no lane yet: call it on the pool.
+    /// Asks for a position. The answer comes once it is durable, or refused. Takes turns of the lane, signing and looking up in
+    /// the store, if nobody else does: call it on the pool.
     pub fn submit(&self, request: Request) -> Result<oneshot::Receiver<Answer>, StoreError> {
         Ok(self.0.lane(request.process)?.submit(&self.0, request, Instant::now()))
     }
