@@ -33,6 +33,8 @@ use crate::runner::{Interrupted, Keeping, Runner, Surroundings, Turn};
 
 /// Most threads that judge the signatures of a page.
 const MAX_JUDGES: usize = 4;
+/// Entries of a page whose signatures are judged where its hashes are.
+const JUDGED_AT_ONCE: usize = 2;
 /// Assigned items fetched at the same time, and evaluated before more are.
 const HYDRATIONS: usize = 4;
 /// Published checkpoints that are tried before the log is taken instead.
@@ -580,7 +582,8 @@ fn follows(link: Option<&Link>, entry: &wire::Entry) -> bool {
 struct Following {
     process: ProcessId,
     judging: Arc<Judging<Followed>>,
-    judge: JoinHandle<()>,
+    /// Judges beside whatever else is done; there is none for the few entries that were judged at once.
+    judge: Option<JoinHandle<()>>,
     /// The last entry.
     last: Option<Link>,
     /// Whether there are more before the end.
@@ -592,6 +595,10 @@ impl Following {
     /// with them.
     async fn checked(self) -> Result<(Vec<Checked>, Option<Error>), Error> {
         let Self { process, judging, judge, .. } = self;
+        let Some(judge) = judge else {
+            let judging = Arc::into_inner(judging).ok_or(Error::Stopping)?;
+            return Ok(checked(process, judging));
+        };
         // Who waits for the page evaluates nothing, so the processors are free to help.
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let helping: Vec<_> = (1..processors.min(MAX_JUDGES))
@@ -627,7 +634,8 @@ impl Followed {
 }
 
 /// Checks that the entries of a page follow `link` and one another, as far as `goal`, and begins to judge their signatures: on one
-/// thread, as something else may be evaluated meanwhile.
+/// thread, as something else may be evaluated meanwhile. Few entries are judged at once: for the one message that somebody waits
+/// for, a turn on another thread would take as long as its signatures.
 async fn follow(
     process: Arc<Process>,
     latest: Timestamp,
@@ -651,13 +659,17 @@ async fn follow(
             link = Some(next);
             followed.push(Followed { logged, assignment, link: next });
         }
-        Ok::<_, Error>((followed, link, more))
+        let at_once = followed.len() <= JUDGED_AT_ONCE;
+        let judging = Arc::new(Judging::new(followed, Followed::subject));
+        if at_once {
+            judging.help();
+        }
+        Ok::<_, Error>((judging, at_once, link, more))
     });
-    let (followed, last, more) = follow.await.map_err(|_| Error::Stopping)??;
-    let judging = Arc::new(Judging::new(followed, Followed::subject));
-    let judge = tokio::task::spawn_blocking({
+    let (judging, at_once, last, more) = follow.await.map_err(|_| Error::Stopping)??;
+    let judge = (!at_once).then(|| {
         let judging = judging.clone();
-        move || judging.help()
+        tokio::task::spawn_blocking(move || judging.help())
     });
     Ok(Following { process: process.id, judging, judge, last, more })
 }
