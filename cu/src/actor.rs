@@ -85,8 +85,6 @@ struct Actor {
     progress: AtomicU64,
     /// When its next cron message is due, as of the last evaluation.
     next_cron: Mutex<(NextCron, Option<u64>)>,
-    /// Held by whoever evaluates what results are missing.
-    completing: tokio::sync::Mutex<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -186,6 +184,13 @@ impl Actors {
         receiver.await.unwrap_or(Err(Error::Stopping))
     }
 
+    /// Evaluates `process` to `goal` beside its live memory, from before it, which fills gaps of the result store.
+    pub async fn replay(&self, process: ProcessId, goal: Goal) -> Result<(), Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.replay(process, goal, Reply::Evaluated(sender));
+        receiver.await.unwrap_or(Err(Error::Stopping))
+    }
+
     fn actor(&self, process: ProcessId) -> Arc<Actor> {
         let mut actors = lock(&self.0.actors);
         let new = || {
@@ -196,7 +201,6 @@ impl Actors {
                 state: Mutex::default(),
                 progress: AtomicU64::new(0),
                 next_cron: Mutex::new((NextCron::Unknown, None)),
-                completing: tokio::sync::Mutex::new(()),
             })
         };
         actors.entry(process).or_insert_with(new).clone()
@@ -367,7 +371,7 @@ impl Inner {
         let past = |request: &Request| matches!(request.reply, Reply::State(_)) && is_past(runner, request.goal);
         let (past, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(past);
         for request in past {
-            self.replay(actor.process, request.goal, Reach::State(request.goal), request.reply);
+            self.replay(actor.process, request.goal, request.reply);
         }
         waiting
     }

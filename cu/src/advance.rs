@@ -262,11 +262,6 @@ impl Sources {
         }
     }
 
-    /// Whether a process that was loaded has crons; `true` if that has been forgotten.
-    pub fn has_crons(&self, process: ProcessId) -> bool {
-        self.recent().get(&process).is_none_or(|process| !process.schedule.is_empty())
-    }
-
     fn recent(&self) -> std::sync::MutexGuard<'_, Recent<ProcessId, Arc<Process>>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -210,9 +210,6 @@ impl Compute {
                 NextCron::Unknown
             }
         };
-        if self.0.sources.has_crons(process) {
-            self.0.actors.complete(process, from.as_ref().map(Bound::timestamp)).await?;
-        }
         Ok((self.results(process, Listing::Cron, from, to, Sort::Ascending, limit).await?, next))
     }
 

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::Stream;
-use holon_protocol::{Nonce, ProcessId};
+use holon_protocol::ProcessId;
 use holon_unit::events::Event;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -52,21 +52,7 @@ impl Follower {
         let Self { actors, results, process } = self;
         let mut changed = results.watched.follow(process);
         let mut from = match from {
-            Some(from) => {
-                // What is before a checkpoint may have to be evaluated again; only a process that has been started knows.
-                let complete = async {
-                    let _ = actors.evaluate(process, Goal::Slot(Nonce(0)), None, None).await;
-                    actors.complete(process, Some(from.timestamp())).await
-                };
-                let completed = tokio::select! {
-                    completed = complete => completed,
-                    () = reader.closed() => return Ok(()),
-                };
-                if let Err(error) = completed {
-                    return Err(error.to_string());
-                }
-                Some(from)
-            }
+            Some(from) => Some(from),
             None => {
                 // What is in the log already is not new; if it cannot be evaluated, the loop says so.
                 tokio::select! {

@@ -17,7 +17,7 @@ use crate::hydrate::{Identity, assignment_as_message};
 use crate::machine::{Call, Fork, HostFailure, Machine, MachineError, StateRoot, Stopped};
 use crate::metrics::Metrics;
 use crate::process::Process;
-use crate::results::{Batch, Evaluated, Key, Known, Missing, Record, Results, StoreError};
+use crate::results::{Batch, Evaluated, Key, Known, Record, Results, StoreError};
 use crate::stream::{Source, Step, Stream};
 
 /// Longest turn on an evaluation thread, apart from a single message that takes longer.
@@ -185,24 +185,17 @@ impl Runner {
             keeping,
             reports: None,
         };
-        runner.note_missing().map_err(store)?;
+        runner.warn_of_gap();
         Ok(runner)
     }
 
-    /// Takes note that a memory came from a checkpoint, and results before it may not be stored.
-    fn note_missing(&self) -> Result<(), StoreError> {
-        let Some(last) = self.stream.last() else { return Ok(()) };
-        if self.stored.as_ref() >= Some(&last.key) {
-            return Ok(());
-        }
-        let (results, process, through) = (&self.surroundings.results, self.process.id, last.key.timestamp);
-        let since = match results.missing(process)? {
-            Some(before) => before.since,
-            None => self.stored.as_ref().map(|stored| stored.timestamp),
-        };
-        let from = since.map(|since| since.0);
-        tracing::warn!(%process, from, through = through.0, "results before a checkpoint are not stored; who asks for them has to wait");
-        results.set_missing(process, Some(Missing { since, through }))
+    /// Says so when the results up to where the memory comes from are not all in the store: it was lost, or somebody else
+    /// evaluated them.
+    fn warn_of_gap(&self) {
+        let Some(last) = self.stream.last().filter(|last| self.stored.as_ref() < Some(&last.key)) else { return };
+        let (process, checkpoint) = (self.process.id, last.key.timestamp);
+        let since = self.stored.as_ref().map(|stored| stored.timestamp.0);
+        tracing::warn!(%process, since, %checkpoint, "results up to the checkpoint are not stored: lists and events leave them out");
     }
 
     /// Tells `slots` from now on how many log entries are done, message by message.
@@ -264,7 +257,7 @@ impl Runner {
         let failed = |error: &dyn std::fmt::Display| Error::Host(error.to_string());
         self.machine = self.process.restore_whole(memory).map_err(|error| failed(&error))?;
         self.skims = false;
-        self.note_missing().map_err(|error| Error::Store(error.to_string()))?;
+        self.warn_of_gap();
         self.root()
     }
 

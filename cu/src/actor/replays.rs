@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use holon_protocol::{ProcessId, Timestamp};
-use tokio::sync::{Semaphore, oneshot};
+use holon_protocol::ProcessId;
+use tokio::sync::Semaphore;
 
 use super::mailbox::{MAILBOX_LIMIT, Reply};
-use super::{Actors, Inner, State, lock};
+use super::{Inner, State, lock};
 use crate::checkpoint::Reach;
 use crate::error::Error;
 use crate::log::Goal;
-use crate::results::{Missing, StoreError};
 
 /// Most replays for states that are past, over all processes.
 const REPLAY_LIMIT: usize = 2;
@@ -41,16 +40,16 @@ impl Default for Replays {
 struct Wanted {
     process: ProcessId,
     goal: Goal,
-    /// Where it may begin.
-    reach: Reach,
+    /// Whether the result at the goal is wanted, or only the state there.
+    result: bool,
 }
 
 impl Inner {
-    /// Answers `reply` by a replay to `goal` from where `reach` allows, shared with all who want the same.
-    pub(super) fn replay(self: &Arc<Self>, process: ProcessId, goal: Goal, reach: Reach, reply: Reply) {
+    /// Answers `reply` by a replay to `goal`, shared with all who want the same.
+    pub(super) fn replay(self: &Arc<Self>, process: ProcessId, goal: Goal, reply: Reply) {
         let mut replaying = lock(&self.replays.waiting);
         let full = replaying.len() >= REPLAY_QUEUE;
-        let wanted = Wanted { process, goal, reach };
+        let wanted = Wanted { process, goal, result: matches!(reply, Reply::Evaluated(_)) };
         match replaying.entry(wanted) {
             Entry::Occupied(mut waiting) => {
                 waiting.get_mut().retain(|reply| !reply.is_closed());
@@ -69,66 +68,6 @@ impl Inner {
                 });
             }
         }
-    }
-}
-
-impl Actors {
-    /// Evaluates `process` to `goal` beside its live memory, from before it, which fills gaps of the result store.
-    pub async fn replay(&self, process: ProcessId, goal: Goal) -> Result<(), Error> {
-        let (sender, receiver) = oneshot::channel();
-        self.0.replay(process, goal, Reach::Results(goal), Reply::Evaluated(sender));
-        receiver.await.unwrap_or(Err(Error::Stopping))
-    }
-
-    /// Sees to it that no result of `process` from `from` on (from the start without it) is missing: what may be is evaluated
-    /// again, beside the live memory, once for all who ask.
-    pub async fn complete(&self, process: ProcessId, from: Option<Timestamp>) -> Result<(), Error> {
-        if self.0.incomplete(process, from)?.is_none() {
-            return Ok(());
-        }
-        let (inner, actor) = (self.0.clone(), self.actor(process));
-        let (done, completed) = oneshot::channel::<Result<(), Error>>();
-        // It goes on when whoever asked has gone: the next one who asks finds more.
-        let stopping = self.0.tasks.stopping();
-        self.0.tasks.spawn("cu-complete", async move {
-            let work = async {
-                let _turn = actor.completing.lock().await;
-                if !done.is_closed() {
-                    let _ = done.send(inner.complete(process, from).await);
-                }
-            };
-            stopping.run_until_cancelled(work).await;
-            drop(actor);
-            inner.forget(process);
-        });
-        completed.await.unwrap_or(Err(Error::Stopping))
-    }
-}
-
-impl Inner {
-    /// What may be missing of the results from `from` on.
-    fn incomplete(&self, process: ProcessId, from: Option<Timestamp>) -> Result<Option<Missing>, Error> {
-        let missing = self.sources.results.missing(process).map_err(|error| Error::Store(error.to_string()))?;
-        Ok(missing.filter(|missing| from.is_none_or(|from| from <= missing.through)))
-    }
-
-    async fn complete(self: &Arc<Self>, process: ProcessId, from: Option<Timestamp>) -> Result<(), Error> {
-        // Others may have done it meanwhile.
-        let Some(missing) = self.incomplete(process, from)? else { return Ok(()) };
-        let since = from.max(missing.since);
-        // Cron messages fire before the time that is gone to.
-        let goal = Goal::Time(Timestamp(missing.through.0.saturating_add(1)));
-        let (sender, receiver) = oneshot::channel();
-        self.replay(process, goal, Reach::Since(since), Reply::Evaluated(sender));
-        receiver.await.unwrap_or(Err(Error::Stopping))?;
-        let stored = |error: StoreError| Error::Store(error.to_string());
-        let results = &self.sources.results;
-        if results.missing(process).map_err(stored)? != Some(missing) {
-            return Ok(());
-        }
-        let rest = since.filter(|_| since != missing.since);
-        let rest = rest.map(|since| Missing { through: Timestamp(since.0.saturating_sub(1)), ..missing });
-        results.set_missing(process, rest).map_err(stored)
     }
 }
 
@@ -171,7 +110,8 @@ impl Replay {
 
     async fn run(&self) -> Result<Arc<State>, Error> {
         let sources = &self.inner.sources;
-        let Wanted { process, goal, reach } = self.wanted;
+        let Wanted { process, goal, result } = self.wanted;
+        let reach = if result { Reach::Results(goal) } else { Reach::State(goal) };
         let mut slot = Some(sources.start(process, reach, false).await?);
         sources.advance(&mut slot, goal, None, &mut |_| {}).await?;
         self.inner.fork(&mut slot).await.map(Arc::new)

@@ -26,7 +26,7 @@ pub struct Name {
 }
 
 /// What a start is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// The newest state there is.
     Newest,
@@ -34,8 +34,6 @@ pub enum Reach {
     State(Goal),
     /// The results up to a point, this included.
     Results(Goal),
-    /// The results from a time on, this included; all there are without one.
-    Since(Option<Timestamp>),
 }
 
 impl Name {
@@ -77,7 +75,6 @@ impl Name {
     /// Whether a start here leads where `reach` wants.
     pub fn serves(&self, reach: Reach) -> bool {
         match reach {
-            Reach::Since(time) => Some(self.timestamp) < time,
             Reach::Newest | Reach::State(Goal::Latest) | Reach::Results(Goal::Latest) => true,
             Reach::State(Goal::Time(end)) => self.timestamp < end || self.timestamp == end && !self.after_cron,
             // The process itself, in front of a log that does not begin with it, has the nonce of the first entry.
@@ -156,9 +153,6 @@ mod tests {
         let own = Goal::Entry(Timestamp(10), Nonce(0));
         assert!(name(10, None, false).serves(Reach::State(own)) && !name(10, None, true).serves(Reach::State(own)));
         assert!(!name(11, Some(0), false).serves(Reach::State(own)) && !name(11, None, true).serves(Reach::State(own)));
-        let since = |time: Option<u64>| Reach::Since(time.map(Timestamp));
-        assert!(name(9, Some(3), true).serves(since(Some(10))) && !name(10, Some(3), false).serves(since(Some(10))));
-        assert!(!name(0, None, false).serves(since(None)));
         let slot = Goal::Slot(Nonce(3));
         assert!(name(9, None, true).serves(Reach::State(slot)) && name(9, None, false).serves(Reach::Results(slot)));
         assert!(

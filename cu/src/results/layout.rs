@@ -28,7 +28,6 @@ pub(super) const MESSAGE: u8 = b'm';
 pub(super) const IDENTITY: u8 = b'i';
 pub(super) const KNOWN: u8 = b'h';
 pub(super) const BEGINNING: u8 = b'b';
-pub(super) const MISSING: u8 = b'g';
 /// Identities that were evaluated in more than one epoch: their first nonce in each but the one under `m` or `i`.
 pub(super) const EPOCH: u8 = b'e';
 

@@ -12,7 +12,6 @@
 //! | `i` process identity | epoch and key of the message with it that was evaluated first |
 //! | `e` process identity epoch | nonce of the first in another epoch than that |
 //! | `h` process | clock and nonce up to which the identities of all messages are known |
-//! | `g` process | where results may be missing: the last time, and the first |
 //! | `b` process | what was found when the process was compared with how its log begins |
 
 mod batch;
@@ -25,4 +24,4 @@ mod watch;
 pub use batch::Batch;
 pub use cursor::{Bound, Cursor, Sort};
 pub use record::{Key, Record};
-pub use store::{Evaluated, Known, Listing, Missing, Page, Results, StoreError};
+pub use store::{Evaluated, Known, Listing, Page, Results, StoreError};

@@ -9,8 +9,8 @@ use std::sync::{PoisonError, RwLock};
 use holon_protocol::{AssignmentId, ItemId, MessageId, Nonce, ProcessId, Timestamp};
 
 use super::layout::{
-    BEGINNING, CRON, EPOCH, Failure, IDENTITY, KNOWN, MESSAGE, MISSING, RESULT, SKIPPED_FIRST, after, index_key,
-    prefix, read_epoch, read_evaluated, read_index, read_key, read_known, read_record, unreadable,
+    BEGINNING, CRON, EPOCH, Failure, IDENTITY, KNOWN, MESSAGE, RESULT, SKIPPED_FIRST, after, index_key, prefix,
+    read_epoch, read_evaluated, read_index, read_key, read_known, read_record, unreadable,
 };
 use super::watch::Watched;
 use super::{Batch, Bound, Cursor, Key, Record, Sort};
@@ -65,15 +65,6 @@ pub struct Known {
     pub nonce: Nonce,
     /// What the clock of the process shows there.
     pub timestamp: Timestamp,
-}
-
-/// Where results of a process may be missing: they were lost, or the memory after them came from somebody else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
-    /// From this time on; `None` is from the start.
-    pub since: Option<Timestamp>,
-    /// Through this time.
-    pub through: Timestamp,
 }
 
 /// A message that has been evaluated.
@@ -254,36 +245,6 @@ impl Results {
             // Stores of old do not tell which entry of that time it was.
             let nonce = if nonce.is_empty() { [0; 8] } else { nonce.try_into().map_err(|_| unreadable())? };
             Ok(Some((Timestamp(u64::from_be_bytes(*clock)), Nonce(u64::from_be_bytes(nonce)))))
-        })
-    }
-
-    /// Where results of a process may be missing.
-    pub fn missing(&self, process: ProcessId) -> Result<Option<Missing>, StoreError> {
-        let at = prefix(MISSING, process);
-        self.with(|tree| {
-            let Some(value) = tree.get(&at)? else { return Ok(None) };
-            let (through, since) = value.split_first_chunk::<8>().ok_or_else(unreadable)?;
-            let since = match since {
-                [] => None,
-                since => Some(Timestamp(u64::from_be_bytes(since.try_into().map_err(|_| unreadable())?))),
-            };
-            Ok(Some(Missing { since, through: Timestamp(u64::from_be_bytes(*through)) }))
-        })
-    }
-
-    /// Keeps where results of a process may be missing.
-    pub fn set_missing(&self, process: ProcessId, missing: Option<Missing>) -> Result<(), StoreError> {
-        let at = prefix(MISSING, process);
-        self.with(|tree| {
-            match missing {
-                None => drop(tree.remove(&at)?),
-                Some(Missing { since, through }) => {
-                    let mut value = through.0.to_be_bytes().to_vec();
-                    value.extend(since.into_iter().flat_map(|since| since.0.to_be_bytes()));
-                    drop(tree.insert(&at, value)?);
-                }
-            }
-            Ok(())
         })
     }
 

@@ -8,7 +8,6 @@ use holon_cu::CheckpointStore;
 use holon_protocol::ProcessId;
 use serde_json::Value;
 
-use crate::events::Events;
 use crate::guest;
 use crate::network::Network;
 
@@ -117,55 +116,6 @@ async fn a_unit_that_is_killed_goes_on_from_an_older_checkpoint() {
         assert_eq!(network.count(process, *message).await, expected.to_string());
     }
     assert_eq!(network.outputs(process).await, outputs);
-    network.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn results_from_before_a_checkpoint_come_back_when_somebody_goes_on_with_them() {
-    let mut network = Network::start().await;
-    let process = network.spawn(&[("Cron-Interval", "1-second"), ("Cron-Tag-Action", "Add")]).await;
-    let edges = async |network: &Network, path: &str| {
-        let (status, body) = network.json(path).await;
-        assert_eq!(status, 200, "{body}");
-        body["edges"].as_array().unwrap().clone()
-    };
-    let (all, crons) = (format!("/results/{process}?limit=1000"), format!("/cron/{process}?limit=1000"));
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let fired = loop {
-        let fired = edges(&network, &crons).await;
-        if fired.len() >= 4 {
-            break fired;
-        }
-        assert!(Instant::now() < deadline, "too few cron messages fired");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    let before = edges(&network, &all).await;
-    for ask in ["messenger", "reader"] {
-        network.stop_cu().await;
-        std::fs::remove_dir_all(network.folder.path().join("cu/results")).unwrap();
-        network.start_cu().await;
-        match ask {
-            // One that polls goes on from what it has, and another wants all.
-            "messenger" => {
-                let cursor = fired[1]["cursor"].as_str().unwrap();
-                let cursor: String = url::form_urlencoded::byte_serialize(cursor.as_bytes()).collect();
-                let rest = edges(&network, &format!("{crons}&from={cursor}")).await;
-                assert_eq!(rest[..fired.len() - 2], fired[2..]);
-                assert_eq!(edges(&network, &crons).await[..fired.len()], fired);
-            }
-            _ => {
-                let mut events = Events::open(&network, process, "?from=0", None).await;
-                for edge in &before {
-                    let told = events.result().await;
-                    assert_eq!(
-                        (&told["cursor"], &told["result"]["Output"]),
-                        (&edge["cursor"], &edge["node"]["Output"])
-                    );
-                }
-            }
-        }
-        assert_eq!(edges(&network, &all).await[..before.len()], before, "{ask}");
-    }
     network.stop().await;
 }
 
