@@ -78,6 +78,11 @@ async fn unknown(request: HttpRequest) -> Answer {
     Err(ApiError::not_found(format!("no route {} {}", request.method(), request.path())))
 }
 
+async fn wrong_method(request: HttpRequest) -> Answer {
+    let text = format!("{} does not take {}", request.path(), request.method());
+    Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, text))
+}
+
 async fn root(api: web::Data<Api>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "address": api.address, "timestamp": api.options.clock.now() }))
 }

@@ -66,7 +66,7 @@ impl Service {
             operator,
         });
         // Evaluation belongs to the actors; whoever has gone needs no answer, and no replay of the past.
-        let http = HttpOptions { ends_with_client: true, ..HttpOptions::default() };
+        let http = HttpOptions { ends_with_client: true, empty_options: true, guarded: true, ..HttpOptions::default() };
         let server = server::start(listener, &http, move |config| {
             config.app_data(api.clone());
             api::routes().after(holon_explorer::routes(&explorer)).register(config);

@@ -55,6 +55,9 @@ async fn units_answer_as_their_descriptions_say() {
             ask("get /explorer", "/explorer", 308),
             ask("get /explorer/network.json", "/explorer/network.json", 200),
             ask("get /explorer/{path}", "/explorer/app.js", 200),
+            ask("head /openapi.json", "/openapi.json", 200),
+            ask("head /explorer", "/explorer", 308),
+            ask("head /explorer/network.json", "/explorer/network.json", 200),
             ask("head /explorer/{path}", "/explorer/", 200),
         ]
     };
@@ -114,6 +117,16 @@ async fn units_answer_as_their_descriptions_say() {
             .json(json!({ "Tags": [{ "name": "Action", "value": "Get" }], "Owner": unknown, "Target": process })),
         ask("get /parked", "/parked", 200),
         ask("post /resume/{process}", format!("/resume/{process}"), 401),
+        ask("head /", "/", 200),
+        ask("head /health", "/health/", 200),
+        ask("head /metrics", "/metrics", 200),
+        ask("head /result/{message}", format!("/result/{}/?process-id={process}", item.id()), 200),
+        ask("head /results/{process}", format!("/results/{process}"), 200),
+        ask("head /events/{process}", format!("/events/{process}?from=0"), 200),
+        ask("head /cron/{process}", format!("/cron/{process}"), 200),
+        ask("head /state/{process}", format!("/state/{process}"), 200),
+        ask("head /root/{process}", format!("/root/{process}?slot=1"), 200),
+        ask("head /parked", "/parked", 200),
     ];
     compute.extend(explorer());
     follow(&ready.cu_url, compute).await;

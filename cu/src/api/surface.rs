@@ -1,12 +1,12 @@
 //! Every route with what is said of it (spec 05 §2, and extensions).
 
 use actix_web::web;
-use holon_unit::routes::{Content, Operation, Routes, get, post, schema};
+use holon_unit::routes::{Content, Operation, Routes, get_or_head, post, schema};
 use serde_json::Value;
 
 use super::{
     CRON_LIMIT, MAX_LIMIT, RESULTS_LIMIT, cron, dry_run, events, health, metrics, parking, result, results, root,
-    state, state_root, unknown,
+    state, state_root, unknown, wrong_method,
 };
 
 /// The routes. The application must hold `web::Data<Api>`.
@@ -17,10 +17,12 @@ pub fn routes() -> Routes {
          operator's limit keeps from going on carry the header `Parked`.",
         env!("CARGO_PKG_VERSION"),
     )
+    .lenient()
     .unknown(|| web::to(unknown))
+    .other_methods(|| web::to(wrong_method))
     .at(
         "/",
-        [get(root, "The unit's address and clock").gives(
+        [get_or_head(root, "The unit's address and clock").gives(
             200,
             "Its wallet, and milliseconds.",
             Content::Json(schema::object([("address", schema::id()), ("timestamp", schema::number())])),
@@ -28,16 +30,16 @@ pub fn routes() -> Routes {
     )
     .at(
         "/health",
-        [get(health, "Whether it serves").gives(
+        [get_or_head(health, "Whether it serves").gives(
             200,
             "It does.",
             Content::Json(schema::object([("status", schema::one_of(["ok"]))])),
         )],
     )
-    .at("/metrics", [get(metrics, "Metrics").gives(200, "OpenMetrics.", Content::metrics())])
+    .at("/metrics", [get_or_head(metrics, "Metrics").gives(200, "OpenMetrics.", Content::metrics())])
     .at(
         "/result/{message}",
-        [evaluated(get(result, "The result of a message"))
+        [evaluated(get_or_head(result, "The result of a message"))
             .part("message", schema::id(), "The message; an assignment or the process itself too.")
             .needs("process-id", schema::id(), "Its process.")
             .query("no-busy", schema::text(), "Wait for the result, however long; any value.")
@@ -46,7 +48,7 @@ pub fn routes() -> Routes {
     )
     .at(
         "/results/{process}",
-        [evaluated(get(results, "Results of a process that have been evaluated, page by page"))
+        [evaluated(get_or_head(results, "Results of a process that have been evaluated, page by page"))
             .part("process", schema::id(), "The process.")
             .query("from", schema::text(), "After this cursor, or at this time in milliseconds or later.")
             .query("to", schema::text(), "Before this cursor, or up to this time in milliseconds.")
@@ -56,7 +58,7 @@ pub fn routes() -> Routes {
     )
     .at(
         "/events/{process}",
-        [get(events, "Results of a process as they come")
+        [get_or_head(events, "Results of a process as they come")
             .about("Server-sent events `ready`, `result` and `held`; see the chapter on live events.")
             .extension()
             .part("process", schema::id(), "The process.")
@@ -70,7 +72,7 @@ pub fn routes() -> Routes {
     )
     .at(
         "/cron/{process}",
-        [evaluated(get(cron, "Results of a process's cron messages, page by page"))
+        [evaluated(get_or_head(cron, "Results of a process's cron messages, page by page"))
             .part("process", schema::id(), "The process.")
             .query("from", schema::text(), "After this cursor, or at this time in milliseconds or later.")
             .query("to", schema::text(), "Before this cursor, or up to this time in milliseconds.")
@@ -85,7 +87,7 @@ pub fn routes() -> Routes {
     )
     .at(
         "/state/{process}",
-        [point(evaluated(get(state, "The memory of a process")))
+        [point(evaluated(get_or_head(state, "The memory of a process")))
             .part("process", schema::id(), "The process.")
             .gives(200, "The linear memory.", Content::bytes())
             .with("Nonce", "The last log entry.")
@@ -97,7 +99,7 @@ pub fn routes() -> Routes {
     )
     .at(
         "/root/{process}",
-        [point(evaluated(get(state_root, "The state root of a process, without its memory")))
+        [point(evaluated(get_or_head(state_root, "The state root of a process, without its memory")))
             .extension()
             .part("process", schema::id(), "The process.")
             .gives(
@@ -138,7 +140,7 @@ pub fn routes() -> Routes {
     )
     .at(
         "/parked",
-        [get(parking::list, "Processes that an operator's limit keeps from going on, longest first")
+        [get_or_head(parking::list, "Processes that an operator's limit keeps from going on, longest first")
             .extension()
             .gives(
                 200,
@@ -175,7 +177,7 @@ fn evaluated(operation: Operation) -> Operation {
         .fails(403, "The process or its owner is not served here.")
         .fails(413, "The process asks for more than the unit offers.")
         .fails(422, "A format, an encoding or an extension of the module is not supported, or the log is not what a log must be; the text says why.")
-        .fails(500, "Something that is needed cannot be had, or is not in the log.")
+        .fails(500, "Something that is needed cannot be had, is not in the log, or cannot be used: a module that does not compile, say, or that starts with more memory than `Memory-Limit` allows.")
         .fails(503, "The process is parked, or the unit is full or stopping.")
         .with("Parked", "`slot=<nonce>; since=<ms>; until=<ms>`, when it is parked.")
 }

@@ -78,7 +78,7 @@ async fn a_parked_process_is_resumed_on_demand_and_only_by_the_operator() {
     let text = answer.text().await.unwrap();
     assert!(text.contains("operator-token") && !text.contains(network.folder.path().to_str().unwrap()), "{text}");
     assert_eq!(network.client.post(&url).bearer_auth("guessed").send().await.unwrap().status(), 401);
-    assert_eq!(network.get(&format!("/resume/{process}")).await.status(), 404);
+    assert_eq!(network.get(&format!("/resume/{process}")).await.status(), 405);
     let (_, before) = network.json("/parked").await;
     let (status, body) = crate::network::answer(resume().send().await.unwrap()).await;
     assert_eq!((status, &body["process"], &body["resumed"]["slot"]), (202, &json!(process), &json!(1)), "{body}");

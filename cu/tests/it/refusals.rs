@@ -1,6 +1,9 @@
 //! Bad input: the status and the body of the specification, and nothing changes.
 
+use std::time::Duration;
+
 use holon_protocol::ProcessId;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::network::{Network, answer, dry};
@@ -39,7 +42,7 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
         ("/state/short".into(), 400, "'processId': \"short\" is not an id"),
         (format!("/state/{process}?to=now"), 400, "'to': a timestamp in milliseconds is required"),
         (format!("/state/{nobody}"), 500, "scheduler of process"),
-        ("/dry-run".into(), 404, "no route GET /dry-run"),
+        ("/dry-run".into(), 405, "/dry-run does not take GET"),
         ("/snapshot".into(), 404, "no route GET /snapshot"),
     ] {
         let (found, body) = network.json(&path).await;
@@ -166,7 +169,7 @@ async fn the_small_routes_answer_and_browsers_may_ask() {
         .header("access-control-request-method", "POST")
         .header("access-control-request-headers", "content-type");
     let answer = preflight.send().await.unwrap();
-    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.status(), 204);
     assert!(answer.headers().contains_key("access-control-allow-origin"));
     network.stop().await;
 }
@@ -183,5 +186,90 @@ async fn ids_may_be_spelled_in_any_way_that_means_the_same() {
     let (status, body): (u16, Value) = network.json(&format!("/result/{other}?process-id={other}")).await;
     assert_eq!((status, &body["Output"]), (200, &json!("1")), "{body}");
     assert_eq!(network.json(&format!("/results/{other}")).await.1["edges"].as_array().unwrap().len(), 1);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_head_trailing_slashes_wrong_methods_and_pages_of_any_origin() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let message = network.send(process, "Add").await;
+    network.result(process, message).await;
+    let base = network.cu.as_ref().unwrap().url();
+    let send = async |method: Method, path: &str| {
+        let request = network.client.request(method, format!("{base}{path}")).timeout(Duration::from_secs(60));
+        request.send().await.unwrap()
+    };
+    let gets = [
+        ("/".to_owned(), String::new()),
+        ("/health".into(), String::new()),
+        ("/metrics".into(), String::new()),
+        (format!("/result/{message}"), format!("?process-id={process}")),
+        (format!("/results/{process}"), String::new()),
+        (format!("/cron/{process}"), String::new()),
+        (format!("/state/{process}"), String::new()),
+        (format!("/root/{process}"), "?slot=1".into()),
+        ("/parked".into(), String::new()),
+        ("/openapi.json".into(), String::new()),
+        ("/explorer/network.json".into(), String::new()),
+        // Its answer to `GET` never ends.
+        (format!("/events/{process}"), "?from=0".into()),
+    ];
+    for (path, query) in gets {
+        let got = send(Method::GET, &format!("{path}{query}")).await;
+        let head = send(Method::HEAD, &format!("{path}{query}")).await;
+        assert_eq!((got.status().as_u16(), head.status().as_u16()), (200, 200), "{path}");
+        for name in ["content-type", "content-length", "nonce", "state-root", "last-ordinate"] {
+            // What metrics and clocks say has another length each time.
+            let comparable = name != "content-length" || !["/", "/metrics"].contains(&path.as_str());
+            assert!(!comparable || got.headers().get(name) == head.headers().get(name), "{path} {name}: {head:?}");
+        }
+        assert_eq!(head.text().await.unwrap(), "", "{path}");
+        if path != "/" {
+            let slashed = send(Method::HEAD, &format!("{path}/{query}")).await.status();
+            assert!(slashed == 200 || path.starts_with("/explorer/"), "{path}/: {slashed}");
+        }
+        let wrong = send(Method::PATCH, &format!("{path}{query}")).await;
+        assert_eq!((wrong.status().as_u16(), wrong.headers()["allow"].to_str().unwrap()), (405, "GET, HEAD"), "{path}");
+    }
+    let posts =
+        [format!("/dry-run?process-id={process}"), format!("/resume/{process}"), "/dry-run/?process-id=x".into()];
+    for path in &posts {
+        let wrong = send(Method::GET, path).await;
+        assert_eq!((wrong.status().as_u16(), wrong.headers()["allow"].to_str().unwrap()), (405, "POST"), "{path}");
+    }
+    let slashed = network.client.post(format!("{base}/dry-run/?process-id={process}")).json(&dry(process, "X-Get"));
+    assert_eq!(answer(slashed.send().await.unwrap()).await.0, 200);
+    // Whoever asks and whatever the answer is.
+    for (method, path, status) in [
+        (Method::GET, "/", 200),
+        (Method::GET, "/nowhere", 404),
+        (Method::PUT, "/", 405),
+        (Method::GET, "/state/short", 400),
+        (Method::OPTIONS, "/dry-run", 204),
+    ] {
+        for origin in [None, Some("http://localhost:3000")] {
+            let mut request = network.client.request(method.clone(), format!("{base}{path}"));
+            if let Some(origin) = origin {
+                request = request.header("origin", origin).header("access-control-request-method", "POST");
+            }
+            let answer = request.send().await.unwrap();
+            let headers = answer.headers();
+            let said = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
+            assert_eq!(
+                (answer.status().as_u16(), said("access-control-allow-origin")),
+                (status, "*"),
+                "{method} {path}"
+            );
+            assert_eq!(said("x-content-type-options"), "nosniff", "{method} {path}");
+            assert_eq!(said("x-frame-options"), "SAMEORIGIN", "{method} {path}");
+            assert_eq!(said("referrer-policy"), "no-referrer", "{method} {path}");
+            assert!(said("content-security-policy").starts_with("default-src 'none'; "), "{method} {path}");
+            assert!(method != Method::OPTIONS || said("access-control-allow-methods").contains("POST"), "{headers:?}");
+        }
+    }
+    // The explorer's own policy stays.
+    let page = send(Method::GET, "/explorer/").await;
+    assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("script-src 'self'"), "{page:?}");
     network.stop().await;
 }

@@ -39,7 +39,7 @@ pub(crate) fn chapter(unit: &Unit) -> String {
     for (path, methods) in fields(&unit.description["paths"]) {
         let also_head = methods.get("head").is_some();
         for (method, operation) in fields(methods).filter(|(method, _)| *method != "head") {
-            let head = if also_head { ", HEAD" } else { "" };
+            let head = if also_head && method == "get" { ", HEAD" } else { "" };
             let _ = write!(out, "\n## `{}{head} {path}`\n\n", method.to_uppercase());
             operation_text(&mut out, operation);
         }

@@ -14,7 +14,7 @@ use actix_web::http::header::{
 };
 use actix_web::web::{self, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use holon_unit::routes::{Content, Routes, get, get_or_head, schema};
+use holon_unit::routes::{Content, Routes, get_or_head, schema};
 use serde::Serialize;
 
 pub use assets::{Asset, asset, assets};
@@ -135,7 +135,7 @@ pub fn routes(network: &Network) -> Routes {
         .at(
             "/explorer",
             // Relative, so that it also leads there behind a proxy that adds a prefix.
-            [get(
+            [get_or_head(
                 || async { HttpResponse::PermanentRedirect().insert_header((LOCATION, "explorer/")).finish() },
                 "To the explorer",
             )
@@ -145,7 +145,7 @@ pub fn routes(network: &Network) -> Routes {
         .other_methods(|| web::to(HttpResponse::MethodNotAllowed))
         .at(
             "/explorer/network.json",
-            [get(known, "What this service knows of its network").extension().gives(
+            [get_or_head(known, "What this service knows of its network").extension().gives(
                 200,
                 "The units; null for what it does not know.",
                 Content::Json(described),

@@ -123,8 +123,13 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let route = web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler);
+    let route = web::route().guard(read()).to(handler);
     Operation::new(vec![Method::GET, Method::HEAD], route, summary)
+}
+
+/// The methods that read.
+fn read() -> impl guard::Guard {
+    guard::Any(guard::Get()).or(guard::Head())
 }
 
 /// `POST`.
@@ -317,9 +322,9 @@ impl Routes {
     /// Registers all of them, and `GET /openapi.json` before them.
     pub fn register(self, config: &mut ServiceConfig) {
         let (unknown, lenient) = (self.unknown, self.lenient);
-        let routes = Self::new(self.title, self.about, self.version).at(
+        let routes = Self { other_methods: self.other_methods, ..Self::new(self.title, self.about, self.version) }.at(
             DESCRIPTION_PATH,
-            [get(|| async { HttpResponse::Ok().finish() }, "This description")
+            [get_or_head(|| async { HttpResponse::Ok().finish() }, "This description")
                 .about("Generated from the same declarations that register the routes.")
                 .extension()
                 .gives(200, "OpenAPI 3.1.", Content::Json(schema::anything()))],
@@ -346,7 +351,7 @@ impl Routes {
                     let text = text.clone();
                     async { HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/json")).body(text) }
                 };
-                resource = resource.route(web::get().to(answer));
+                resource = resource.route(web::route().guard(read()).to(answer));
             } else {
                 for operation in path.operations {
                     resource = resource.route(operation.route);

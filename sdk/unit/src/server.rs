@@ -1,18 +1,23 @@
 //! An actix server that starts on a given listener and stops in order.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_cors::Cors;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServerHandle, Service, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue,
+    ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::{NormalizePath, TrailingSlash};
-use actix_web::web::ServiceConfig;
+use actix_web::web::{Bytes, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer};
 
 use crate::durations::Served;
@@ -38,6 +43,9 @@ pub struct HttpOptions {
     pub ends_with_client: bool,
     /// Whether `OPTIONS` of any path is answered with 204 instead of 200, as the messenger's specification asks for.
     pub empty_options: bool,
+    /// Whether every answer says that pages of any origin may read it, also to those who name none, and carries the
+    /// headers that keep browsers from making more of it than it is, as the compute unit's specification asks for.
+    pub guarded: bool,
     /// Whether JSON says that it is in UTF-8, as the messenger's specification asks for.
     pub charset: bool,
     /// Where it is counted how long requests take.
@@ -51,6 +59,7 @@ impl Default for HttpOptions {
             shutdown_timeout: Duration::from_secs(5),
             ends_with_client: false,
             empty_options: false,
+            guarded: false,
             charset: false,
             served: None,
         }
@@ -150,14 +159,49 @@ impl Server {
 }
 
 /// Pages of any origin may call, with any method and header, and read every header; their credentials are nobody's
-/// business here.
-fn open_to_pages() -> Cors {
-    Cors::default()
+/// business here. They are told their own name, or `*` where every answer says that.
+fn open_to_pages(wildcard: bool) -> Cors {
+    let cors = Cors::default()
         .allow_any_origin()
         .allow_any_method()
         .allow_any_header()
         .expose_any_header()
-        .max_age(PREFLIGHT_SECONDS)
+        .max_age(PREFLIGHT_SECONDS);
+    if wildcard { cors.send_wildcard() } else { cors }
+}
+
+/// What answers of a guarded server carry unless they say something else: they are what their type says, no page may frame them
+/// or be told of them, and what is no page loads nothing.
+const GUARDS: [(HeaderName, &str); 5] = [
+    (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "SAMEORIGIN"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'self'"),
+];
+
+fn guard(headers: &mut HeaderMap) {
+    for (name, value) in GUARDS {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+}
+
+/// The body of an answer to `HEAD`: as large as that to `GET`, but nobody makes or reads it. An endless one would keep the
+/// connection for ever.
+struct Unsent(BodySize);
+
+impl MessageBody for Unsent {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
 }
 
 /// The content type of JSON that says its encoding.
@@ -193,15 +237,17 @@ where
     let address = listener.local_addr()?;
     let running = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&running);
-    let (empty_options, charset, served) = (options.empty_options, options.charset, options.served.clone());
+    let HttpOptions { empty_options, guarded, charset, .. } = *options;
+    let served = options.served.clone();
     let server = HttpServer::new(move || {
         let (count, served) = (Arc::clone(&count), served.clone());
         App::new()
             .wrap(NormalizePath::new(TrailingSlash::MergeOnly))
-            .wrap(open_to_pages())
+            .wrap(open_to_pages(guarded))
             .wrap_fn(move |request, routes| {
                 let running = Running::new(&count);
                 let emptied = empty_options && *request.method() == Method::OPTIONS;
+                let head = *request.method() == Method::HEAD;
                 let timed = served.clone().map(|served| (served, request.method().clone(), Instant::now()));
                 let answer = routes.call(request);
                 async move {
@@ -213,6 +259,12 @@ where
                     if let Some((served, method, begun)) = timed {
                         let route = answer.request().match_pattern().unwrap_or_else(|| "none".into());
                         served.observe(method.as_str(), route, answer.status().as_u16(), begun.elapsed());
+                    }
+                    if guarded {
+                        guard(answer.headers_mut());
+                    }
+                    if head {
+                        answer = answer.map_body(|_, body| Unsent(body.size()).boxed());
                     }
                     Ok(if emptied { without_body(answer) } else { answer })
                 }
