@@ -331,6 +331,10 @@ impl Walk {
     pub fn peek<'a>(&mut self, schedule: &'a Schedule, blocks: &[Block], right: Timestamp) -> Option<CronMessage<'a>> {
         loop {
             if let Some(&(fired, timestamp, block_height)) = self.fired.front() {
+                // The one before may have been further to the right.
+                if timestamp >= right {
+                    return None;
+                }
                 let (index, cron) = match fired {
                     Fired::Block(index) => (index, &schedule.blocks[index]),
                     Fired::Time(index) => (index, &schedule.times[index]),

@@ -134,3 +134,43 @@ async fn a_limit_that_was_too_tight_leaves_no_trace_in_the_results() {
     assert_eq!(network.result(process, heavy).await["Error"], "out of gas!");
     network.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_crons_did_before_the_one_that_parks_a_process_is_there_up_to_its_time() {
+    let network = Network::start_with(|options| options.message_wall_clock = Duration::from_millis(500)).await;
+    // The process and the first cron come to an end, the second does not.
+    let counts = "(i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))
+                  (if (i32.ge_u (i32.load (i32.const 0)) (i32.const 3)) (then (loop $forever (br $forever))))
+                  (i64.const 0x6400000023)";
+    let wasm = crate::hostile::module(r#"(memory (export "memory") 1)"#, counts);
+    let limits = [("Memory-Limit", "16-mb"), UNLIMITED];
+    let module = network.publish_module(&wasm, "wasm32-unknown-unknown-holon1", &limits).await;
+    let process = network.spawn_module(module, &[("Cron-Interval", "1-second"), ("Cron-Tag-Action", "Tick")]).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let parked = loop {
+        network.json(&format!("/cron/{process}")).await;
+        let (_, parked) = network.json("/parked").await;
+        if parked["total"] == 1 {
+            break parked["parked"][0].clone();
+        }
+        assert!(Instant::now() < deadline, "no cron was due");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!((&parked["slot"], &parked["cron"]), (&json!(0), &json!("0-1-second")));
+    let stops = parked["timestamp"].as_u64().unwrap();
+    let fired = stops - 1000;
+    for to in [fired + 1, fired + 500, stops, fired] {
+        let (status, page) = network.json(&format!("/cron/{process}?to={to}")).await;
+        assert_eq!(status, 200, "{}: {page}", to - fired);
+        assert_eq!(page["edges"].as_array().unwrap().len(), 1, "{}: {page}", to - fired);
+    }
+    let (status, before) = network.json(&format!("/cron/{process}?to={}", fired - 1)).await;
+    assert_eq!((status, &before["edges"]), (200, &json!([])), "{before}");
+    let (status, root) = network.json(&format!("/root/{process}?to={stops}")).await;
+    assert_eq!((status, &root["timestamp"]), (200, &json!(fired)), "{root}");
+    for path in [format!("/cron/{process}?to={}", stops + 1), format!("/root/{process}?to={}", stops + 1)] {
+        let (status, refused) = network.json(&path).await;
+        assert!(status == 503 && refused["error"].as_str().unwrap().contains("is parked at cron"), "{path}: {refused}");
+    }
+    network.stop().await;
+}
