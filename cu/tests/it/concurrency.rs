@@ -72,6 +72,17 @@ async fn a_waiting_request_is_answered_202_when_the_unit_says_so() {
     assert_eq!(network.json(&path).await, (202, busy));
     let (status, body) = network.json(&format!("{path}&no-busy=1")).await;
     assert!(status == 200 && body["Error"].is_string(), "{status} {body}");
+    // States of a process that is evaluated for the first time.
+    for route in ["state", "root"] {
+        let process = network.spawn(&[]).await;
+        for _ in 0..20 {
+            network.send(process, "X-Spin").await;
+        }
+        let busy = json!({ "message": format!("Evaluation of process \"{process}\" is in progress.") });
+        assert_eq!(network.json(&format!("/{route}/{process}")).await, (202, busy), "{route}");
+        let whole = network.get(&format!("/{route}/{process}?no-busy=1")).await;
+        assert_eq!(whole.status(), 200, "{route}");
+    }
     network.stop().await;
 }
 

@@ -84,7 +84,7 @@ async fn endless_loops_many_times_as_many_as_threads_hold_up_no_neighbour() {
 }
 
 /// A native module around a body of `holon_handle`.
-fn module(items: &str, body: &str) -> Vec<u8> {
+pub fn module(items: &str, body: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module {items}
              (data (i32.const 100) "{{\"ok\":true,\"response\":{{\"Output\":7}}}}")
@@ -191,5 +191,66 @@ async fn a_module_that_is_too_large_is_refused_before_it_is_there() {
     }
     let kept = network.folder.path().join("cu/modules").join(format!("{large}.wasm"));
     assert!(!kept.exists(), "it was downloaded");
+    network.stop().await;
+}
+
+/// A native module that answers each message with `bytes` bytes of JSON.
+fn talkative(bytes: usize) -> Vec<u8> {
+    const HEAD: &str = r#"{"ok":true,"response":{"Output":""#;
+    const TAIL: &str = r#""}}"#;
+    const AT: usize = 4096;
+    let (filled, letters) = (AT + HEAD.len(), bytes - HEAD.len() - TAIL.len());
+    let items = format!(
+        r#"(memory (export "memory") {}) (data (i32.const 2000) "{}") (data (i32.const 3000) "{}")"#,
+        (AT + bytes).div_ceil(65536),
+        HEAD.replace('"', "\\\""),
+        TAIL.replace('"', "\\\"")
+    );
+    let body = format!(
+        "(memory.copy (i32.const {AT}) (i32.const 2000) (i32.const {}))
+         (memory.fill (i32.const {filled}) (i32.const 97) (i32.const {letters}))
+         (memory.copy (i32.const {}) (i32.const 3000) (i32.const {}))
+         (i64.const {})",
+        HEAD.len(),
+        filled + letters,
+        TAIL.len(),
+        (AT as u64) << 32 | bytes as u64
+    );
+    module(&items, &body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_a_hundred_megabytes_fail_and_large_ones_hold_up_no_neighbour() {
+    let network = Network::start_with(|options| (options.workers, options.dry_run_workers) = (2, 1)).await;
+    let neighbour = network.spawn(&[]).await;
+    assert_eq!(network.count(neighbour, neighbour.into()).await, "1");
+    let mut served = 1;
+    for (bytes, fits) in [(100 << 20, false), (30 << 20, true)] {
+        let limits = [("Memory-Limit", "1-gb"), UNLIMITED];
+        let large = network.publish_module(&talkative(bytes), NATIVE, &limits).await;
+        let process = network.spawn_module(large, &[]).await;
+        let mut messages = vec![process.into()];
+        for _ in 0..3 {
+            messages.push(network.send(process, "Add").await);
+        }
+        // All of it while the neighbour is asked.
+        let url = network.cu.as_ref().unwrap().url();
+        let asked = messages.iter().map(|message| {
+            let request = network.client.get(format!("{url}/result/{message}?process-id={process}"));
+            tokio::spawn(async move {
+                let answer = request.send().await.unwrap();
+                (answer.status().as_u16(), answer.bytes().await.unwrap())
+            })
+        });
+        let asked: Vec<_> = asked.collect();
+        is_served(&network, neighbour, served).await;
+        served += 7;
+        for answer in join_all(asked).await {
+            let (status, body) = answer.unwrap();
+            let found = (status, body.len() > bytes - 1000, String::from_utf8_lossy(&body[..200.min(body.len())]));
+            assert_eq!((found.0, found.1), (200, fits), "{}", found.2);
+            assert!(fits || found.2.contains("Error"), "{}", found.2);
+        }
+    }
     network.stop().await;
 }
