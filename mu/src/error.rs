@@ -42,7 +42,8 @@ pub enum Error {
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// A client's request is not carried out. Nothing was changed, unless it is [`Refusal::Upstream`] or
-/// [`Refusal::Stopping`]: then the scheduler may have the item, or take it yet. It is asked until it says so or until
+/// [`Refusal::Stopping`]: then the scheduler may have the item, or take it yet, also where it refused the item and would not
+/// say whether it has it. It is asked until it says so or until
 /// retrying ends ([`Limits::retry_for_ms`](crate::crank::dispatch::Limits)); once it has the item, its result is pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {

@@ -4,9 +4,11 @@
 //! scheduler's acceptance and our next write — a crash, a lost answer — the intent is resolved by asking the scheduler.
 //! So one sync per client item is enough, and it is shared with others.
 //!
-//! Whatever the scheduler answers, an item that it has is pushed, once. Items are public, and answers say little: a scheduler that
-//! fails may have had an item for years, one that refuses it may have taken it a moment ago. So what is pushed is claimed in
-//! the outbox; what is claimed is not pushed again. What this messenger signed for a process is on its way without a client.
+//! Whatever the scheduler answers, an item that it has because of this is pushed, once. Items are public, and answers say little: a
+//! scheduler that fails may have had an item for years, one that refuses it may have taken it a moment ago. So what is pushed is
+//! claimed in the outbox; what is claimed is not pushed again. Claims give way in the end, and others have outboxes of their own: so
+//! neither is what stands in its log since before it came here. What this messenger signed for a process is on its way without a
+//! client.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holon_protocol::kind::{self, Kind};
-use holon_protocol::{Address, DataItem, ItemId, Nonce, ProcessId, Tags};
+use holon_protocol::{Address, DataItem, ItemId, ProcessId, Tags};
 use holon_unit::tasks::Tasks;
 use holon_unit::trace_context::{MESSAGES, TraceId, message_span};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, SemaphorePermit, oneshot};
@@ -26,7 +28,7 @@ use crate::api::Body;
 use crate::crank::descent::Descent;
 use crate::crank::driver::Driver;
 use crate::crank::outgoing::{ASSIGNED_TO_ITSELF, Assign};
-use crate::crank::step::{client_assignment_accepted, forwarded_accepted};
+use crate::crank::step::{Standing, client_assignment_accepted, forwarded_accepted};
 use crate::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Toward, Work};
 use crate::error::Refusal;
 use crate::locate::Directory;
@@ -43,6 +45,8 @@ pub const MAX_FORWARDING_PER_STRANGER: usize = 32;
 pub const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Items up to this size are verified on the server's own threads, in bytes; larger ones where blocking is allowed.
 const INLINE_VERIFY_BYTES: usize = 64 * 1024;
+/// Most requests that wait while another one forwards the same thing.
+pub const MAX_WAITING_FOR_ONE: usize = 4;
 /// Text of the answer to anything that is not a signed data item.
 pub const NOT_AN_ITEM: &str = "'body': A valid and signed data item must be provided as the body.";
 
@@ -93,9 +97,17 @@ struct Held {
 
 impl Alone {
     async fn hold(&self, subject: Subject) -> Result<Held, Refusal> {
-        let lock = Arc::clone(self.subjects().entry(subject).or_default());
-        let guard = tokio::time::timeout(ADMISSION_TIMEOUT, lock.lock_owned()).await;
         let busy = || Refusal::Full("this item is being forwarded already; try again later".into());
+        let lock = {
+            let mut subjects = self.subjects();
+            let lock = subjects.entry(subject).or_default();
+            // The map has it, and whoever holds it or waits for it.
+            if Arc::strong_count(lock) > 1 + 1 + MAX_WAITING_FOR_ONE {
+                return Err(busy());
+            }
+            Arc::clone(lock)
+        };
+        let guard = tokio::time::timeout(ADMISSION_TIMEOUT, lock.lock_owned()).await;
         // Made in any case, so that dropping it tidies up.
         let held = Held { alone: self.clone(), subject, guard: guard.ok() };
         if held.guard.is_some() { Ok(held) } else { Err(busy()) }
@@ -213,12 +225,14 @@ impl Ingest {
             return Err(Refusal::Forbidden("items of clients may not carry a From-Process tag here".into()));
         }
         let target = item.target().map(ProcessId::from_bytes);
+        let came = Some(self.driver.time());
         match kind {
             Kind::Message => {
                 let process = target.ok_or_else(|| Refusal::Invalid("a Message must have a target process".into()))?;
                 let scheduler = self.located(process).await?;
                 let toward = Some(self.toward(&scheduler));
-                Ok((Forwarded { item: item.id(), kind: ForwardedKind::Message { process }, toward }, scheduler))
+                let kind = ForwardedKind::Message { process };
+                Ok((Forwarded { item: item.id(), kind, toward, came }, scheduler))
             }
             Kind::Process => {
                 let wallet = tags
@@ -229,7 +243,7 @@ impl Ingest {
                 let record = ProcessRecord::of_tags(tags, wallet);
                 let kind = ForwardedKind::Process { target, record, boot: self.push_boots };
                 let toward = Some(self.toward(&scheduler));
-                Ok((Forwarded { item: item.id(), kind, toward }, scheduler))
+                Ok((Forwarded { item: item.id(), kind, toward, came }, scheduler))
             }
         }
     }
@@ -251,17 +265,19 @@ impl Ingest {
         scheduler: Url,
         descent: Descent,
     ) -> Result<ItemId, Refusal> {
-        let _admission = self.admit(&scheduler).await?;
         let id = forwarded.item;
+        // Before it takes a place: whoever repeats one item a thousand times waits for itself, not others for it.
         let _held = self.alone.hold((id, None)).await?;
+        let _admission = self.admit(&scheduler).await?;
         // What it signs for a process says which; its wallet may sign for its operator too.
-        if item.owner_address() == self.own && item.tags().get("From-Process").is_some() {
-            return self.own_item(item, &forwarded, &scheduler).await;
-        }
-        if let Some(confirming) = self.driver.confirming(id) {
-            return self.repeat(item, forwarded, scheduler, confirming).await;
+        let own = item.owner_address() == self.own && item.tags().get("From-Process").is_some();
+        if own || self.driver.is_pushed(id).await? {
+            return self.pushed_without(item, &forwarded, &scheduler).await;
         }
         let task = Task { root: Some(id), descent, work: Work::Confirm(forwarded.clone()) };
+        if let Some(confirming) = self.driver.confirming(id) {
+            return self.repeat(item, forwarded, scheduler, task, confirming).await;
+        }
         let (intent, task) = self.driver.intend(task).await?;
         match self.post(&scheduler, &item).await {
             Ok(receipt) => {
@@ -272,34 +288,40 @@ impl Ingest {
                 self.driver.release(intent, &task);
                 Err(Refusal::of_item(error))
             }
-            Err(error) if error.is_unsent() => {
+            Err(error) if error.is_unsent() || error.is_limit() => {
                 self.driver.withdraw(intent).await;
                 Err(Refusal::of_item(error))
             }
             // Whoever refuses it may have it all the same: something in between may have repeated the request.
             Err(error) => match self.standing(&forwarded, &scheduler).await {
-                Ok(Some(nonce)) => {
-                    self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent, nonce)).await;
+                Ok(Some(standing)) if forwarded.put(standing.timestamp) => {
+                    self.driver.fulfil(intent, &task, forwarded_accepted(&forwarded, descent, standing.nonce)).await;
+                    Ok(id)
+                }
+                // It was pushed when it came, or is for others to push.
+                Ok(Some(_)) => {
+                    tracing::info!(item = %id, "its scheduler has had it for long; it is not pushed");
+                    self.driver.withdraw(intent).await;
                     Ok(id)
                 }
                 Ok(None) => {
                     self.driver.withdraw(intent).await;
                     Err(Refusal::of_item(error))
                 }
-                Err(_) => {
+                Err(silent) => {
+                    tracing::warn!(item = %id, %silent, "a scheduler that refused an item does not say whether it has it");
                     self.driver.release(intent, &task);
-                    Err(Refusal::of_item(error))
+                    Err(error.into())
                 }
             },
         }
     }
 
-    /// Forwards an item that this messenger signed: its result is pushed with or without anybody's help.
-    async fn own_item(&self, item: DataItem, forwarded: &Forwarded, scheduler: &Url) -> Result<ItemId, Refusal> {
+    /// Forwards an item whose result is pushed without this: this messenger signed it, or it came before.
+    async fn pushed_without(&self, item: DataItem, forwarded: &Forwarded, scheduler: &Url) -> Result<ItemId, Refusal> {
         match self.post(scheduler, &item).await {
             Ok(_) => Ok(forwarded.item),
-            Err(error) if error.is_ambiguous() || error.is_unsent() => Err(Refusal::of_item(error)),
-            Err(error) => self.already_there(error, forwarded, scheduler).await,
+            Err(error) => self.already_there(error, forwarded, scheduler).await.map(|_| forwarded.item),
         }
     }
 
@@ -315,18 +337,25 @@ impl Ingest {
         }
     }
 
-    /// Posts an item again whose earlier post got no clear answer. That post's task pushes the result.
+    /// Posts an item again whose earlier post got no clear answer. That post's task pushes the result, unless it is given up this
+    /// moment: so what follows is stored, and whoever comes second finds it claimed.
     async fn repeat(
         &self,
         item: DataItem,
         forwarded: Forwarded,
         scheduler: Url,
+        task: Task,
         confirming: TaskId,
     ) -> Result<ItemId, Refusal> {
-        match self.post(&scheduler, &item).await {
-            Ok(_) => {}
-            Err(error) if error.is_ambiguous() || error.is_unsent() => return Err(Refusal::of_item(error)),
-            Err(error) => drop(self.already_there(error, &forwarded, &scheduler).await?),
+        let nonce = match self.post(&scheduler, &item).await {
+            Ok(receipt) => Some(receipt.nonce),
+            Err(error) => {
+                let standing = self.already_there(error, &forwarded, &scheduler).await?;
+                forwarded.put(standing.timestamp).then_some(standing.nonce)
+            }
+        };
+        if let Some(nonce) = nonce {
+            self.driver.came_true(&task, forwarded_accepted(&forwarded, task.descent, nonce)).await?;
         }
         self.driver.hurry(confirming);
         Ok(forwarded.item)
@@ -338,15 +367,19 @@ impl Ingest {
         refusal: PeerError,
         forwarded: &Forwarded,
         scheduler: &Url,
-    ) -> Result<ItemId, Refusal> {
+    ) -> Result<Standing, Refusal> {
+        if refusal.is_ambiguous() || refusal.is_unsent() || refusal.is_limit() {
+            return Err(Refusal::of_item(refusal));
+        }
         match self.standing(forwarded, scheduler).await {
-            Ok(Some(_)) => Ok(forwarded.item),
-            Ok(None) | Err(_) => Err(Refusal::of_item(refusal)),
+            Ok(Some(standing)) => Ok(standing),
+            Ok(None) => Err(Refusal::of_item(refusal)),
+            Err(_) => Err(refusal.into()),
         }
     }
 
-    /// The place of the item in its log, as far as it is told, if the scheduler has it.
-    async fn standing(&self, forwarded: &Forwarded, scheduler: &Url) -> Result<Option<Option<Nonce>>, PeerError> {
+    /// Where the item stands in its log, if the scheduler has it.
+    async fn standing(&self, forwarded: &Forwarded, scheduler: &Url) -> Result<Option<Standing>, PeerError> {
         let process = match &forwarded.kind {
             ForwardedKind::Message { process } => *process,
             ForwardedKind::Process { .. } => forwarded.item.into(),
@@ -356,10 +389,10 @@ impl Ingest {
 
     async fn assign(&self, assign: Assign, trace: Option<TraceId>) -> Result<ItemId, Refusal> {
         let scheduler = self.located(assign.process).await?;
-        let _admission = self.admit(&scheduler).await?;
         // The same item may have been assigned before; only what comes from here on can be ours. Another client that asks
         // for the same waits meanwhile, so that it is ours.
         let _held = self.alone.hold((assign.message, Some(assign.process))).await?;
+        let _admission = self.admit(&scheduler).await?;
         let first = Some(self.schedulers.next_nonce(&scheduler, assign.process).await?);
         let toward = Some(self.toward(&scheduler));
         let work = Work::ConfirmAssignment { process: assign.process, message: assign.message, first, toward };

@@ -47,6 +47,7 @@ pub struct Metrics {
     sent: Sent,
     db_size: Family<[(&'static str, &'static str); 1], Gauge>,
     skipped_entries: Counter,
+    already_pushed: Counter,
     store_failures: Counter,
     unresolved: Gauge,
     body_bytes: Gauge,
@@ -73,6 +74,7 @@ impl Default for Metrics {
             sent: Sent::new(),
             db_size: Family::default(),
             skipped_entries: Counter::default(),
+            already_pushed: Counter::default(),
             store_failures: Counter::default(),
             unresolved: Gauge::default(),
             body_bytes: Gauge::default(),
@@ -116,6 +118,11 @@ impl Default for Metrics {
             registry.register("error_stage", "Tasks given up, by stage and what they are", metrics.error_stage.clone());
             registry.register("db_size", "Room that a database takes, in bytes", metrics.db_size.clone());
             registry.register("skipped_entries", "Outbox entries that cannot be used", metrics.skipped_entries.clone());
+            registry.register(
+                "already_pushed",
+                "Results that were not pushed because they are, or were, pushed already",
+                metrics.already_pushed.clone(),
+            );
             registry.register("store_failures", "Failures of the outbox store", metrics.store_failures.clone());
             registry.register(
                 "unresolved",
@@ -229,6 +236,11 @@ impl Metrics {
     /// An outbox entry was skipped.
     pub fn skipped(&self) {
         self.skipped_entries.inc();
+    }
+
+    /// A result is not pushed, because it is, or was, pushed already.
+    pub fn pushed_already(&self) {
+        self.already_pushed.inc();
     }
 
     /// So many pushes are under way, the largest of them with so many tasks; so many tasks had to wait for their pace.

@@ -223,6 +223,16 @@ impl Driver {
         lock(&self.0.accounts).of(origin)
     }
 
+    /// What time it is, as others see it.
+    pub fn time(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Whether the result of this item is, or was, pushed.
+    pub async fn is_pushed(&self, item: ItemId) -> Result<bool, OutboxError> {
+        self.0.outbox.is_claimed(item).await
+    }
+
     /// The limits it works within.
     pub fn limits(&self) -> Limits {
         self.0.limits
@@ -315,8 +325,8 @@ impl Driver {
                     if let Some(find) = task.find() {
                         let found = within_trace(traceparent, self.perform(id, &find)).instrument(span.clone()).await;
                         let Some(found) = found else { return Ok(()) };
-                        if let Outcome::There(nonce) = found {
-                            outcome = Outcome::Accepted(nonce);
+                        if let Outcome::There(standing) = found {
+                            outcome = Outcome::Accepted(standing.nonce);
                         }
                     }
                 }

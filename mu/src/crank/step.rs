@@ -4,7 +4,8 @@
 //! same with a seed.
 
 use bytes::Bytes;
-use holon_protocol::{Address, AssignmentId, ItemId, MessageId, Nonce, ProcessId};
+use holon_protocol::{Address, AssignmentId, ItemId, MessageId, Nonce, ProcessId, Timestamp};
+use sha2::{Digest, Sha256};
 
 use super::compose::{self, Claims, Emitter, Unsigned};
 use super::descent::Descent;
@@ -24,6 +25,10 @@ pub const INDEX_ATTEMPTS: u32 = 64;
 pub const CONFIRM_ATTEMPTS: u32 = 40;
 /// How often a refused assignment is repeated: an item pushed a moment ago may not be on the gateway yet (spec 04 §8.2).
 pub const ASSIGN_ATTEMPTS: u32 = 6;
+
+/// Why an item is not pushed that its scheduler has had for long.
+const OLD_ITEM: &str = "its scheduler has had it since long before it came here, so its result was pushed then, or is for others to push; \
+    taken up again, it is pushed unless this messenger knows that it was";
 
 /// A scheduler to be located.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,11 +109,20 @@ pub enum Effect {
     },
 }
 
+/// Where an item stands in a log, and since when, as far as its scheduler tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its place.
+    pub nonce: Option<Nonce>,
+    /// When it got it, by the scheduler's clock.
+    pub timestamp: Option<Timestamp>,
+}
+
 /// What came of an effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The scheduler has the item, at this place of its log if it says so.
-    There(Option<Nonce>),
+    /// The scheduler has the item.
+    There(Standing),
     /// The scheduler has no such item, or made no such assignment.
     NotThere,
     /// The scheduler made an assignment with this id, at this place of its log if it says so.
@@ -207,13 +221,27 @@ pub struct Follow {
     pub skipped: Vec<Skipped>,
     /// Processes that exist now.
     pub processes: Vec<(ProcessId, ProcessRecord)>,
-    /// What a client brought that this follows from. Its result is pushed once, whoever asks for it how often.
-    pub once: Option<ItemId>,
+    /// What happens once, whoever comes to it how often and at which messenger.
+    pub once: Option<Once>,
+}
+
+/// What is claimed before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Once {
+    /// Its claim.
+    pub claim: ItemId,
+    /// How many of the first tasks do not follow if it is claimed already.
+    pub tasks: usize,
 }
 
 impl Follow {
     fn tasks(tasks: Vec<Task>) -> Self {
         Self { tasks, ..Self::default() }
+    }
+
+    /// Tasks none of which follows if this is claimed already.
+    fn once(claim: ItemId, tasks: Vec<Task>) -> Self {
+        Self { once: Some(Once { claim, tasks: tasks.len() }), ..Self::tasks(tasks) }
     }
 }
 
@@ -317,8 +345,13 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         _ => {}
     }
     match (&task.work, effect, outcome) {
-        (Work::Confirm(forwarded), _, Outcome::There(nonce)) => {
-            Next::Done(forwarded_accepted(forwarded, task.descent, nonce))
+        (Work::Confirm(forwarded), _, Outcome::There(standing)) => {
+            if forwarded.put(standing.timestamp) {
+                Next::Done(forwarded_accepted(forwarded, task.descent, standing.nonce))
+            } else {
+                // It was pushed when it came, or is for others to push; unless the operator knows better.
+                dead(task, policy, OLD_ITEM.into())
+            }
         }
         (Work::Confirm(_) | Work::ConfirmAssignment { .. }, _, Outcome::NotThere) => {
             if failures + 1 < CONFIRM_ATTEMPTS {
@@ -360,7 +393,7 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
             Effect::Sign { purpose, .. },
             Outcome::Signed { item, raw },
         ) => Next::Stage(Work::Send(Signed { item, emitter: *emitter, raw, purpose: purpose.clone() })),
-        (Work::Send(signed), _, Outcome::Accepted(nonce) | Outcome::There(nonce)) => {
+        (Work::Send(signed), _, Outcome::Accepted(nonce) | Outcome::There(Standing { nonce, .. })) => {
             Next::Done(sent(task, policy, signed, nonce))
         }
         (Work::Send(signed), Effect::Post { .. }, Outcome::Refused(reason)) => Next::Effect(Effect::Find {
@@ -383,7 +416,8 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         }
         // An assignment that a result asked for has no root (spec 04 §10.7).
         (Work::Assign { assign, .. }, _, Outcome::Assigned(id, nonce)) => {
-            Next::Done(Follow::tasks(vec![pull(id.into(), assign.process, None, task.descent, nonce)]))
+            let pull = pull(id.into(), assign.process, None, task.descent, nonce);
+            Next::Done(Follow::once(assignment_claim(assign.process, id), vec![pull]))
         }
         (Work::Assign { assign, first, .. }, Effect::PostAssign { .. }, Outcome::Refused(reason)) => {
             Next::Effect(Effect::FindAssignment {
@@ -428,7 +462,7 @@ pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent, nonce: Option
     let root = Some(forwarded.item);
     match &forwarded.kind {
         ForwardedKind::Message { process } => {
-            Follow { once: root, ..Follow::tasks(vec![pull(forwarded.item, *process, root, descent, nonce)]) }
+            Follow::once(forwarded.item, vec![pull(forwarded.item, *process, root, descent, nonce)])
         }
         ForwardedKind::Process { target, record, boot } => {
             let process = ProcessId::from(forwarded.item);
@@ -443,10 +477,8 @@ pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent, nonce: Option
             });
             let boot = boot.then(|| pull(forwarded.item, process, root, descent, Some(Nonce(0))));
             Follow {
-                tasks: announce.into_iter().chain(boot).collect(),
                 processes: vec![(process, record.clone())],
-                once: root,
-                ..Follow::default()
+                ..Follow::once(forwarded.item, announce.into_iter().chain(boot).collect())
             }
         }
     }
@@ -459,9 +491,17 @@ pub fn client_assignment_accepted(
     descent: Descent,
     nonce: Option<Nonce>,
 ) -> Follow {
+    let claim = assignment_claim(process, id);
     let id = ItemId::from(id);
     let descent = Descent { trace: descent.trace, ..Descent::of_origin(id) };
-    Follow { once: Some(id), ..Follow::tasks(vec![pull(id, process, Some(id), descent, nonce)]) }
+    Follow::once(claim, vec![pull(id, process, Some(id), descent, nonce)])
+}
+
+/// What the result of an assignment is claimed by. Its id is whatever the scheduler says it is, so it claims nothing but that
+/// scheduler's: not an item, and not an assignment to a process that lives elsewhere.
+fn assignment_claim(process: ProcessId, id: AssignmentId) -> ItemId {
+    let hash = Sha256::new_with_prefix("assignment").chain_update(process.as_bytes()).chain_update(id.as_bytes());
+    ItemId::from_bytes(hash.finalize().into())
 }
 
 /// The tasks for everything a result of `emitter` asks for, which stands at `descent`: messages, spawns, assignments.
@@ -489,7 +529,7 @@ fn sign(
 fn sent(task: &Task, policy: Policy, signed: &Signed, nonce: Option<Nonce>) -> Follow {
     match &signed.purpose {
         Purpose::Message { process } => {
-            Follow::tasks(vec![pull(signed.item, *process, task.root, task.descent, nonce)])
+            Follow::once(signed.item, vec![pull(signed.item, *process, task.root, task.descent, nonce)])
         }
         Purpose::Wallet { .. } => Follow::default(),
         Purpose::Spawn { record, tags } => {
@@ -502,9 +542,10 @@ fn sent(task: &Task, policy: Policy, signed: &Signed, nonce: Option<Nonce>) -> F
             }
         }
         Purpose::Notice { .. } => {
-            let mut tasks = vec![pull(signed.item, signed.emitter, task.root, task.descent, nonce)];
-            tasks.extend(unsent(task, policy).tasks);
-            Follow::tasks(tasks)
+            let told = pull(signed.item, signed.emitter, task.root, task.descent, nonce);
+            let mut follow = Follow::once(signed.item, vec![told]);
+            follow.tasks.extend(unsent(task, policy).tasks);
+            follow
         }
     }
 }

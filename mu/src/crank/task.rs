@@ -1,7 +1,9 @@
 //! The units of durable work: what is still to be done after something was accepted.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use holon_protocol::{Address, ItemId, MessageId, Nonce, ProcessId, Tags};
+use holon_protocol::{Address, ItemId, MessageId, Nonce, ProcessId, Tags, Timestamp};
 use holon_unit::trace_context::message_span;
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +111,23 @@ pub struct Forwarded {
     /// Where it went. Absent in what was stored before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub toward: Option<Toward>,
+    /// When it came. Absent in what was stored before it was kept, and once the operator wants it pushed however old it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came: Option<Timestamp>,
+}
+
+/// How much older than the item's coming its assignment may be for it to be believed that this is what put it into the log:
+/// clocks differ.
+pub const CLOCKS_DIFFER: Duration = Duration::from_secs(60 * 60);
+
+impl Forwarded {
+    /// Whether an item with an assignment of this time can have been put into its log by this coming of it. Items are public:
+    /// what stands there since long before, or nobody says since when, is not for whoever brings it once more.
+    pub fn put(&self, assigned: Option<Timestamp>) -> bool {
+        let Some(came) = self.came else { return true };
+        let differ = u64::try_from(CLOCKS_DIFFER.as_millis()).unwrap_or(u64::MAX);
+        assigned.is_some_and(|assigned| assigned.0 >= came.0.saturating_sub(differ))
+    }
 }
 
 /// The scheduler to which something of a client was forwarded.

@@ -145,7 +145,7 @@ impl World {
         let standing = self.schedulers.standing(&url, item, process).await;
         Ok(match standing.map_err(|error| self.failed(&url, error))? {
             None => Outcome::NotThere,
-            Some(nonce) => Outcome::There(nonce),
+            Some(standing) => Outcome::There(standing),
         })
     }
 

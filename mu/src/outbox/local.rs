@@ -18,8 +18,8 @@ use super::graves::{Graves, Owner};
 use super::recent::Recent;
 use super::traces::Traces;
 use super::{
-    Changes, Charge, Committed, DeadLetter, Durability, Letter, LetterId, MAX_DEAD_BYTES, MAX_REMEMBERED_PROCESSES,
-    MAX_UNMONITORED, MAX_UNUSABLE_BYTES, Monitor, Monitoring, Outbox, OutboxError,
+    Changes, Charge, Committed, DeadLetter, Durability, Letter, LetterId, MAX_CLAIMS, MAX_DEAD_BYTES,
+    MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED, MAX_UNUSABLE_BYTES, Monitor, Monitoring, Outbox, OutboxError,
 };
 use crate::crank::task::{ProcessRecord, Task, TaskId, Work};
 use crate::trace::Event;
@@ -69,6 +69,7 @@ struct Rooms {
     dead_bytes: u64,
     unusable_bytes: u64,
     processes: u64,
+    claims: u64,
     unmonitored: u64,
 }
 
@@ -78,6 +79,7 @@ impl Default for Rooms {
             dead_bytes: MAX_DEAD_BYTES,
             unusable_bytes: MAX_UNUSABLE_BYTES,
             processes: MAX_REMEMBERED_PROCESSES,
+            claims: MAX_CLAIMS,
             unmonitored: MAX_UNMONITORED,
         }
     }
@@ -198,7 +200,7 @@ impl LocalOutbox {
         let next_task = last(&tasks)?.map_or(1, |last| last + 1);
         let remembered = Remembered {
             processes: Recent::open(&database, "process_order", rooms.processes)?,
-            claims: Recent::open(&database, "boot_order", rooms.processes)?,
+            claims: Recent::open(&database, "boot_order", rooms.claims)?,
             unmonitored: Recent::open(&database, "unmonitored_order", rooms.unmonitored)?
                 .renewed(&database, "unmonitored_newest")?,
         };
@@ -619,7 +621,7 @@ mod tests {
     #[test]
     fn what_is_remembered_of_processes_gives_way_to_what_is_newer() {
         let folder = tempfile::tempdir().unwrap();
-        let rooms = Rooms { processes: 3, unmonitored: 2, ..Rooms::default() };
+        let rooms = Rooms { processes: 3, claims: 3, unmonitored: 2, ..Rooms::default() };
         let open = || {
             let started = std::time::Instant::now();
             loop {

@@ -36,8 +36,11 @@ use crate::trace::Event;
 pub const MAX_DEAD_BYTES: u64 = 100_000 * LETTER_BYTES;
 /// The same for outbox entries that can never be used, which therefore cost none of the others.
 pub const MAX_UNUSABLE_BYTES: u64 = 10_000 * LETTER_BYTES;
-/// Most processes that are remembered, and most claims; the oldest give way. Their schedulers know processes still.
+/// Most processes that are remembered; the oldest give way. Their schedulers know them still.
 pub const MAX_REMEMBERED_PROCESSES: u64 = 1_000_000;
+/// Most claims; the oldest give way. One has a meaning for as long as what it is of may be taken for new, which is an hour
+/// ([`CLOCKS_DIFFER`](crate::crank::task::CLOCKS_DIFFER)), or until it is known what became of an intent.
+pub const MAX_CLAIMS: u64 = 4_000_000;
 /// Most processes of which it is remembered that they are not to be monitored; the oldest give way.
 pub const MAX_UNMONITORED: u64 = 100_000;
 /// Most entries kept of one result that cannot be used; the rest is counted.
@@ -235,7 +238,7 @@ pub struct Changes {
     pub traces: Vec<(ItemId, Event)>,
     /// Processes that exist.
     pub processes: Vec<(ProcessId, ProcessRecord)>,
-    /// Boots, items of clients and assignments of clients whose results are being pushed, which is done once only.
+    /// Items and assignments, boots among them, whose results are being pushed, which is done once only.
     pub claims: Vec<ItemId>,
     /// What becomes of monitors.
     pub monitors: Vec<(ProcessId, Monitoring)>,

@@ -120,6 +120,11 @@ impl PeerError {
         matches!(self, Self::Unreached { .. } | Self::Network { .. } | Self::Status { status: 408 | 429 | 500.., .. })
     }
 
+    /// Whether the peer takes no more for now: it did not carry the request out.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, Self::Status { status: 429, .. })
+    }
+
     /// Whether nothing was sent: the peer was not reached, or may not be. After a redirect of a write that is not so.
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::Unreached { .. } | Self::Forbidden { .. })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use holon_protocol::{AssignmentId, BlockHeight, ItemId, Nonce, ProcessId, Tags};
+use holon_protocol::{AssignmentId, BlockHeight, ItemId, Nonce, ProcessId, Tags, Timestamp};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use url::Url;
 
 use super::{Http, PeerError, Redirects, join, parse};
 use crate::crank::outgoing::Assign;
+use crate::crank::step::Standing;
 
 /// Largest answer to a write, in bytes.
 pub const MAX_RECEIPT_BYTES: usize = 64 * 1024;
@@ -41,6 +42,11 @@ impl Assignment {
     /// Its place in the log.
     pub fn nonce(&self) -> Option<Nonce> {
         self.tags.get("Nonce")?.parse().ok()
+    }
+
+    /// When it was given.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.tags.get("Timestamp")?.parse().ok()
     }
 
     /// Height of the L1 block the scheduler had seen.
@@ -183,18 +189,20 @@ impl Schedulers {
         Ok(entry.and_then(|entry| entry.assignment).map(|Inner { tags }| Assignment { tags }))
     }
 
-    /// The place of an item in a process's log, or of the process itself when it is that, as far as it is told; `None` when this
-    /// scheduler does not have it.
+    /// Where an item stands in a process's log, or the process itself when it is that; `None` when this scheduler does not have
+    /// it.
     pub async fn standing(
         &self,
         scheduler: &Url,
         item: ItemId,
         process: ProcessId,
-    ) -> Result<Option<Option<Nonce>>, PeerError> {
+    ) -> Result<Option<Standing>, PeerError> {
         if item == process.into() {
-            return Ok(self.process(scheduler, process).await?.map(|_| Some(Nonce(0))));
+            let found = self.process(scheduler, process).await?;
+            return Ok(found.map(|found| Standing { nonce: Some(Nonce(0)), timestamp: found.timestamp() }));
         }
-        Ok(self.assignment(scheduler, item, process).await?.map(|assignment| assignment.nonce()))
+        let found = self.assignment(scheduler, item, process).await?;
+        Ok(found.map(|found| Standing { nonce: found.nonce(), timestamp: found.timestamp() }))
     }
 
     /// The nonce that the next entry of a process's log gets, or a later one; 0 when this scheduler does not have it.
@@ -285,6 +293,17 @@ pub struct ProcessTags {
     pub tags: Tags,
     /// Who spawned it.
     pub owner: Option<ProcessOwner>,
+    /// When, in milliseconds.
+    #[serde(default)]
+    timestamp: Value,
+}
+
+impl ProcessTags {
+    /// When it was scheduled.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        let text = self.timestamp.as_str().and_then(|text| text.parse().ok());
+        self.timestamp.as_u64().or(text).map(Timestamp)
+    }
 }
 
 /// Signer of a process.

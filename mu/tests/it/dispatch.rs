@@ -547,7 +547,7 @@ fn whether_a_stranger_took_something_is_asked_for_a_shorter_time() {
         let kind = ForwardedKind::Message { process: process(1) };
         let toward = Some(Toward { origin: "https://scheduler".into(), stranger });
         let item = ItemId::from_bytes([u8::from(stranger); 32]);
-        let forwarded = Forwarded { item, kind, toward };
+        let forwarded = Forwarded { item, kind, toward, came: None };
         Task { root: None, descent: Descent::default(), work: Work::Confirm(forwarded) }
     };
     let mut dispatcher = loaded(limits(), &[confirm(true), confirm(false)]);

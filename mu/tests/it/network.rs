@@ -42,6 +42,8 @@ pub struct State {
     pub cron: Vec<(String, Value)>,
     /// Answers used up before the normal ones, by `METHOD /start-of-path`.
     pub instead: Vec<(&'static str, Answer)>,
+    /// Items that stand in their logs since two hours ago.
+    pub old: Vec<ItemId>,
     /// The next item or assignment posted is taken, but the answer is this.
     pub lost: Vec<Answer>,
 }
@@ -73,6 +75,13 @@ fn instead(state: &Shared, call: &Call) -> Option<Answer> {
 
 fn receipt(id: impl serde::Serialize) -> Answer {
     Answer::Json(200, json!({ "id": id, "timestamp": 1_700_000_000_000_u64 }))
+}
+
+/// Since when an item stands in its log, in milliseconds.
+fn since(state: &State, item: ItemId) -> u64 {
+    let ago = if state.old.contains(&item) { Duration::from_secs(2 * 60 * 60) } else { Duration::ZERO };
+    u64::try_from((std::time::SystemTime::now() - ago).duration_since(std::time::UNIX_EPOCH).unwrap().as_millis())
+        .unwrap()
 }
 
 fn refused(text: &str) -> Answer {
@@ -137,7 +146,8 @@ fn scheduler(state: &Shared, call: &Call) -> Answer {
                     tags.push(json!({ "name": "Cron-Interval", "value": "1-second" }));
                 }
                 let owner = json!({ "address": owner.unwrap_or_default(), "key": "" });
-                Answer::Json(200, json!({ "process_id": id, "owner": owner, "tags": tags }))
+                let timestamp = since(&state, id.into());
+                Answer::Json(200, json!({ "process_id": id, "owner": owner, "tags": tags, "timestamp": timestamp }))
             }
             None => refused("Process not found"),
         };
@@ -181,6 +191,7 @@ fn scheduler(state: &Shared, call: &Call) -> Answer {
         let tags = json!([
             { "name": "Block-Height", "value": "000001590000" },
             { "name": "Nonce", "value": nonce.to_string() },
+            { "name": "Timestamp", "value": since(&state, id.parse().unwrap()).to_string() },
         ]);
         return Answer::Json(200, json!({ "message": {}, "assignment": { "tags": tags } }));
     }

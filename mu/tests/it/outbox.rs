@@ -327,7 +327,7 @@ async fn what_a_shared_outbox_remembers_of_processes_gives_way_to_what_is_newer(
         };
         outbox.commit(changes, Durability::Synced).await.unwrap();
     }
-    outbox.forget(3, 2).await.unwrap();
+    outbox.forget(3, 3, 2).await.unwrap();
     for byte in 1..=5 {
         let kept = byte > 2;
         assert_eq!(outbox.process(process(byte)).await.unwrap().is_some(), kept, "process {byte}");
@@ -335,12 +335,12 @@ async fn what_a_shared_outbox_remembers_of_processes_gives_way_to_what_is_newer(
         let kept = byte == 2 || byte > 3;
         assert_eq!(outbox.monitor(process(byte)).await.unwrap().is_some(), kept, "monitor {byte}");
     }
-    outbox.forget(3, 2).await.unwrap();
+    outbox.forget(3, 3, 2).await.unwrap();
     assert!(outbox.is_claimed(process(3).into()).await.unwrap(), "no more than has to be");
     // Turned off once more, 4 is newer than 5.
     let monitors = vec![(process(4), Monitoring::Put(Monitor { off: true, ..Monitor::default() }))];
     outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await.unwrap();
-    outbox.forget(3, 1).await.unwrap();
+    outbox.forget(3, 3, 1).await.unwrap();
     assert!(outbox.monitor(process(4)).await.unwrap().is_some() && outbox.monitor(process(5)).await.unwrap().is_none());
 }
 

@@ -136,7 +136,52 @@ async fn what_a_client_repeats_at_another_messenger_is_pushed_once() {
     second.stop().await.unwrap();
 }
 
-/// Passes on what is said to a database, and while it is deaf, nothing of what that answers: the connection breaks instead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_messenger_signed_is_not_pushed_by_another_one_with_another_wallet() {
+    let network = Network::start();
+    let (from, to) = (network.process(1), network.process(2));
+    let entry = json!({ "Target": to, "Anchor": "1", "Tags": [], "Data": "signed here" });
+    let module = json!([{ "name": "Module", "value": crate::network::MODULE }]);
+    let spawn = json!({ "Anchor": "2", "Tags": module, "Data": "spawned here" });
+    let assignment = json!({ "Processes": [to], "Message": from });
+    let result = json!({ "Messages": [entry], "Spawns": [spawn], "Assignments": [assignment] });
+    network.state.lock().unwrap().results.insert("go".into(), result);
+    let mut options = options(&network, shared().unwrap());
+    // Nobody is believed dead, and nothing pulled once more for that.
+    options.postgres.as_mut().unwrap().lease = Duration::from_secs(30);
+    let other =
+        Options { wallet: network.client.clone(), data_dir: network.folder.path().join("other"), ..options.clone() };
+    let messengers = [network.messenger_with(options).await, network.messenger_with(other).await];
+    assert_eq!(post(&messengers[0], "/", network.message(from, "go").raw().clone()).await.0, 202);
+    // The root, the message, the notice, the boot of the new process, the assignment.
+    let pulls = || {
+        let mut pulls: Vec<_> = network.compute.asked("GET", "/result/").into_iter().map(|call| call.path).collect();
+        pulls.sort();
+        pulls
+    };
+    eventually("everything is pushed", || (pulls().len() >= 5).then_some(())).await;
+    for messenger in &messengers {
+        idle(messenger).await;
+    }
+    let logs: Vec<_> = network.state.lock().unwrap().processes.values().flatten().cloned().collect();
+    let signed: Vec<_> = logs.into_iter().filter(|item| item.tags().get("From-Process").is_some()).collect();
+    assert_eq!(signed.len(), 3, "a message, a process and a notice");
+    for messenger in &messengers {
+        for item in &signed {
+            assert_eq!(post(messenger, "/", item.raw().clone()).await.0, 202);
+        }
+        idle(messenger).await;
+    }
+    let all = pulls();
+    let mut once = all.clone();
+    once.dedup();
+    assert_eq!((all.len(), once.len()), (5, 5), "{all:?}");
+    for messenger in messengers {
+        messenger.stop().await.unwrap();
+    }
+}
+
+/// Passes on what is said to a database, and while it is deaf, no answer to a commit: the connection breaks instead.
 async fn deaf_between(url: &str, deaf: Arc<AtomicBool>) -> String {
     let (before, rest) = url.split_once("127.0.0.1:").unwrap();
     let (port, after) = rest.split_once('/').unwrap();
@@ -150,11 +195,23 @@ async fn deaf_between(url: &str, deaf: Arc<AtomicBool>) -> String {
                 let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                 let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
                     (client.into_split(), server.into_split());
-                let there = async { drop(tokio::io::copy(&mut from_client, &mut to_server).await) };
+                let commits = AtomicBool::new(false);
+                let there = async {
+                    let mut bytes = vec![0; 64 * 1024];
+                    while let Ok(read @ 1..) = from_client.read(&mut bytes).await {
+                        let commit = b"FROM change(";
+                        commits
+                            .store(bytes[..read].windows(commit.len()).any(|found| found == commit), Ordering::SeqCst);
+                        if to_server.write_all(&bytes[..read]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
                 let back = async {
                     let mut bytes = vec![0; 64 * 1024];
                     while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
-                        if deaf.load(Ordering::SeqCst) || to_client.write_all(&bytes[..read]).await.is_err() {
+                        let unheard = deaf.load(Ordering::SeqCst) && commits.load(Ordering::SeqCst);
+                        if unheard || to_client.write_all(&bytes[..read]).await.is_err() {
                             return;
                         }
                     }

@@ -298,36 +298,71 @@ async fn a_wrong_password_and_a_later_format_are_told_without_the_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_of_the_first_format_are_brought_to_this_one_and_keep_what_they_hold() {
+async fn tables_of_every_format_are_brought_to_this_one_and_keep_what_they_hold() {
+    let formats = [
+        include_str!("../../src/outbox/postgres/schema.sql"),
+        include_str!("../../src/outbox/postgres/format-2.sql"),
+        include_str!("../../src/outbox/postgres/format-3.sql"),
+        include_str!("../../src/outbox/postgres/format-4.sql"),
+    ];
+    // For an hour format 3 was what is now format 4.
+    let hybrid = format!("{}{}", formats[2], formats[3]);
+    let early =
+        [vec![formats[0]], formats[..2].to_vec(), formats[..3].to_vec(), vec![formats[0], formats[1], hybrid.as_str()]];
     let new = options(shared().unwrap());
-    let old = PostgresOptions { schema: schema(), ..new.clone() };
-    let (client, connection) = tokio_postgres::connect(&old.url, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&new.url, tokio_postgres::NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
-    let first = include_str!("../../src/outbox/postgres/schema.sql");
     let known = ProcessId::from_bytes([7; 32]);
     let record = ProcessRecord { module: "m".into(), scheduler: Address::from_bytes([8; 32]), cron: true };
-    let made = format!(
-        "CREATE SCHEMA {0}; SET search_path TO {0};
-         CREATE TABLE format (number integer NOT NULL); INSERT INTO format (number) VALUES (1);
-         {first}
-         INSERT INTO share (id) SELECT generate_series(0, {SHARES} - 1);",
-        old.schema
-    );
-    client.batch_execute(&made).await.unwrap();
-    let sql = "INSERT INTO process (id, record) VALUES ($1, $2)";
-    client.execute(sql, &[&known.as_bytes().as_slice(), &serde_json::to_vec(&record).unwrap()]).await.unwrap();
-
-    let outbox = PostgresOutbox::open(old.clone()).await.unwrap();
-    assert_eq!(outbox.process(known).await.unwrap(), Some(record));
-    drop(outbox);
-    drop(PostgresOutbox::open(new.clone()).await.unwrap());
-    let sql =
-        "SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = $1::text::regnamespace";
-    let mut functions = Vec::new();
-    for options in [&old, &new] {
-        functions.push(client.query_one(sql, &[&options.schema]).await.unwrap().get::<_, String>(0));
+    let mut schemas = vec![new.clone()];
+    for early in early {
+        let old = PostgresOptions { schema: schema(), ..new.clone() };
+        let made = format!(
+            "CREATE SCHEMA {0}; SET search_path TO {0};
+             CREATE TABLE format (number integer NOT NULL); INSERT INTO format (number) VALUES ({1});
+             {2}
+             INSERT INTO share (id) SELECT generate_series(0, {SHARES} - 1);
+             INSERT INTO boot (process) VALUES ('\\x{3}');",
+            old.schema,
+            early.len(),
+            early.concat(),
+            "07".repeat(32),
+        );
+        client.batch_execute(&made).await.unwrap();
+        let sql = "INSERT INTO process (id, record) VALUES ($1, $2)";
+        client.execute(sql, &[&known.as_bytes().as_slice(), &serde_json::to_vec(&record).unwrap()]).await.unwrap();
+        schemas.push(old);
     }
-    assert_eq!(functions, ["abandon beat change claim lock_class release wake"; 2], "none is left that nobody calls");
+    let sql = "SELECT
+        (SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = $1::text::regnamespace),
+        (SELECT string_agg(tgname || ' of ' || relname || ': ' || regexp_replace(prosrc, '\\s+', ' ', 'g'), '; ')
+            FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid
+            WHERE relnamespace = $1::text::regnamespace AND NOT tgisinternal),
+        (SELECT string_agg(indexdef, '; ' ORDER BY indexdef) FROM pg_indexes WHERE schemaname = $1)";
+    let mut seen = Vec::new();
+    for options in &schemas {
+        let outbox = PostgresOutbox::open(options.clone()).await.unwrap();
+        let old = options.schema != new.schema;
+        assert_eq!(outbox.process(known).await.unwrap().is_some(), old);
+        for byte in [7, 9] {
+            let claims = vec![ItemId::from_bytes([byte; 32])];
+            let again = Changes { claims, ..Changes::default() };
+            if byte == 9 || !old {
+                outbox.commit(again.clone(), Durability::Synced).await.unwrap();
+            }
+            let claimed = outbox.commit(again, Durability::Synced).await;
+            assert!(matches!(claimed, Err(OutboxError::Claimed)), "{claimed:?}");
+        }
+        drop(outbox);
+        let row = client.query_one(sql, &[&options.schema]).await.unwrap();
+        let [functions, triggers, indexes] = [0, 1, 2].map(|column| row.get::<_, String>(column));
+        seen.push((functions, triggers, indexes.replace(&options.schema, "schema")));
+    }
+    assert_eq!(seen[0].0, "abandon beat change claim lock_class release wake", "none is left that nobody calls");
+    assert!(seen[0].1.starts_with("claim of boot"), "{}", seen[0].1);
+    for old in &seen[1..] {
+        assert_eq!(*old, seen[0]);
+    }
     drop(client);
     connection.await.unwrap().unwrap();
 }

@@ -10,7 +10,7 @@ use holon_mu::crank::descent::Descent;
 use holon_mu::crank::dispatch::Limits;
 use holon_mu::crank::driver::Driver;
 use holon_mu::crank::outgoing::Message;
-use holon_mu::crank::step::{Effect, Follow, Outcome};
+use holon_mu::crank::step::{Effect, Follow, Outcome, Standing};
 use holon_mu::crank::task::{ProcessRecord, Task, Work};
 use holon_mu::crank::world::Outside;
 use holon_protocol::{Address, ItemId, Nonce, ProcessId, Tags};
@@ -57,7 +57,7 @@ impl Scripted {
                 let mut posts = self.posts.lock().unwrap();
                 if posts.len() > 1 { posts.remove(0) } else { posts[0].clone() }
             }
-            Effect::Find { .. } => Outcome::There(Some(Nonce(5))),
+            Effect::Find { .. } => Outcome::There(Standing { nonce: Some(Nonce(5)), timestamp: None }),
             Effect::Pull { .. } => Outcome::Result(json!({ "Messages": [], "Spawns": [], "Assignments": [] }).into()),
             other => panic!("{other:?}"),
         }

@@ -8,7 +8,7 @@ use super::{Driver, MAX_QUEUED_TASKS, lock, now};
 use crate::crank::budget::{Limit, Spent};
 use crate::crank::descent::Descent;
 use crate::crank::outgoing::Skipped;
-use crate::crank::step::Follow;
+use crate::crank::step::{Follow, Once};
 use crate::crank::task::{Forwarded, Task, TaskId, Work};
 use crate::outbox::{
     Changes, Charge, DeadLetter, Durability, Letter, LetterId, Load, MAX_UNUSABLE_PER_RESULT, Monitor, Monitoring,
@@ -197,12 +197,13 @@ impl Driver {
         durability: Durability,
     ) -> Result<(), OutboxError> {
         let Follow { mut tasks, skipped, processes, once } = follow;
-        if let Some(item) = once {
-            if look && self.0.outbox.is_claimed(item).await? {
-                tracing::debug!(%item, "its result is, or was, pushed already");
-                tasks.clear();
+        if let Some(Once { claim, tasks: first }) = once {
+            if look && self.0.outbox.is_claimed(claim).await? {
+                tracing::info!(%claim, tasks = ?tasks[..first.min(tasks.len())], "the result is, or was, pushed already");
+                self.0.metrics.pushed_already();
+                tasks.drain(..first.min(tasks.len()));
             } else {
-                changes.claims.push(item);
+                changes.claims.push(claim);
             }
         }
         let at = self.0.clock.now();
@@ -224,6 +225,8 @@ impl Driver {
                 && !changes.claims.contains(&booting)
             {
                 if look && self.0.outbox.is_claimed(booting).await? {
+                    tracing::info!(process = %booting, "the result of its boot is, or was, pushed already");
+                    self.0.metrics.pushed_already();
                     continue;
                 }
                 changes.claims.push(booting);

@@ -144,6 +144,12 @@ impl Driver {
         }
     }
 
+    /// What a task would do came true without it. What follows is durable, and happens once: the task may do it as well.
+    pub async fn came_true(&self, task: &Task, follow: Follow) -> Result<(), OutboxError> {
+        let traces = self.told(trace::of_done(task, &follow, None));
+        self.follow(Changes { traces, ..Changes::default() }, None, follow, Durability::Synced).await
+    }
+
     /// The intent came to nothing. It is removed, if need be later: performing it would push what is not ours to push.
     pub async fn withdraw(&self, id: TaskId) {
         self.settled(id);
@@ -253,7 +259,7 @@ mod tests {
     fn task(origin: &str, stranger: bool) -> Task {
         let kind = ForwardedKind::Message { process: ItemId::from_bytes([1; 32]).into() };
         let toward = Some(Toward { origin: origin.into(), stranger });
-        let forwarded = Forwarded { item: ItemId::from_bytes([2; 32]), kind, toward };
+        let forwarded = Forwarded { item: ItemId::from_bytes([2; 32]), kind, toward, came: None };
         Task { root: None, descent: Descent::default(), work: Work::Confirm(forwarded) }
     }
 

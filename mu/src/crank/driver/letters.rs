@@ -1,6 +1,7 @@
 //! Dead letters: what was given up, and taking it up again at the operator's wish.
 
 use super::{Driver, lock};
+use crate::crank::task::Work;
 use crate::outbox::{Changes, Charge, DeadLetter, Durability, Letter, LetterId, Load, OutboxError};
 
 /// A dead letter cannot be taken up again.
@@ -41,6 +42,10 @@ impl Driver {
             Letter::Entry { .. } => return Err(RetryError::Unusable { id, reason: letter.reason }),
         };
         task.descent.granted = task.descent.depth;
+        if let Work::Confirm(forwarded) = &mut task.work {
+            // However long its scheduler has had it.
+            forwarded.came = None;
+        }
         let origin = task.descent.origin;
         let accounts = origin.map(|origin| (origin, Charge::Afresh)).into_iter().collect();
         let changes = Changes { new: vec![task], dug_up: vec![id], accounts, ..Changes::default() };

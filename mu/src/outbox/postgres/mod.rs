@@ -102,14 +102,15 @@ impl PostgresOutbox {
         sharing::make_room(&self.0.connections, retryable, room).await
     }
 
-    /// Lets what is remembered give way, the oldest first, until no more than so many processes and claims are known, and so many
-    /// processes that are not to be monitored. The messengers do this by themselves, with
-    /// [`MAX_REMEMBERED_PROCESSES`](super::MAX_REMEMBERED_PROCESSES) and [`MAX_UNMONITORED`](super::MAX_UNMONITORED).
+    /// Lets what is remembered give way, the oldest first, until no more than so many processes, claims and processes that are not
+    /// to be monitored are known. The messengers do this by themselves, with
+    /// [`MAX_REMEMBERED_PROCESSES`](super::MAX_REMEMBERED_PROCESSES), [`MAX_CLAIMS`](super::MAX_CLAIMS) and
+    /// [`MAX_UNMONITORED`](super::MAX_UNMONITORED).
     ///
     /// # Errors
     /// When the database does not do it.
-    pub async fn forget(&self, processes: u64, unmonitored: u64) -> Result<(), OutboxError> {
-        sharing::forget(&self.0.connections, processes, unmonitored).await
+    pub async fn forget(&self, processes: u64, claims: u64, unmonitored: u64) -> Result<(), OutboxError> {
+        sharing::forget(&self.0.connections, processes, claims, unmonitored).await
     }
 
     async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, OutboxError> {

@@ -23,8 +23,8 @@ use super::{get, id, number, signed, task};
 use crate::crank::task::TaskId;
 use crate::outbox::local::decode;
 use crate::outbox::{
-    LOAD_PAGE_TASKS, Load, MAX_DEAD_BYTES, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED, MAX_UNUSABLE_BYTES, Monitor,
-    Other, OutboxError, SHARES, Share, Shared, Shift,
+    LOAD_PAGE_TASKS, Load, MAX_CLAIMS, MAX_DEAD_BYTES, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED, MAX_UNUSABLE_BYTES,
+    Monitor, Other, OutboxError, SHARES, Share, Shared, Shift,
 };
 
 /// A messenger is heard of so many times within its lease.
@@ -424,7 +424,7 @@ async fn sweep(connections: &Connections) -> Result<(), OutboxError> {
     .await?;
     make_room(connections, true, MAX_DEAD_BYTES).await?;
     make_room(connections, false, MAX_UNUSABLE_BYTES).await?;
-    forget(connections, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED).await
+    forget(connections, MAX_REMEMBERED_PROCESSES, MAX_CLAIMS, MAX_UNMONITORED).await
 }
 
 /// Deletes what a statement names, one after the other, as little at a time as can be done in the time that a statement has, and
@@ -449,14 +449,19 @@ async fn delete(connections: &Connections, statement: &str, keep: Option<u64>) -
 }
 
 /// Lets what is remembered of processes give way, the oldest first, until there is no more of it than this.
-pub async fn forget(connections: &Connections, processes: u64, unmonitored: u64) -> Result<(), OutboxError> {
-    for table in ["process", "boot"] {
+pub async fn forget(
+    connections: &Connections,
+    processes: u64,
+    claims: u64,
+    unmonitored: u64,
+) -> Result<(), OutboxError> {
+    for (table, most) in [("process", processes), ("boot", claims)] {
         let statement = format!(
             "DELETE FROM {table} WHERE number IN (SELECT number FROM {table}, alone WHERE ours
                 AND number <= (SELECT number FROM {table} ORDER BY number DESC OFFSET $2 LIMIT 1)
                 ORDER BY number LIMIT $1)"
         );
-        delete(connections, &statement, Some(processes)).await?;
+        delete(connections, &statement, Some(most)).await?;
     }
     let statement = "DELETE FROM monitor WHERE process IN (
         SELECT process FROM (

@@ -152,7 +152,7 @@ impl Driven {
             true => ForwardedKind::Process { target: Some(target), record: record(), boot: true },
             false => ForwardedKind::Message { process: target },
         };
-        let (forwarded, descent) = (Forwarded { item, kind, toward: None }, Descent::of_origin(item));
+        let (forwarded, descent) = (Forwarded { item, kind, toward: None, came: None }, Descent::of_origin(item));
         let work = Work::Confirm(forwarded.clone());
         let (intent, task) = self.driver.intend(Task { root: Some(item), descent, work }).await.unwrap();
         let raw = Bytes::copy_from_slice(item.as_bytes());

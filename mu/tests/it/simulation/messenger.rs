@@ -177,9 +177,9 @@ impl Simulation {
         }
         changes.processes = follow.processes;
         let is_claimed = |item: &ItemId| self.outbox.look(|contents| contents.claims.contains(item));
-        let pushed = follow.once.as_ref().is_some_and(is_claimed);
-        changes.claims.extend(follow.once.filter(|_| !pushed));
-        for task in follow.tasks.into_iter().filter(|_| !pushed) {
+        let pushed = follow.once.filter(|once| is_claimed(&once.claim)).map_or(0, |once| once.tasks);
+        changes.claims.extend(follow.once.map(|once| once.claim).filter(|claim| !is_claimed(claim)));
+        for task in follow.tasks.into_iter().skip(pushed) {
             if let Work::Pull { message, process, .. } = &task.work
                 && *message == (*process).into()
                 && !changes.claims.contains(&(*process).into())
@@ -222,7 +222,7 @@ impl Simulation {
         } else {
             ForwardedKind::Message { process: target }
         };
-        self.clients.push(Client::Item { forwarded: Forwarded { item, kind, toward: None }, intent: None });
+        self.clients.push(Client::Item { forwarded: Forwarded { item, kind, toward: None, came: None }, intent: None });
     }
 
     fn intend(&mut self, task: Task) -> TaskId {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-use holon_mu::crank::step::{Effect, Outcome};
+use holon_mu::crank::step::{Effect, Outcome, Standing};
 use holon_mu::crank::task::ProcessRecord;
 use holon_protocol::{Address, AssignmentId, ItemId, MessageId, Nonce, ProcessId, Tags};
 use serde_json::{Value, json};
@@ -202,7 +202,8 @@ impl Network {
         match effect {
             Effect::Find { item, process, .. } => {
                 let place = self.logs.get(process).and_then(|log| log.iter().position(|entry| entry.id() == *item));
-                place.map_or(Outcome::NotThere, |place| Outcome::There(Some(Nonce(place as u64))))
+                let standing = |place| Standing { nonce: Some(Nonce(place as u64)), ..Standing::default() };
+                place.map_or(Outcome::NotThere, |place| Outcome::There(standing(place)))
             }
             Effect::FindAssignment { process, message, first, .. } => {
                 let found = self.find_assignment(*process, *message, *first);
