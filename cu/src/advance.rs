@@ -158,8 +158,7 @@ impl Sources {
         };
         let usable = groups.into_iter().filter(|group| {
             let claim = group.first().map(|(_, claim, _)| claim);
-            // Where one stands that was made after a cron message, only the unit that made it knows.
-            claim.is_some_and(|claim| !claim.cron && claim.module == process.module_id() && claim.serves(reach))
+            claim.is_some_and(|claim| claim.module == process.module_id() && claim.serves(reach))
         });
         for group in usable.take(PUBLISHED_TRIES) {
             let runner = self.runner(process.clone(), None, surroundings.clone(), keeping.clone()).await;

@@ -57,12 +57,13 @@ impl Policy {
     }
 
     /// The groups of claims, each about one state, that the policy allows to be tried: those farthest in the log first.
-    /// A claim that names no root counts for itself alone.
+    /// A claim that names no root counts for itself alone. One that was made after a cron message counts for nothing: where it
+    /// stands, only the unit that made it knows.
     pub fn allowed<T>(self, claims: Vec<(Address, Claim, T)>) -> Vec<Vec<(Address, Claim, T)>> {
         let mut groups: BTreeMap<_, Vec<(Address, Claim, T)>> = BTreeMap::new();
-        for (at, (signer, claim, item)) in claims.into_iter().enumerate() {
+        for (at, (signer, claim, item)) in claims.into_iter().filter(|(_, claim, _)| !claim.cron).enumerate() {
             let alone = if claim.root.is_none() { at } else { usize::MAX };
-            let state = (claim.nonce, claim.timestamp, claim.root, alone);
+            let state = (claim.nonce, claim.timestamp, claim.module, claim.root, alone);
             groups.entry(state).or_default().push((signer, claim, item));
         }
         let needed = match self {
@@ -80,8 +81,9 @@ impl Policy {
             groups.into_values().rev().filter(|group| different(group) >= needed && agrees(group)).collect();
         // Where quorums disagree, some of them lie. The larger one counts; of two as large, neither does.
         if let Self::Quorum(_) = self {
+            let place = |claim: &Claim| (claim.nonce, claim.timestamp, claim.module);
             let vote =
-                |group: &Vec<(Address, Claim, T)>| (group.first().map(|(_, claim, _)| claim.nonce), different(group));
+                |group: &Vec<(Address, Claim, T)>| (group.first().map(|(_, claim, _)| place(claim)), different(group));
             let votes: Vec<_> = allowed.iter().map(vote).collect();
             allowed.retain(|group| {
                 let (place, signers) = vote(group);
@@ -98,7 +100,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use holon_protocol::Tags;
+    use holon_protocol::{ModuleId, Tags, Timestamp};
 
     use super::*;
 
@@ -137,6 +139,26 @@ mod tests {
         assert_eq!(allowed(Policy::Quorum(1)), ["bc"], "more say the one than the other");
         assert_eq!(allowed(Policy::Quorum(2)), ["bc"]);
         assert!(allowed(Policy::Quorum(3)).is_empty() && allowed(Policy::None).is_empty());
+    }
+
+    #[test]
+    fn quorums_disagree_only_about_one_point() {
+        let signer = |byte| Address::from_bytes([byte; 32]);
+        let [mut cron, mut later, mut other] = std::array::from_fn(|_| claim("8", Some(6)));
+        (cron.timestamp, cron.cron) = (Timestamp(9), true);
+        later.timestamp = Timestamp(9);
+        other.module = ModuleId::from_bytes([1; 32]);
+        let items = |claims: Vec<(Address, Claim, char)>| {
+            let groups = Policy::Quorum(1).allowed(claims);
+            groups.iter().map(|group| group[0].2).collect::<String>()
+        };
+        let honest = || (signer(1), claim("8", Some(7)), 'a');
+        for by in [1, 2] {
+            assert_eq!(items(vec![honest(), (signer(by), cron.clone(), 'b')]), "a", "after a cron message");
+            // Which of them is about the log's entry, the log says.
+            assert_eq!(items(vec![honest(), (signer(by), later.clone(), 'b')]), "ba", "at another time");
+        }
+        assert_eq!(items(vec![honest(), (signer(2), other, 'b')]).len(), 2, "of another module");
     }
 
     #[test]
