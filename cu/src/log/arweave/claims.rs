@@ -93,10 +93,10 @@ struct Asked {
 }
 
 impl Claims {
-    /// Nothing yet, with room for so many bytes of assignments.
-    fn new(keep: Keep, room: u64) -> Self {
+    /// Nothing yet of a log in `epoch`, with room for so many bytes of assignments.
+    fn new(keep: Keep, epoch: Option<u64>, room: u64) -> Self {
         let (invalid, failed, unseen) = Default::default();
-        Self { kept: Kept::new(keep, room), invalid, failed, unseen }
+        Self { kept: Kept::new(keep, epoch, room), invalid, failed, unseen }
     }
 
     /// Whether it is known about a slot whether somebody claims it.
@@ -121,6 +121,8 @@ pub struct Claimed<'a> {
     pub process: ProcessId,
     /// Its scheduler.
     pub scheduler: Address,
+    /// The epoch of its log, if that is known.
+    pub epoch: Option<u64>,
 }
 
 /// Which claims matter.
@@ -164,7 +166,7 @@ impl Claimed<'_> {
 
     /// The assignments of some slots, the first ones within so many bytes.
     pub async fn slots(self, slots: &[u64], room: u64) -> Result<Claims, Error> {
-        let mut claims = Claims::new(Keep::Lowest, room);
+        let mut claims = Claims::new(Keep::Lowest, self.epoch, room);
         let mut groups = vec![slots.to_vec()];
         while let Some(group) = groups.pop() {
             let wanted = Wanted::Slots(&group);
@@ -204,7 +206,7 @@ impl Claimed<'_> {
 
     /// Slots of the newest assignments, and whether nothing but assignments of the scheduler was among them.
     pub async fn newest(self) -> Result<(Vec<u64>, bool), Error> {
-        let mut claims = Claims::new(Keep::Highest, LOOK_BYTES);
+        let mut claims = Claims::new(Keep::Highest, self.epoch, LOOK_BYTES);
         let asked = self.ask(find::newest(self.process, self.scheduler), 1, Wanted::Any, &mut claims).await?;
         Ok((claims.kept.slots().collect(), asked.good == asked.seen))
     }
@@ -216,7 +218,7 @@ impl Claimed<'_> {
 
     /// Slots that a question finds, as far as they are wanted, in at most so many pages.
     pub async fn of(self, query: Query, pages: usize, wanted: Wanted<'_>) -> Result<Kept<Found>, Error> {
-        let mut claims = Claims::new(Keep::Lowest, LOOK_BYTES);
+        let mut claims = Claims::new(Keep::Lowest, self.epoch, LOOK_BYTES);
         self.ask(query, pages, wanted, &mut claims).await?;
         Ok(claims.kept)
     }
@@ -281,7 +283,7 @@ impl Claimed<'_> {
             }
         }
         asked.seen = seen.len();
-        doubtful.retain(|slot, _| !claims.kept.has(*slot));
+        doubtful.retain(|slot, _| !claims.kept.settles(*slot));
         asked.good += self.dig(doubtful, claims, wanted).await;
         Ok(asked)
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::Placed;
 
-/// Most different assignments of one slot that are kept: two are enough to see that there is more than one.
+/// Most different assignments of one slot and epoch that are kept: two are enough to see that there is more than one.
 const MAX_PER_SLOT: usize = 2;
 
 /// Which slots are kept where there is not room for all.
@@ -17,9 +17,14 @@ pub enum Keep {
 }
 
 /// Assignments by slot, in a number of bytes. Those of one slot are kept in any case.
+///
+/// A scheduler that begins another epoch gives slots again that the log has already. Of each slot the assignments of one epoch are
+/// kept: that of the log if it has any there, else the first.
 #[derive(Debug)]
 pub struct Kept<T> {
     keep: Keep,
+    /// The epoch of the log; without one it begins in the first that there is.
+    epoch: Option<u64>,
     room: u64,
     by_slot: BTreeMap<u64, Vec<T>>,
     bytes: u64,
@@ -33,9 +38,15 @@ pub trait Weighed {
 }
 
 impl<T: Placed + Weighed> Kept<T> {
-    /// Nothing yet, with room for so many bytes.
-    pub fn new(keep: Keep, room: u64) -> Self {
-        Self { keep, room, by_slot: BTreeMap::new(), bytes: 0, rest: BTreeSet::new() }
+    /// Nothing yet of a log in `epoch`, with room for so many bytes.
+    pub fn new(keep: Keep, epoch: Option<u64>, room: u64) -> Self {
+        Self { keep, epoch, room, by_slot: BTreeMap::new(), bytes: 0, rest: BTreeSet::new() }
+    }
+
+    /// Which of the assignments of one slot matter: the least.
+    fn rank(&self, found: &T) -> (bool, u64) {
+        let epoch = found.says().epoch;
+        (self.epoch.is_some_and(|of| of != epoch), epoch)
     }
 
     /// Keeps an assignment, if there is not one of a slot that comes first instead.
@@ -44,6 +55,16 @@ impl<T: Placed + Weighed> Kept<T> {
         if self.leaves_out(slot) {
             self.rest.insert(slot);
             return;
+        }
+        let rank = self.rank(&found);
+        if let Some(other) = self.by_slot.get(&slot).and_then(|kept| kept.first()).map(|other| self.rank(other)) {
+            if other < rank {
+                return;
+            }
+            if other > rank {
+                let gone = self.by_slot.remove(&slot).unwrap_or_default();
+                self.bytes -= gone.iter().map(Weighed::bytes).sum::<u64>();
+            }
         }
         let of_slot = self.by_slot.entry(slot).or_default();
         if of_slot.len() >= MAX_PER_SLOT || of_slot.iter().any(|other| other.id() == found.id()) {
@@ -72,7 +93,7 @@ impl<T: Placed + Weighed> Kept<T> {
 
     /// Whether all is kept of a slot that is wanted.
     pub fn has_enough(&self, slot: u64) -> bool {
-        self.by_slot.get(&slot).is_some_and(|found| found.len() >= MAX_PER_SLOT)
+        self.settles(slot) && self.by_slot.get(&slot).is_some_and(|found| found.len() >= MAX_PER_SLOT)
     }
 
     /// Whether there is room for more of a slot without leaving out one that comes before.
@@ -87,6 +108,12 @@ impl<T: Placed + Weighed> Kept<T> {
     /// Slots of which something is kept, ascending.
     pub fn slots(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.by_slot.keys().copied()
+    }
+
+    /// Whether something is kept of a slot that nothing of another epoch can replace.
+    pub fn settles(&self, slot: u64) -> bool {
+        let epoch = self.by_slot.get(&slot).and_then(|found| found.first()).map(|found| found.says().epoch);
+        epoch == Some(self.epoch.unwrap_or(0))
     }
 
     /// Whether something is kept of a slot.
@@ -160,7 +187,7 @@ mod tests {
             found in prop::collection::vec((0_u64..40, 0_u8..4, 1_u64..50), 1..100), room in 1_u64..400, highest: bool,
         ) {
             let keep = if highest { Keep::Highest } else { Keep::Lowest };
-            let mut kept = Kept::new(keep, room);
+            let mut kept = Kept::new(keep, Some(0), room);
             for (slot, id, _) in &found {
                 // Equal ids are equal items.
                 kept.add(sample(*slot, *id, 1 + u64::from(*id) * 10));
@@ -184,10 +211,29 @@ mod tests {
 
     #[test]
     fn a_slot_that_two_claim_keeps_two() {
-        let mut kept = Kept::new(Keep::Lowest, 1000);
+        let mut kept = Kept::new(Keep::Lowest, Some(0), 1000);
         for id in [1, 1, 2, 3] {
             kept.add(sample(7, id, 10));
         }
         assert!(kept.has_enough(7) && kept.len() == 2 && kept.bytes == 20);
+    }
+    #[test]
+    fn of_each_slot_the_epoch_of_the_log_is_kept_whatever_comes_first() {
+        let of = |epoch, id| {
+            let Sample(name, says, bytes) = sample(7, id, 10);
+            Sample(name, Assignment { epoch, ..says }, bytes)
+        };
+        let orders = [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]];
+        for (log, expected) in [(None, 0), (Some(0), 0), (Some(1), 1), (Some(2), 2), (Some(9), 0)] {
+            for order in orders {
+                let mut kept = Kept::new(Keep::Lowest, log, 1000);
+                // Three epochs, the last of which has two of them.
+                order.into_iter().for_each(|id: u8| kept.add(of(u64::from(id.min(2)), id)));
+                let names = if expected == 2 { 2 } else { 1 };
+                assert_eq!((kept.len(), kept.bytes), (names, 10 * names as u64), "{log:?} {order:?}");
+                assert_eq!(kept.settles(7), log != Some(9), "{log:?}");
+                assert!(kept.into_parts().0.all(|found| found.says().epoch == expected), "{log:?} {order:?}");
+            }
+        }
     }
 }

@@ -141,6 +141,8 @@ struct Known {
     item: DataItem,
     scheduler: Address,
     record: wire::Process,
+    /// The epoch in which its log begins, and stays.
+    epoch: u64,
     /// Whether its log has a hash chain.
     chained: bool,
 }
@@ -208,10 +210,10 @@ impl ArweaveLogs {
         }
         let reader = Reader { logs: self };
         let (item, scheduler) = reader.process(process).await?;
-        let record = reader.record(process, scheduler, &item).await?;
+        let (record, epoch) = reader.record(process, scheduler, &item).await?;
         let height = record.block.parse::<BlockHeight>().unwrap_or_default();
         let chained = height.0 >= HASH_CHAIN_HEIGHT;
-        let known = Arc::new(Known { process, item, scheduler, record, chained });
+        let known = Arc::new(Known { process, item, scheduler, record, epoch, chained });
         let mut all = lock(&self.0.known);
         let bytes: usize = all.values().map(|known| known.item.raw().len()).sum();
         if all.len() >= KNOWN_KEPT || bytes > KNOWN_BYTES {

@@ -159,8 +159,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The claims to a process's log.
-    pub fn claims(self, process: ProcessId, scheduler: Address) -> Claimed<'a> {
-        Claimed { items: &self.logs.0.items, process, scheduler }
+    pub fn claims_of(self, known: &Known) -> Claimed<'a> {
+        let Known { process, scheduler, epoch, .. } = *known;
+        Claimed { items: &self.logs.0.items, process, scheduler, epoch: Some(epoch) }
     }
 
     /// An item's metadata, which must exist.
@@ -182,13 +183,19 @@ impl<'a> Reader<'a> {
     }
 
     /// What the scheduler would say about the process: its own entry, or for an old process the bundle around it, has the
-    /// time and the height.
-    pub async fn record(self, process: ProcessId, scheduler: Address, item: &DataItem) -> Result<wire::Process, Error> {
+    /// time and the height. With the epoch in which its log begins.
+    pub async fn record(
+        self,
+        process: ProcessId,
+        scheduler: Address,
+        item: &DataItem,
+    ) -> Result<(wire::Process, u64), Error> {
+        let claimed = Claimed { items: &self.logs.0.items, process, scheduler, epoch: None };
         let missing = |reason: &str| Error::Locate { process, reason: reason.to_owned() };
         let look = || async move {
-            let mut claims = self.claims(process, scheduler).slots(&[0], MAX_ASSIGNMENT_BYTES).await?;
+            let mut claims = claimed.slots(&[0], MAX_ASSIGNMENT_BYTES).await?;
             if let Some(Fault::Crowded { .. }) = claims.invalid.get(&0) {
-                self.claims(process, scheduler).chained(0, HashChain::first(process), &mut claims).await?;
+                claimed.chained(0, HashChain::first(process), &mut claims).await?;
             }
             let mut faults = claims.invalid;
             let first = order::place(process, &[0], claims.kept.into_parts().0, &mut faults).remove(&0);
@@ -200,7 +207,7 @@ impl<'a> Reader<'a> {
         };
         let first = find::until_found(self.logs.0.retries, self.logs.0.backoff, look).await?;
         let Some(first) = first else {
-            let there = self.claims(process, scheduler).there(&find::later(0)).await?;
+            let there = claimed.there(&find::later(0)).await?;
             return Err(match there.into_iter().filter(|&later| later > 0).min() {
                 None => missing("no assignment of it is on Arweave"),
                 Some(later) => {
@@ -211,7 +218,7 @@ impl<'a> Reader<'a> {
         let first = first.map_err(|fault| SlotError { process, slot: Nonce(0), fault })?;
         self.counted(1);
         if first.says.message.is_none() {
-            return Ok(wire::Process::new(&first.item, item));
+            return Ok((wire::Process::new(&first.item, item), first.says.epoch));
         }
         let around = self.node(process.into()).await?.and_then(|node| node.bundled_in);
         let container = match around {
@@ -232,7 +239,7 @@ impl<'a> Reader<'a> {
         if !holds {
             return Err(missing("the bundle that is said to be around it holds something else"));
         }
-        Ok(wire::Process::new(&container, item))
+        Ok((wire::Process::new(&container, item), first.says.epoch))
     }
 
     /// A window: from disk what is there, the rest from the gateway as far as it is needed. A gap before slots that are known, and what
@@ -281,7 +288,7 @@ impl<'a> Reader<'a> {
             }
             let progress = window.slots.len() > before;
             if progress {
-                self.keep(path.clone(), &window.slots).await;
+                self.keep(path.clone(), known.epoch, &window.slots).await;
             }
             let last = window.slots.keys().next_back().copied();
             let last = last.max(window.rest.last().copied()).max(part.head);
@@ -306,9 +313,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn keep(self, path: Option<PathBuf>, slots: &BTreeMap<u64, Slot>) {
+    /// Keeps entries of the log's epoch: one of another stands only where its own may still come.
+    async fn keep(self, path: Option<PathBuf>, epoch: u64, slots: &BTreeMap<u64, Slot>) {
         let Some(path) = path else { return };
-        let slots = slots.clone();
+        let own = |slot: &Slot| Assignment::from_tags(slot.assignment.tags()).is_ok_and(|says| says.epoch == epoch);
+        let slots: BTreeMap<u64, Slot> =
+            slots.iter().filter(|(_, slot)| own(slot)).map(|(nonce, slot)| (*nonce, slot.clone())).collect();
         // One at a time: each holds what a file holds.
         let Ok(_writing) = self.logs.0.shelving.acquire().await else { return };
         let stored = tokio::task::spawn_blocking(move || shelf::add(&path, &slots)).await;
@@ -319,7 +329,7 @@ impl<'a> Reader<'a> {
 
     /// These slots, as far as they are known and fit into `room`. The first has this link of the hash chain, if that is known.
     async fn fetch(self, known: &Known, slots: &[u64], room: u64, link: Option<HashChain>) -> Result<Window, Error> {
-        let claimed = self.claims(known.process, known.scheduler);
+        let claimed = self.claims_of(known);
         let mut claims = claimed.slots(slots, room).await?;
         if let (Some(link), [first, ..]) = (link, slots)
             && let Some(Fault::Crowded { .. }) = claims.invalid.get(first)
@@ -472,7 +482,7 @@ impl<'a> Reader<'a> {
 
     async fn look_for(self, known: &Known, message: MessageId) -> Result<Option<Position>, Error> {
         let own = ItemId::from(message);
-        let claims = self.claims(known.process, known.scheduler);
+        let claims = self.claims_of(known);
         let query = find::of_message(known.process, known.scheduler, message);
         let mut nonces: BTreeSet<u64> =
             claims.of(query, MESSAGE_PAGES, Wanted::Message(message)).await?.slots().collect();

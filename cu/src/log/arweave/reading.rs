@@ -66,7 +66,7 @@ impl Reading {
 
     async fn head(&self) -> Result<Head, Error> {
         let look = || async {
-            let claims = self.reader().claims(self.known.process, self.known.scheduler);
+            let claims = self.reader().claims_of(&self.known);
             let (slots, clean) = claims.newest().await?;
             Ok(Head { nonce: slots.into_iter().max(), clean })
         };
@@ -81,7 +81,7 @@ impl Reading {
         if head.clean {
             return Ok(None);
         }
-        let claims = self.reader().claims(self.known.process, self.known.scheduler);
+        let claims = self.reader().claims_of(&self.known);
         let there = claims.there(&find::later(slot)).await?;
         Ok(there.into_iter().filter(|&later| later > slot).min())
     }

@@ -231,6 +231,17 @@ async fn a_log_stays_in_its_epoch() {
     let error = body["error"].as_str().unwrap();
     assert!(status == 422 && error.contains("epoch 1") && error.contains("nonce 2"), "{status} {body}");
     assert_eq!(unit.listed().await.as_array().unwrap().len(), 2);
+    // The slots that the next epoch gives again do not stand in the way of those that the log has.
+    for log in [LogSource::Arweave, LogSource::Scheduler] {
+        let (_folder, mut replay) = abroad.replay(log).await;
+        for slot in [0, 1] {
+            let report = replay.advance(Some(Nonce(slot))).await.unwrap();
+            assert_eq!(json!(report.state_root), unit.root(&format!("?slot={slot}")).await, "slot {slot} from {log:?}");
+        }
+        let error = replay.advance(Some(Nonce(2))).await.unwrap_err().to_string();
+        assert!(error.contains("epoch 1") && error.contains("nonce 2"), "{log:?}: {error}");
+        replay.close().await;
+    }
     unit.running.stop().await.unwrap();
     abroad.network.stop().await;
 }
