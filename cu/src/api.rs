@@ -210,7 +210,7 @@ fn image_of(image: Image) -> HttpResponse {
     answer.content_type("application/octet-stream");
     if let Some(position) = &image.state.position {
         answer
-            .insert_header(("Last-Timestamp", position.key.timestamp.to_string()))
+            .insert_header(("Last-Timestamp", image.state.timestamp().to_string()))
             .insert_header(("Last-Ordinate", position.key.ordinate.to_string()))
             .insert_header(("Last-Block-Height", position.block_height.to_string()));
     }

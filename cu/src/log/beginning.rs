@@ -20,12 +20,15 @@ use crate::options::Unverifiable;
 pub struct Found {
     /// BLAKE3 of the record without its data, and of the wallets that may schedule the process.
     record: [u8; 32],
-    /// Under which choice something in it is believed; 0 if everything was checked.
-    believed: u8,
+    /// The choice under which it was found, and [`CHECKED`] if everything was checked.
+    how: u8,
 }
 
-/// How a choice is written, under which not everything was checked.
-fn believer(unverifiable: Unverifiable) -> u8 {
+/// Added to the choice where nothing is only believed.
+const CHECKED: u8 = 0x80;
+
+/// How a choice is written.
+fn choice(unverifiable: Unverifiable) -> u8 {
     match unverifiable {
         Unverifiable::Mark => 1,
         Unverifiable::Fetch => 2,
@@ -36,8 +39,8 @@ fn believer(unverifiable: Unverifiable) -> u8 {
 impl Found {
     /// That something in `record`, which names `signers`, is believed or not.
     pub fn new(record: &wire::Process, signers: &[Address], unchecked: bool, unverifiable: Unverifiable) -> Self {
-        let believed = if unchecked { believer(unverifiable) } else { 0 };
-        Self { record: digest(record, signers), believed }
+        let checked = if unchecked { 0 } else { CHECKED };
+        Self { record: digest(record, signers), how: choice(unverifiable) | checked }
     }
 
     /// Whether something in `record` is only believed, if it is the one of which `bytes` tell and the choice is still the same.
@@ -47,20 +50,19 @@ impl Found {
         signers: &[Address],
         unverifiable: Unverifiable,
     ) -> Option<bool> {
-        let (found, believed) = bytes.split_first_chunk::<32>()?;
+        let (found, how) = bytes.split_first_chunk::<32>()?;
         if *found != digest(record, signers) {
             return None;
         }
-        match believed {
-            [0] => Some(false),
-            [of] if *of == believer(unverifiable) => Some(true),
+        match how {
+            [how] if how & !CHECKED == choice(unverifiable) => Some(how & CHECKED == 0),
             _ => None,
         }
     }
 
     /// To be kept.
     pub fn bytes(&self) -> [u8; 33] {
-        let mut bytes = [self.believed; 33];
+        let mut bytes = [self.how; 33];
         bytes[..32].copy_from_slice(&self.record);
         bytes
     }
