@@ -184,11 +184,10 @@ fn evaluated(operation: Operation) -> Operation {
 
 /// A point of a log.
 fn point(operation: Operation) -> Operation {
-    operation.query("slot", schema::digits(), "Right after this log entry.").query(
-        "to",
-        schema::digits(),
-        "At this time in milliseconds. Without either: now.",
-    )
+    operation
+        .query("slot", schema::digits(), "Right after this log entry.")
+        .query("to", schema::digits(), "At this time in milliseconds. Without either: now.")
+        .query("no-busy", schema::text(), "Wait for the state, however long; any value.")
 }
 
 /// What a module answered.

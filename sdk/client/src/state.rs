@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holon_protocol::{Nonce, ProcessId, Timestamp};
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -27,7 +27,11 @@ pub struct Standing {
 }
 
 /// A memory that is being read.
-pub struct MemoryImage(Response);
+pub struct MemoryImage {
+    response: Response,
+    /// Bytes that have not come yet.
+    left: u64,
+}
 
 impl Network {
     /// What the compute unit says about the state of `process` at `slot`, or now. Evaluates what has not been.
@@ -38,20 +42,48 @@ impl Network {
         json(Unit::Compute, &bytes)
     }
 
-    /// The memory of `process` at `slot`, or now. Evaluates what has not been.
-    pub async fn memory(&self, process: ProcessId, slot: Option<Nonce>) -> Result<MemoryImage, Error> {
+    /// The memory of a state that [`Self::state_root`] named.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] if the unit gives something else than the memory of a state with that root. What comes is not hashed.
+    pub async fn memory(&self, of: &Standing) -> Result<MemoryImage, Error> {
         let parts = self.parts();
-        let url = at("state", self.cu_url()?, process, slot);
-        parts.http.stream(Unit::Compute, url, parts.result_timeout).await.map(MemoryImage)
+        let url = at("state", self.cu_url()?, of.process, Some(of.nonce));
+        let response = parts.http.stream(Unit::Compute, url, parts.result_timeout).await?;
+        let root = response.headers().get("state-root").and_then(|root| root.to_str().ok());
+        if response.status() != StatusCode::OK || root != Some(of.state_root.as_str()) {
+            let found = root.unwrap_or("none");
+            return Err(wrong(format!(
+                "status {} and state root {found} instead of the memory with root {}",
+                response.status().as_u16(),
+                of.state_root
+            )));
+        }
+        Ok(MemoryImage { response, left: of.memory_bytes })
     }
 }
 
 impl MemoryImage {
-    /// The next bytes; `None` at the end.
+    /// The next bytes; `None` at the end, when all have come.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let url = self.0.url().clone();
-        self.0.chunk().await.map_err(|source| Error::Unreachable { unit: Unit::Compute, url, source })
+        let url = self.response.url().clone();
+        let unreachable = |source| Error::Unreachable { unit: Unit::Compute, url, source };
+        let chunk = self.response.chunk().await.map_err(unreachable)?;
+        let bytes = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        match self.left.checked_sub(bytes) {
+            Some(0) if chunk.is_none() => Ok(None),
+            Some(left) if chunk.is_some() => {
+                self.left = left;
+                Ok(chunk)
+            }
+            Some(left) => Err(wrong(format!("a memory that ends {left} bytes early"))),
+            None => Err(wrong("a memory longer than it says".to_owned())),
+        }
     }
+}
+
+fn wrong(reason: String) -> Error {
+    Error::Answer { unit: Unit::Compute, reason }
 }
 
 fn at(route: &str, base: &Url, process: ProcessId, slot: Option<Nonce>) -> Url {
@@ -59,5 +91,7 @@ fn at(route: &str, base: &Url, process: ProcessId, slot: Option<Nonce>) -> Url {
     if let Some(slot) = slot {
         url.query_pairs_mut().append_pair("slot", &slot.to_string());
     }
+    // Else a unit may answer that it is busy, and not with the state.
+    url.query_pairs_mut().append_pair("no-busy", "1");
     url
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holon_client::{Network, Standing};
-use holon_protocol::{Nonce, ProcessId};
+use holon_protocol::Nonce;
 
 use super::replay::{self, SourceArguments};
 use crate::arguments::{Global, ProcessName, parse_process};
@@ -66,7 +66,7 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
     let standing = connection.network.state_root(process, at).await?;
     if let Some(path) = &arguments.output {
         // The slot that was named, although there may be a newer one by now.
-        save(&connection.network, process, standing.nonce, path).await?;
+        save(&connection.network, &standing, path).await?;
     }
     drop(progress);
     show(&standing, terminal)
@@ -80,9 +80,9 @@ fn show(standing: &Standing, terminal: Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn save(network: &Network, process: ProcessId, slot: Nonce, path: &Path) -> Result<(), Failure> {
+async fn save(network: &Network, standing: &Standing, path: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::network(format!("cannot write {}: {error}", path.display()));
-    let mut image = network.memory(process, Some(slot)).await?;
+    let mut image = network.memory(standing).await?;
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).map_err(failed)?);
     while let Some(bytes) = image.chunk().await? {
         file.write_all(&bytes).map_err(failed)?;

@@ -153,7 +153,7 @@ fn unit(user: Arc<User>, process: String, wrong_from: u64) -> String {
                 line.clear();
             }
             let path = asked.strip_prefix(&format!("GET /root/{process}?slot=")).unwrap_or_else(|| panic!("{asked}"));
-            let slot: u64 = path.split(' ').next().unwrap().parse().unwrap();
+            let slot: u64 = path.split([' ', '&']).next().unwrap().parse().unwrap();
             let folder = format!("unit-{wrong_from}");
             let own =
                 ["replay", &process, "--to", &slot.to_string(), "--data", &folder, "--network", ".holon", "--json"];

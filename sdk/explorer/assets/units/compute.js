@@ -38,8 +38,8 @@ function place(text) {
 
 /** State root of a process at a slot, at the newest one without. */
 export async function root(process, slot, options) {
-  const at = slot === undefined ? "" : `?slot=${slot}`;
-  return json("cu", `/root/${process}${at}`, { timeout: RESULT_MS, ...options });
+  const at = slot === undefined ? "" : `slot=${slot}&`;
+  return json("cu", `/root/${process}?${at}no-busy=1`, { timeout: RESULT_MS, ...options });
 }
 
 /** Processes that are parked. */
