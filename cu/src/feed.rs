@@ -20,6 +20,8 @@ use crate::results::{Bound, Cursor, Key, Listing, Record, Results, Sort};
 /// Pause between two questions for new log entries of a process that is followed. What is evaluated for others in between
 /// is told at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is before every result of a process: a time.
+const BEGINNING: &str = "0";
 /// Results read at once.
 const RESULTS_READ: usize = 64;
 
@@ -33,7 +35,8 @@ pub(crate) struct Follower {
 impl Follower {
     /// The results after `from`, or from now on, as they come:
     ///
-    /// * `ready`: `{"cursor"}` first, when no `from` was given: what comes after this cursor (or at all) is new;
+    /// * `ready`: `{"cursor"}` first, when no `from` was given: what comes after this cursor (or at all) is new. Its id
+    ///   is the cursor, or [`BEGINNING`];
     /// * `result`: `{"cursor", "nonce", "timestamp", "blockHeight", "cron", "result"}`, its id is the cursor, with `"unchecked": true` before
     ///   the result if the message could not be checked against its signatures;
     /// * `held`: `{"error"}` when the process cannot be evaluated further, whenever the reason changes.
@@ -64,7 +67,9 @@ impl Follower {
                     blocking(move || results.last(process)).await?
                 };
                 let cursor = last.as_ref().map(|key| Cursor::text(key, Sort::Ascending));
-                let ready = Event::new("ready", json!({ "cursor": cursor }).to_string());
+                // Who loses the connection before the first result goes on from here; with no result yet, from the beginning.
+                let id = cursor.clone().unwrap_or_else(|| BEGINNING.into());
+                let ready = Event::new("ready", json!({ "cursor": cursor }).to_string()).id(id);
                 if reader.send(ready).await.is_err() {
                     return Ok(());
                 }

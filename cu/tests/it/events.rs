@@ -31,13 +31,18 @@ impl Events {
 
     /// Kind and data of the next event.
     async fn next(&mut self) -> (String, Value) {
+        let (kind, _, data) = self.next_with_id().await;
+        (kind, data)
+    }
+
+    async fn next_with_id(&mut self) -> (String, Option<String>, Value) {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-                let found = field("event: ").zip(field("data: "));
+                let (found, id) = (field("event: ").zip(field("data: ")), field("id: "));
                 self.text = rest.to_owned();
                 if let Some((kind, data)) = found {
-                    return (kind, serde_json::from_str(&data).unwrap());
+                    return (kind, id, serde_json::from_str(&data).unwrap());
                 }
             }
             let chunk = tokio::time::timeout(DEADLINE, self.response.chunk()).await.expect("an event in time");
@@ -82,6 +87,21 @@ async fn a_reader_is_told_every_result_once_in_order_and_continues_where_it_was(
     assert_eq!(again.result().await, told[1]);
     let refused = network.get(&format!("/events/{process}?from=nonsense")).await;
     assert_eq!(refused.status(), 400);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_before_the_first_result_misses_nothing() {
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    let mut events = Events::open(&network, process, "", None).await;
+    let (kind, id, data) = events.next_with_id().await;
+    assert_eq!((kind.as_str(), id.as_deref()), ("ready", data["cursor"].as_str()));
+    drop(events);
+    // As a browser does: the same address, and the last id it was told.
+    network.send(process, "Add").await;
+    let mut again = Events::open(&network, process, "", id.as_deref()).await;
+    assert_eq!(again.result().await["result"]["Output"], "2");
     network.stop().await;
 }
 
