@@ -332,7 +332,7 @@ impl Ingest {
 
     /// A scheduler that cannot be asked may have moved.
     fn doubt(&self, scheduler: &Url, error: &PeerError) {
-        if error.is_outage() {
+        if error.is_outage() && !error.is_limit() {
             self.directory.doubt(scheduler);
         }
     }

@@ -842,6 +842,51 @@ async fn a_scheduler_that_moved_is_looked_for_again_long_before_its_record_is_ov
 }
 
 #[tokio::test]
+async fn a_scheduler_that_failed_once_is_not_forgotten_while_the_gateway_says_nothing_of_it() {
+    let network = Network::start();
+    let other = Network::start();
+    let wallet = ItemId::from_bytes([75; 32]);
+    let tag = |name: &str, value: &str| json!({ "name": name, "value": value });
+    let tags = [
+        tag("Data-Protocol", "ao"),
+        tag("Type", "Scheduler-Location"),
+        tag("Variant", "ao.TN.1"),
+        tag("Url", other.scheduler.url().as_str()),
+        tag("Time-To-Live", "3600000"),
+    ];
+    network.state.lock().unwrap().published = vec![json!({ "id": wallet, "owner": { "address": wallet, "key": "" },
+        "tags": tags, "block": { "id": "b", "height": 1, "timestamp": 1 } })];
+    let mut options = network.options();
+    options.allow_private_urls = true;
+    let messenger = network.messenger_with(options).await;
+    let spawn = |number: &str| {
+        DataItem::builder()
+            .tag("Data-Protocol", "ao")
+            .tag("Variant", "ao.TN.1")
+            .tag("Type", "Process")
+            .tag("Module", crate::network::MODULE.to_string())
+            .tag("Scheduler", wallet.to_string())
+            .tag("Number", number)
+            .sign(&network.client)
+            .unwrap()
+    };
+    assert_eq!(post(&messenger, "/", spawn("0").raw().clone()).await.0, 202);
+    network.state.lock().unwrap().published.clear();
+    // What is known for less than five seconds is not doubted.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    other.state.lock().unwrap().instead.push(("POST /", Answer::Json(500, json!("out of order"))));
+    assert_eq!(post(&messenger, "/", spawn("1").raw().clone()).await.0, 502);
+    let before = network.gateway.asked("POST", "/graphql").len();
+    for number in ["2", "3", "4", "5"] {
+        let (status, body) = post(&messenger, "/", spawn(number).raw().clone()).await;
+        assert_eq!(status, 202, "{body}");
+    }
+    let looked = network.gateway.asked("POST", "/graphql").len() - before;
+    assert!((1..=4).contains(&looked), "once for the scheduler, not for each post: {looked}");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_scheduler_that_only_fails_fills_no_more_than_its_room() {
     let network = Network::start();
     network.process(1);

@@ -17,6 +17,10 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
     }
 
     pub fn get(&mut self, key: &K) -> Option<&V> {
+        self.get_mut(key).map(|value| &*value)
+    }
+
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.clock += 1;
         let (used, value) = self.entries.get_mut(key)?;
         *used = self.clock;

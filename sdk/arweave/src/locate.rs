@@ -113,8 +113,28 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct Known {
     location: Location,
-    since: Instant,
+    /// When it was looked up last, whatever came of it.
+    looked: Instant,
+    /// When it is looked up again.
     until: Instant,
+    /// Until then it is what the scheduler itself said, whether or not it can be looked up again.
+    expires: Instant,
+}
+
+impl Known {
+    fn new(location: Location, looked: Instant, expires: Instant) -> Self {
+        Self { location, looked, until: expires, expires }
+    }
+
+    /// Whether it has to be looked up. Whoever is told so does; others, and this one if the look-up fails, go on with what there is.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.until <= now;
+        if due && now < self.expires {
+            self.looked = now;
+            self.until = now + MIN_TIME_TO_LIVE;
+        }
+        due
+    }
 }
 
 impl Locator {
@@ -176,9 +196,9 @@ impl Locator {
     pub fn doubt(&self, url: &Url) {
         let now = Instant::now();
         let doubtful = |known: &Known| {
-            known.location.url.origin() == url.origin() && now.duration_since(known.since) >= MIN_TIME_TO_LIVE
+            known.location.url.origin() == url.origin() && now.duration_since(known.looked) >= MIN_TIME_TO_LIVE
         };
-        // It stays what is known for when the gateway cannot be reached either.
+        // It stays what is known as long as it would have.
         lock(&self.0.wallets).values_mut().filter(|known| doubtful(known)).for_each(|known| known.until = now);
         lock(&self.0.homes).values_mut().filter(|known| doubtful(known)).for_each(|known| known.until = now);
     }
@@ -186,11 +206,12 @@ impl Locator {
     async fn wallet(&self, wallet: Address) -> Result<Known, LocateError> {
         if let Some((_, url)) = self.0.overrides.iter().find(|(address, _)| *address == wallet) {
             let location = Location { address: wallet, url: url.clone() };
-            return Ok(Known { location, since: Instant::now(), until: Instant::now() + MAX_TIME_TO_LIVE });
+            let now = Instant::now();
+            return Ok(Known::new(location, now, now + MAX_TIME_TO_LIVE));
         }
-        let remembered = lock(&self.0.wallets).get(&wallet).cloned();
+        let (remembered, due) = remembered(&self.0.wallets, &wallet);
         if let Some(known) = &remembered
-            && known.until > Instant::now()
+            && !due
         {
             return Ok(known.clone());
         }
@@ -199,7 +220,7 @@ impl Locator {
                 lock(&self.0.wallets).insert(wallet, known.clone());
                 Ok(known)
             }
-            (Err(error), Some(known)) if error.retryable() => {
+            (Err(error), Some(known)) if error.retryable() || Instant::now() < known.expires => {
                 tracing::warn!(%wallet, %error, "the scheduler's location cannot be refreshed; the old one is kept");
                 Ok(known)
             }
@@ -225,7 +246,7 @@ impl Locator {
         self.allow(wallet, &url)?;
         let since = Instant::now();
         let until = since + time_to_live.clamp(MIN_TIME_TO_LIVE, MAX_TIME_TO_LIVE);
-        Ok(Known { location: Location { address: wallet, url }, since, until })
+        Ok(Known::new(Location { address: wallet, url }, since, until))
     }
 
     fn allow(&self, wallet: Address, url: &Url) -> Result<(), LocateError> {
@@ -248,13 +269,29 @@ impl Locator {
 
     /// Where a router sends requests for `process`.
     async fn home(&self, process: ProcessId, router: Known, client: &reqwest::Client) -> Result<Location, LocateError> {
-        let remembered = lock(&self.0.homes).get(&process).cloned();
-        if let Some(known) = remembered
-            && known.until > Instant::now()
-            && known.location.address == router.location.address
+        let (remembered, due) = remembered(&self.0.homes, &process);
+        let remembered = remembered.filter(|known| known.location.address == router.location.address);
+        if let Some(known) = &remembered
+            && !due
         {
-            return Ok(known.location);
+            return Ok(known.location.clone());
         }
+        match (self.ask(process, &router, client).await, remembered) {
+            (Ok(location), _) => {
+                let known = Known::new(location.clone(), Instant::now(), router.expires);
+                lock(&self.0.homes).insert(process, known);
+                Ok(location)
+            }
+            (Err(error), Some(known)) if Instant::now() < known.expires => {
+                tracing::warn!(%process, %error, "the router cannot be asked again; the process stays where it was");
+                Ok(known.location)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Asks a router where it sends requests for `process`.
+    async fn ask(&self, process: ProcessId, router: &Known, client: &reqwest::Client) -> Result<Location, LocateError> {
         let wallet = router.location.address;
         let failed = |reason: String| LocateError::Probe { wallet, reason };
         let mut question = router.location.url.clone();
@@ -270,10 +307,16 @@ impl Locator {
             location.url = Url::parse(&target.origin().ascii_serialization())
                 .map_err(|error| failed(format!("{target}: {error}")))?;
         }
-        let known = Known { location: location.clone(), since: Instant::now(), until: router.until };
-        lock(&self.0.homes).insert(process, known);
         Ok(location)
     }
+}
+
+/// What is remembered, and whether it has to be looked up.
+fn remembered<K: std::hash::Hash + Eq + Clone>(cache: &Mutex<Cache<K, Known>>, key: &K) -> (Option<Known>, bool) {
+    let mut cache = lock(cache);
+    let Some(known) = cache.get_mut(key) else { return (None, true) };
+    let due = known.is_due(Instant::now());
+    (Some(known.clone()), due)
 }
 
 /// A cache stays usable after a panic elsewhere: every change to it is complete in itself.
