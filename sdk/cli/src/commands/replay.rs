@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use holon_cu::LogSource;
 use holon_cu::replay::{Observer, Replay, ReplayError, ReplayOptions, Report};
-use holon_protocol::{Nonce, ProcessId};
+use holon_protocol::{Address, Nonce, ProcessId};
 use url::Url;
 
 use super::compare;
@@ -100,7 +100,7 @@ impl SourceArguments {
                     Failure::usage("there is no home folder to keep a cache in").hint("name one: --data <folder>")
                 })?
                 .join("replay")
-                .join(folder_of(gateway.url()))
+                .join(folder_of(gateway.url(), connection.record.as_ref().map(|record| record.scheduler)))
                 .join(process.to_string()),
         };
         let mut options = ReplayOptions::new(folder, gateway.url().clone());
@@ -116,12 +116,13 @@ impl SourceArguments {
 }
 
 /// The folder of a gateway: a process may be in several networks, a fork beside the original for instance, and its log is another
-/// in each.
-fn folder_of(gateway: &Url) -> String {
+/// in each. Local networks take turns at one URL, so of those the scheduler, which each makes for itself, tells them apart.
+fn folder_of(gateway: &Url, scheduler: Option<Address>) -> String {
     /// Letters of a name; file systems take 255 bytes.
     const MAX_LETTERS: usize = 200;
     let port = gateway.port_or_known_default().unwrap_or_default();
     let place = format!("{}_{port}{}", gateway.host_str().unwrap_or_default(), gateway.path().trim_end_matches('/'));
+    let place = scheduler.map_or_else(|| place.clone(), |scheduler| format!("{place}_{scheduler}"));
     let plain = |letter: char| if letter.is_ascii_alphanumeric() || ".-".contains(letter) { letter } else { '_' };
     place.chars().map(plain).take(MAX_LETTERS).collect()
 }

@@ -102,6 +102,19 @@ impl Forks {
                 format!("process {id} has crons, which fire between blocks, and {} has others", data.display());
             return Err(Failure::usage(reason).hint("name an empty or new folder with --data"));
         }
+        // Heights above the blocks of a process with crons would have to be filled, and its block crons would fire for what fills them.
+        let others = forks.0.iter().filter(|other| other.process != id);
+        let top = others.map(|other| other.height).max();
+        let last = known.keys().copied().chain(blocks.iter().map(|(height, _)| *height)).max();
+        if let (Some(top), Some(last)) = (top, last)
+            && top.max(height).0 > last
+        {
+            let reason = format!(
+                "a process with crons and one whose log goes up to block {} cannot begin in one network: blocks of the first end at {last}",
+                top.max(height)
+            );
+            return Err(Failure::usage(reason).hint("name an empty or new folder with --data"));
+        }
         let fork = Fork { process: id, scheduler, slot, height, blocks };
         let folder = data.join(WAITING);
         fs::create_dir_all(&folder).map_err(|error| cannot("make", &folder, error))?;
