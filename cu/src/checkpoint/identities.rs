@@ -72,11 +72,12 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Known>, FormatError> {
     Ok(identities)
 }
 
-/// How many of the last segments, whose lengths are `counts`, are put together with `new` identities.
+/// How many of the last segments, whose lengths are `counts`, are put together with `new` identities. Those that stay are at least
+/// twice as long as what follows them, so their number grows with the logarithm of all.
 pub fn merged(counts: &[u32], new: u32) -> usize {
     let (mut merged, mut total) = (0, new);
     for count in counts.iter().rev() {
-        if *count > total || total + count > SEGMENT_LIMIT {
+        if *count / 2 >= total || total.saturating_add(*count) > SEGMENT_LIMIT {
             break;
         }
         total += count;
@@ -133,7 +134,7 @@ pub mod tests {
             prop_assert_eq!(counts.iter().map(|count| u64::from(*count)).sum::<u64>(), total);
             let levels = u64::from(total.ilog2()) + 2;
             prop_assert!(counts.len() as u64 <= levels, "{counts:?}");
-            prop_assert!(written <= total * levels);
+            prop_assert!(written <= total * 2 * levels);
         }
     }
 
