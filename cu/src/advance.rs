@@ -644,6 +644,13 @@ async fn follow(
         let course = Course { process: of.id, chained: of.chained, signers: of.signers.as_deref(), latest };
         let mut followed = Vec::with_capacity(entries.len());
         for logged in entries {
+            // What a scheduler shows beyond the slot that was asked for is nobody's business, whatever it is.
+            if let (Goal::Slot(slot), Some(link)) = (goal, &link)
+                && link.nonce >= slot
+            {
+                more = false;
+                break;
+            }
             let (assignment, next) = verify::follow(&course, link.as_ref(), &logged.entry)?;
             // A process's own entry comes first whatever was asked for.
             if next.nonce.0 > 0 && goal.excludes(&next) {
