@@ -17,7 +17,7 @@ use crate::{
 
 /// Messages of a block, which one request has evaluated. Several blocks, so that a median can leave out what else the
 /// machine did.
-pub const CHUNK: usize = 500;
+pub const CHUNK: usize = 200;
 
 /// What the contestants did.
 pub struct Measured {
