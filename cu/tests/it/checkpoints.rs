@@ -283,7 +283,8 @@ async fn processes_that_do_not_fit_come_and_go_through_checkpoints() {
     assert_eq!(evaluations, 6 * 5);
     // They have most pages in common, which are stored once.
     let packs = files(&network.folder.path().join("cu/checkpoints/packs"));
-    let bytes: u64 = packs.iter().map(|path| path.metadata().unwrap().len()).sum();
+    // What was being written when they were listed has its own name by now.
+    let bytes: u64 = packs.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
     assert!(bytes < 64 << 10, "{bytes} bytes for {} packs", packs.len());
     network.stop().await;
 }
