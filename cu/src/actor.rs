@@ -9,6 +9,7 @@
 
 mod goals;
 mod mailbox;
+mod past;
 mod replays;
 mod residency;
 
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use holon_protocol::{BlockHeight, ProcessId, Timestamp};
 use holon_unit::tasks::Tasks;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, OnceCell, Semaphore, oneshot};
 
 use self::goals::{includes, is_past, order};
 use self::mailbox::{MAILBOX_LIMIT, Mailbox, Reply, Request, Serving, answer_passed, fail};
@@ -30,7 +31,7 @@ use crate::checkpoint::Reach;
 use crate::cron::NextCron;
 use crate::error::Error;
 use crate::log::{Goal, Link, Logged};
-use crate::machine::Fork;
+use crate::machine::{Fork, StateRoot};
 use crate::options::Options;
 use crate::process::Process;
 use crate::residents::Residents;
@@ -58,9 +59,21 @@ pub struct State {
     pub link: Option<Link>,
     /// Hash of what the process has seen.
     pub history: [u8; 32],
+    /// Its root, once it was asked for.
+    root: OnceCell<StateRoot>,
 }
 
 impl State {
+    /// Its root. Computed once, however many ask for it.
+    pub async fn root(self: &Arc<Self>) -> Result<StateRoot, Error> {
+        let compute = || async {
+            let state = self.clone();
+            let root = tokio::task::spawn_blocking(move || state.fork.state_root(&state.history)).await;
+            root.map_err(|_| Error::Stopping)?.map_err(|error| Error::Host(error.to_string()))
+        };
+        self.root.get_or_try_init(compute).await.copied()
+    }
+
     /// Time that the last message says, or the process.
     pub fn timestamp(&self) -> Timestamp {
         let Some(Position { key, .. }) = &self.position else { return self.process.origin.timestamp };
@@ -182,6 +195,21 @@ impl Actors {
         let (sender, receiver) = oneshot::channel();
         self.submit(process, Request { goal, entry: None, reply: Reply::State(sender) }, None)?;
         receiver.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// The state of `process` at `goal` if it is past it; nothing if its memory stands there now.
+    pub async fn past(&self, process: ProcessId, goal: Goal) -> Result<Option<Arc<State>>, Error> {
+        if let Some(state) = self.found(process, goal) {
+            return Ok(Some(state));
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.submit(process, Request { goal, entry: None, reply: Reply::Past(sender) }, None)?;
+        receiver.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// A state of `process` that is past, if it was found lately. What is past stays what it was, so nothing has to be evaluated.
+    pub fn found(&self, process: ProcessId, goal: Goal) -> Option<Arc<State>> {
+        self.0.replays.found(process, goal)
     }
 
     /// Evaluates `process` to `goal` beside its live memory, from before it, which fills gaps of the result store.
@@ -368,7 +396,8 @@ impl Inner {
     /// Answers what needs no evaluation; requests for states that are past are replayed beside the stream.
     fn sort_out(self: &Arc<Self>, actor: &Actor, runner: &Runner, mut waiting: Vec<Request>) -> Vec<Request> {
         answer_passed(&mut waiting, runner);
-        let past = |request: &Request| matches!(request.reply, Reply::State(_)) && is_past(runner, request.goal);
+        let exact = |request: &Request| !matches!(request.reply, Reply::Evaluated(_));
+        let past = |request: &Request| exact(request) && is_past(runner, request.goal);
         let (past, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(past);
         for request in past {
             self.replay(actor.process, request.goal, request.reply);
@@ -387,12 +416,13 @@ impl Inner {
     ) {
         let (reached, rest) = std::mem::take(pending).into_iter().partition(|request: &Request| match &request.reply {
             Reply::Evaluated(_) => includes(goal, request.goal),
-            Reply::State(_) => request.goal == goal,
+            Reply::State(_) | Reply::Past(_) => request.goal == goal,
         });
         *pending = rest;
         for request in reached {
             match request.reply {
                 Reply::Evaluated(reply) => drop(reply.send(Ok(()))),
+                Reply::Past(reply) => drop(reply.send(Ok(None))),
                 Reply::State(reply) if goal == Goal::Latest => {
                     drop(reply.send(self.latest_state(actor, live, started).await));
                 }
@@ -408,9 +438,9 @@ impl Inner {
         live: &mut Option<Runner>,
         known: Instant,
     ) -> Result<Arc<State>, Error> {
-        let position = live.as_ref().and_then(|runner| runner.stream.last().cloned());
+        let stands = live.as_ref().map(|runner| (runner.stream.last(), runner.stream.link()));
         if let Some((state, confirmed)) = &mut lock(&actor.state).state
-            && state.position == position
+            && stands == Some((state.position.as_ref(), state.link.as_ref()))
         {
             *confirmed = known.max(*confirmed);
             return Ok(state.clone());
@@ -435,6 +465,7 @@ impl Inner {
             position: runner.stream.last().cloned(),
             link: runner.stream.link().copied(),
             history: runner.history(),
+            root: OnceCell::new(),
         });
         *slot = (!runner.is_lost()).then_some(runner);
         state

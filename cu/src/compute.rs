@@ -215,22 +215,32 @@ impl Compute {
 
     /// The memory of a process at `goal` (spec 05 §2.6), and its root.
     pub async fn image(&self, process: ProcessId, goal: Goal) -> Result<Image, Error> {
-        // Catching up may take long, so it comes before the place.
-        self.0.actors.evaluate(process, goal, None, None).await?;
+        // Catching up may take long, and so may finding what is past: both come before the place.
+        let past = match goal {
+            Goal::Latest => self.0.actors.evaluate(process, goal, None, None).await.map(|()| None)?,
+            goal => self.0.actors.past(process, goal).await?,
+        };
         let place = tokio::time::timeout(IMAGE_PATIENCE, self.0.images.clone().acquire_owned()).await;
         let place = place.map_err(|_| Error::Busy { what: "memory images being sent", limit: IMAGES_LIMIT })?;
         let place = place.map_err(|_| Error::Stopping)?;
-        let (state, root) = self.root(process, goal).await?;
+        let state = match past {
+            Some(state) => state,
+            None => self.0.actors.state(process, goal, Duration::ZERO).await?,
+        };
+        let root = state.root().await?;
         Ok(Image { state, root, _place: place })
     }
 
     /// The state of a process at `goal`, and its root.
     pub async fn root(&self, process: ProcessId, goal: Goal) -> Result<(Arc<State>, StateRoot), Error> {
-        self.0.actors.evaluate(process, goal, None, None).await?;
-        let state = self.0.actors.state(process, goal, Duration::ZERO).await?;
-        let hashed = state.clone();
-        let root = tokio::task::spawn_blocking(move || hashed.fork.state_root(&hashed.history)).await;
-        let root = root.map_err(|_| Error::Stopping)?.map_err(|error| Error::Host(error.to_string()))?;
+        let state = match self.0.actors.found(process, goal) {
+            Some(state) => state,
+            None => {
+                self.0.actors.evaluate(process, goal, None, None).await?;
+                self.0.actors.state(process, goal, Duration::ZERO).await?
+            }
+        };
+        let root = state.root().await?;
         Ok((state, root))
     }
 

@@ -24,6 +24,7 @@ pub struct Metrics {
     evaluations: Family<Evaluated, Counter>,
     diverged: Counter,
     unchecked: Counter,
+    replayed: Counter,
     parked: Gauge,
     long: Gauge,
     live: Gauge,
@@ -53,6 +54,11 @@ impl Metrics {
                 "ao_cu_unchecked_messages",
                 "Messages evaluated of which the scheduler does not say all that its signatures cover",
                 metrics.unchecked.clone(),
+            );
+            registry.register(
+                "ao_cu_past_replays",
+                "Replays for states and results that are past",
+                metrics.replayed.clone(),
             );
             registry.register(
                 "ao_cu_parked_processes",
@@ -86,6 +92,11 @@ impl Metrics {
     /// Counts a message that could not be checked against its signatures.
     pub fn unchecked(&self) {
         self.unchecked.inc();
+    }
+
+    /// Counts a replay for something that is past.
+    pub fn replayed(&self) {
+        self.replayed.inc();
     }
 
     /// Counts a dry run.

@@ -16,6 +16,8 @@ pub(super) const MAILBOX_LIMIT: usize = 10_000;
 pub(super) enum Reply {
     Evaluated(oneshot::Sender<Result<(), Error>>),
     State(oneshot::Sender<Result<Arc<State>, Error>>),
+    /// The state if the process is past it, nothing if its memory stands there.
+    Past(oneshot::Sender<Result<Option<Arc<State>>, Error>>),
 }
 
 impl Reply {
@@ -24,6 +26,7 @@ impl Reply {
         match self {
             Self::Evaluated(reply) => reply.is_closed(),
             Self::State(reply) => reply.is_closed(),
+            Self::Past(reply) => reply.is_closed(),
         }
     }
 
@@ -33,6 +36,16 @@ impl Reply {
         match self {
             Self::Evaluated(reply) => drop(reply.send(Err(error))),
             Self::State(reply) => drop(reply.send(Err(error))),
+            Self::Past(reply) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Answers with what a replay found.
+    pub fn found(self, state: Result<Arc<State>, Error>) {
+        match self {
+            Self::Evaluated(reply) => drop(reply.send(state.map(drop))),
+            Self::State(reply) => drop(reply.send(state)),
+            Self::Past(reply) => drop(reply.send(state.map(Some))),
         }
     }
 }

@@ -1,15 +1,17 @@
-//! States and results of the past: a replay beside the live memory, shared by all who want the same.
+//! States and results of the past: a replay beside the live memory, shared by all who want the same. A state that was found is
+//! kept for a short time ([`super::past`]): who was told to come again shall not cause another replay.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holon_protocol::ProcessId;
 use tokio::sync::Semaphore;
 
 use super::mailbox::{MAILBOX_LIMIT, Reply};
+use super::past::Past;
 use super::{Inner, State, lock};
 use crate::checkpoint::Reach;
 use crate::error::Error;
@@ -27,11 +29,13 @@ pub(super) struct Replays {
     places: Semaphore,
     /// Who waits for which. One replay answers all who want the same.
     waiting: Mutex<HashMap<Wanted, Vec<Reply>>>,
+    /// States that were found lately.
+    found: Mutex<Past<Wanted, Arc<State>>>,
 }
 
 impl Default for Replays {
     fn default() -> Self {
-        Self { places: Semaphore::new(REPLAY_LIMIT), waiting: Mutex::default() }
+        Self { places: Semaphore::new(REPLAY_LIMIT), waiting: Mutex::default(), found: Mutex::default() }
     }
 }
 
@@ -44,12 +48,36 @@ struct Wanted {
     result: bool,
 }
 
+impl Wanted {
+    fn state(process: ProcessId, goal: Goal) -> Self {
+        Self { process, goal, result: false }
+    }
+}
+
+impl Replays {
+    /// A state that is past, if it was found lately.
+    pub fn found(&self, process: ProcessId, goal: Goal) -> Option<Arc<State>> {
+        lock(&self.found).get(&Wanted::state(process, goal), Instant::now())
+    }
+
+    /// Drops states that nobody asked for lately.
+    pub fn expire(&self) {
+        lock(&self.found).expire(Instant::now());
+    }
+}
+
 impl Inner {
     /// Answers `reply` by a replay to `goal`, shared with all who want the same.
     pub(super) fn replay(self: &Arc<Self>, process: ProcessId, goal: Goal, reply: Reply) {
         let mut replaying = lock(&self.replays.waiting);
         let full = replaying.len() >= REPLAY_QUEUE;
         let wanted = Wanted { process, goal, result: matches!(reply, Reply::Evaluated(_)) };
+        // Under the lock: a replay keeps what it found before it stops being waited for.
+        if !wanted.result
+            && let Some(state) = self.replays.found(process, goal)
+        {
+            return reply.found(Ok(state));
+        }
         match replaying.entry(wanted) {
             Entry::Occupied(mut waiting) => {
                 waiting.get_mut().retain(|reply| !reply.is_closed());
@@ -100,11 +128,15 @@ impl Replay {
             // Others want the place.
             () = self.abandoned() => return,
         };
+        self.inner.sources.metrics.replayed();
+        if !self.wanted.result
+            && let Ok(state) = &state
+        {
+            let bytes = state.fork.memory_bytes();
+            lock(&self.inner.replays.found).insert(self.wanted, state.clone(), bytes, Instant::now());
+        }
         for reply in self.take() {
-            match (reply, &state) {
-                (Reply::Evaluated(reply), state) => drop(reply.send(state.as_ref().map(|_| ()).map_err(Error::clone))),
-                (Reply::State(reply), state) => drop(reply.send(state.clone())),
-            }
+            reply.found(state.clone());
         }
     }
 

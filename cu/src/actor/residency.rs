@@ -77,6 +77,7 @@ async fn sweep(inner: Weak<Inner>, stopping: tokio_util::sync::CancellationToken
     while tokio::time::timeout(SWEEP_EVERY, stopping.cancelled()).await.is_err() {
         let Some(inner) = inner.upgrade() else { return };
         inner.forget_states();
+        inner.replays.expire();
         inner.ask_for_room();
         let idle = lock(&inner.residents).idle(Instant::now(), REST_AFTER, REST_AT_ONCE);
         for process in idle {
@@ -327,6 +328,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::OnceCell;
+
     use super::*;
     use crate::machine::{EVALUATION_STACK_BYTES, Engine, EngineOptions};
     use crate::process::Process;
@@ -343,7 +346,7 @@ mod tests {
             let wasm = wat::parse_str(MODULE).unwrap();
             let process = Arc::new(Process::of_module(&engine, &wasm, ProcessId::from_bytes([1; 32]), owner));
             let fork = process.machine().unwrap().fork().unwrap();
-            Arc::new(State { process, fork, position: None, link: None, history: [0; 32] })
+            Arc::new(State { process, fork, position: None, link: None, history: [0; 32], root: OnceCell::new() })
         };
         let thread = std::thread::Builder::new().stack_size(EVALUATION_STACK_BYTES).spawn(fork);
         thread.unwrap().join().unwrap()

@@ -86,6 +86,55 @@ async fn a_waiting_request_is_answered_202_when_the_unit_says_so() {
     network.stop().await;
 }
 
+/// Value of a series without labels.
+async fn counted(network: &Network, name: &str) -> u64 {
+    let metrics = network.get("/metrics").await.text().await.unwrap();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_past_state_that_took_too_long_is_there_for_who_asks_again_and_is_replayed_once() {
+    let network = Network::start_with(|options| options.busy_threshold = Some(Duration::from_millis(20))).await;
+    let process = network.spawn(&[]).await;
+    for _ in 0..30 {
+        network.send(process, "X-Spin").await;
+    }
+    let last = network.send(process, "Add").await;
+    assert_eq!(network.json(&format!("/result/{last}?process-id={process}&no-busy=1")).await.0, 200);
+    let replays = || counted(&network, "ao_cu_past_replays_total ");
+    let mut roots = Vec::new();
+    for (route, slot) in [("root", 29), ("state", 28), ("root", 28), ("state", 29)] {
+        let path = format!("/{route}/{process}?slot={slot}");
+        let before = replays().await;
+        let known = before == 2;
+        let mut answer = network.get(&path).await;
+        assert!(known || answer.status() == 202, "{path}: {}; the test shows nothing", answer.status());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while answer.status() == 202 {
+            assert!(Instant::now() < deadline, "{path} is never there after {} replays", replays().await);
+            // The replay ends while nobody asks.
+            while replays().await == before && !known {
+                assert!(Instant::now() < deadline, "{path}: the replay does not end");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            answer = network.get(&path).await;
+        }
+        assert_eq!(replays().await, if known { 2 } else { before + 1 }, "{path}");
+        roots.push(match route {
+            "root" => answer.json::<serde_json::Value>().await.unwrap()["stateRoot"].as_str().unwrap().to_owned(),
+            _ => answer.headers()["State-Root"].to_str().unwrap().to_owned(),
+        });
+    }
+    assert!(roots[0] == roots[3] && roots[1] == roots[2], "{roots:?}");
+    // Many who ask at once wait for one.
+    let path = format!("/root/{process}?slot=27&no-busy=1");
+    let all = join_all((0..20).map(|_| network.json(&path))).await;
+    assert!(all.iter().all(|answer| answer.0 == 200 && *answer == all[0]), "{all:?}");
+    assert_eq!(replays().await, 3);
+    network.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_far_behind_refuses_more_requests_when_the_unit_says_so() {
     let network = Network::start_with(|options| {

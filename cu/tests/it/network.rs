@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, FromRequest, Handler, HttpRequest, HttpResponse, HttpServer, web};
 use holon_arweave::Uploader;
 use holon_cu::{Options, Running, Service};
 use holon_protocol::{DataItem, ItemId, MessageId, ProcessId, Signer};
@@ -17,6 +17,22 @@ use crate::guest;
 
 pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// A server whose every answer `handler` gives.
+pub fn serve<T, H, A>(data: web::Data<T>, handler: H) -> (Url, ServerHandle)
+where
+    T: Send + Sync + 'static,
+    H: Handler<A, Output = HttpResponse> + Send,
+    A: FromRequest + 'static,
+{
+    let listener = listener();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let app = move || App::new().app_data(data.clone()).default_service(web::to(handler.clone()));
+    let server = HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run();
+    let handle = server.handle();
+    tokio::spawn(server);
+    (url, handle)
 }
 
 pub struct Network {
@@ -79,8 +95,6 @@ async fn forward(request: HttpRequest, data: web::Data<ProxyData>) -> HttpRespon
 
 impl Proxy {
     fn start(base: String, client: Client) -> Self {
-        let listener = listener();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let (seen, tamper, silent) = (Arc::default(), Arc::default(), Arc::default());
         let data = web::Data::new(ProxyData {
             base,
@@ -89,14 +103,7 @@ impl Proxy {
             tamper: Arc::clone(&tamper),
             silent: Arc::clone(&silent),
         });
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(forward)))
-            .workers(1)
-            .disable_signals()
-            .listen(listener)
-            .unwrap()
-            .run();
-        let handle = server.handle();
-        tokio::spawn(server);
+        let (url, handle) = serve(data, forward);
         Self { url, seen, tamper, silent, handle }
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holon_cu::machine::{
-    CompileError, Format, MAX_MODULE_BYTES, Machine, MachineError, NoDrive, Outcome, compile_cost,
+    CommitPolicy, CompileError, Engine, EngineOptions, Evaluation, Format, HostFailure, MAX_MODULE_BYTES, Machine,
+    MachineError, NoDrive, Outcome, StateRoot, compile_cost,
 };
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection, Function,
@@ -12,6 +13,7 @@ use wasm_encoder::{
     TableSection, TableType, TypeSection, ValType,
 };
 
+use super::formats::guest::Guest;
 use super::{ENGINE, LIMITS, call, machine, native, on_evaluation_thread, published};
 
 /// Refusing takes no longer than looking at the bytes.
@@ -272,4 +274,104 @@ fn an_answer_of_very_many_small_values_is_no_memory_bomb() {
         let Outcome::Thrown(error) = outcome else { panic!("{outcome:.200?}") };
         assert!(error.as_str().unwrap().starts_with("too many values at byte"), "{error}");
     });
+}
+
+const WIDE_DRAFTS: [Format; 2] = [Format::Emscripten64Draft0215, Format::Emscripten64Draft1016Metering];
+const COUNT: &str = r#"{"Do":"w"}"#;
+const GROW: &str = r#"{"Do":"g"}"#;
+const GROW_AND_TRAP: &str = r#"{"Do":"t"}"#;
+
+/// A 64-bit module that counts messages and says how many bytes it has; but at [`GROW`] it takes as much memory as it gets, a
+/// little at a time, writes into all of it, and says that there is no more. At [`GROW_AND_TRAP`] it traps then.
+fn hungry(format: Format, memory: &str) -> Vec<u8> {
+    let mut guest = Guest::new(format);
+    guest.imports.push(("env".into(), "emscripten_resize_heap".into(), "(param i64) (result i32)".into()));
+    let no_more = guest.text(r#"{"ok":true,"response":{"Error":"not enough memory"}}"#);
+    guest.body = format!(
+        r#"(i64.store (i64.const 2048) (i64.add (i64.load (i64.const 2048)) (i64.const 1)))
+           (if (i32.ne (i32.load8_u offset=7 (local.get $message)) (i32.const 119)) (then
+             (loop $more
+               (i64.store (i64.sub (i64.mul (memory.size) (i64.const 65536)) (i64.const 8)) (i64.const -1))
+               (br_if $more (call $emscripten_resize_heap
+                 (i64.add (i64.mul (memory.size) (i64.const 65536)) (i64.const 1)))))
+             (i64.store (i64.const 2056) (memory.size))
+             (if (i32.eq (i32.load8_u offset=7 (local.get $message)) (i32.const 116)) (then unreachable))
+             (return (i64.const {no_more}))))"#
+    );
+    let text = guest.finish();
+    assert!(text.contains("i64 64 512"), "{text}");
+    wat::parse_str(text.replace("i64 64 512", memory)).unwrap()
+}
+
+fn applied(machine: &mut Machine, message: &str) -> (Evaluation, StateRoot, usize) {
+    let evaluation = machine.apply(&call(message, "{}")).unwrap();
+    (evaluation, machine.fork().unwrap().state_root(&[7; 32]).unwrap(), machine.copy_memory().len())
+}
+
+#[test]
+fn a_64_bit_module_that_takes_all_memory_gets_its_own_error_and_leaves_nothing() {
+    let log = [COUNT, GROW, COUNT, GROW_AND_TRAP, GROW, COUNT, GROW_AND_TRAP, COUNT];
+    for format in WIDE_DRAFTS {
+        let module = ENGINE.compile(&hungry(format, "i64 64 512"), format).unwrap();
+        on_evaluation_thread(move || {
+            let mut undisturbed = machine(&module);
+            let counts: Vec<_> = (0..4).map(|_| applied(&mut undisturbed, COUNT)).collect();
+            let mut expected: Option<Vec<Evaluation>> = None;
+            for policy in [
+                CommitPolicy::EAGER,
+                CommitPolicy::default(),
+                CommitPolicy::LAZY,
+                CommitPolicy { after_messages: 3, ..CommitPolicy::LAZY },
+            ] {
+                let (mut hungry, mut neighbour) = (machine(&module), machine(&module));
+                hungry.set_commit_policy(policy);
+                neighbour.set_commit_policy(policy);
+                let (mut evaluations, mut count) = (Vec::new(), 0);
+                for message in log {
+                    let evaluation = hungry.apply(&call(message, "{}")).unwrap();
+                    match message {
+                        COUNT => {
+                            assert!(matches!(evaluation.outcome, Outcome::Ok(_)), "{:?}", evaluation.outcome);
+                            assert_eq!(applied(&mut neighbour, COUNT), counts[count], "{format}, {policy:?}");
+                            count += 1;
+                        }
+                        GROW => assert!(
+                            matches!(&evaluation.outcome, Outcome::Error(response)
+                                if response.error == Some("not enough memory".into())),
+                            "{:?}",
+                            evaluation.outcome
+                        ),
+                        _ => assert!(matches!(evaluation.outcome, Outcome::Thrown(_)), "{:?}", evaluation.outcome),
+                    }
+                    evaluations.push(evaluation);
+                }
+                // Of what failed there is no trace, and none of how often was committed.
+                let (_, root, bytes) = &counts[3];
+                assert_eq!(hungry.fork().unwrap().state_root(&[7; 32]).unwrap(), *root, "{format}, {policy:?}");
+                assert_eq!(hungry.copy_memory().len(), *bytes);
+                assert!(expected.as_ref().is_none_or(|expected| *expected == evaluations), "{format}, {policy:?}");
+                expected = Some(evaluations);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_64_bit_module_without_a_maximum_ends_at_the_operators_ceiling_without_a_result() {
+    let options = EngineOptions { cache_dir: None, memory_ceiling_bytes: 64 << 20, ..EngineOptions::default() };
+    let engine = Engine::new(options).unwrap();
+    for format in WIDE_DRAFTS {
+        let module = engine.compile(&hungry(format, "i64 64"), format).unwrap();
+        on_evaluation_thread(move || {
+            let mut undisturbed = machine(&module);
+            let counts: Vec<_> = (0..2).map(|_| applied(&mut undisturbed, COUNT)).collect();
+            let mut hungry = machine(&module);
+            assert_eq!(applied(&mut hungry, COUNT), counts[0]);
+            for message in [GROW, GROW_AND_TRAP] {
+                let ended = hungry.apply(&call(message, "{}"));
+                assert!(matches!(ended, Err(HostFailure::MemoryCeiling { .. })), "{format}: {ended:?}");
+            }
+            assert_eq!(applied(&mut hungry, COUNT), counts[1], "{format}");
+        });
+    }
 }

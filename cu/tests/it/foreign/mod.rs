@@ -2,7 +2,7 @@
 
 mod scheduler;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holon_cu::replay::{Replay, ReplayOptions};
 use holon_cu::{LogSource, Options, Running, Service};
@@ -189,6 +189,64 @@ async fn a_process_goes_on_when_the_clock_of_its_scheduler_is_set_back_and_is_th
         replay.close().await;
     }
     for unit in [live, late, timed] {
+        unit.running.stop().await.unwrap();
+    }
+    abroad.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_before_crons_that_fired_because_of_what_a_scheduler_said_stops_the_unit_that_asked_and_no_other() {
+    let mut abroad = Abroad::start(0, &[("Cron-Interval", "3-seconds"), ("Cron-Tag-Action", "Add")]).await;
+    let process = abroad.process;
+    let folders: [tempfile::TempDir; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let asked = abroad.send("Add", 1000, 0).await.to_string();
+    let unit = abroad.unit(&folders[0], |_| {}).await;
+    assert_eq!(unit.result(&asked).await["Output"], "2");
+    abroad.scheduler.say_time(START + 10_000);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let fired = loop {
+        let (status, page) = unit.get(&format!("/cron/{process}")).await;
+        assert!(status == 200 && Instant::now() < deadline, "{status} {page}");
+        match page["edges"].as_array().unwrap().len() {
+            // At 3, 6 and 9 seconds.
+            3 => break page["edges"].clone(),
+            fired => assert_eq!(fired, 0, "{page}"),
+        }
+    };
+    let before = unit.listed().await;
+    unit.running.stop().await.unwrap();
+
+    // Its clock was wrong, or is now.
+    let late = abroad.send("Add", 5000, 0).await.to_string();
+    for _restart in 0..2 {
+        let unit = abroad.unit(&folders[0], |_| {}).await;
+        let (status, body) = unit.get(&format!("/result/{late}?process-id={process}")).await;
+        let error = body["error"].as_str().unwrap();
+        let assignment = abroad.assignments.last().unwrap();
+        assert!(status == 422 && error.contains(assignment), "{status} {error}");
+        assert!(error.contains(&(START + 9000).to_string()), "the last cron is named: {error}");
+        // What it said before, it says again.
+        assert_eq!(unit.result(&asked).await["Output"], "2");
+        assert_eq!((unit.listed().await, before.as_array().unwrap().len()), (before.clone(), 5));
+        unit.running.stop().await.unwrap();
+    }
+    // For everybody else the log alone counts: one cron fires before the entry.
+    let other = abroad.unit(&folders[1], |_| {}).await;
+    assert_eq!(other.result(&late).await["Output"], "4");
+    let (listed, root) = (other.listed().await, other.root("?slot=2").await);
+    assert_eq!(listed[2], fired[0]);
+    for log in [LogSource::Arweave, LogSource::Scheduler] {
+        let (_folder, mut replay) = abroad.replay(log).await;
+        let report = replay.advance(Some(Nonce(2))).await.unwrap();
+        assert_eq!(json!(report.state_root), root, "{log:?}");
+        replay.close().await;
+    }
+    // The unit that asked joins them when it forgets what it evaluated.
+    std::fs::remove_dir_all(folders[0].path().join("cu")).unwrap();
+    let unit = abroad.unit(&folders[0], |_| {}).await;
+    assert_eq!(unit.result(&late).await["Output"], "4");
+    assert_eq!((unit.listed().await, unit.root("?slot=2").await), (listed, root));
+    for unit in [unit, other] {
         unit.running.stop().await.unwrap();
     }
     abroad.network.stop().await;

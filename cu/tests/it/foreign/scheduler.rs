@@ -5,14 +5,14 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use holon_protocol::assignment::Assignment;
 use holon_protocol::chain::HashChain;
 use holon_protocol::{BlockHeight, DataItem, ItemId, Nonce, ProcessId, Signer, Timestamp, wire};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::network::listener;
+use crate::network::serve;
 
 /// Height that every assignment names: late enough for logs to be chained.
 const HEIGHT: BlockHeight = BlockHeight(1_500_000);
@@ -29,6 +29,8 @@ struct Held {
     logs: HashMap<ProcessId, Vec<Placed>>,
     /// What its clock says when it is asked.
     now: u64,
+    /// How many blocks above that of all entries it says there are.
+    blocks: u64,
     seen: Vec<String>,
     /// What it says of the height of processes, if not what it signed.
     claimed: Option<BlockHeight>,
@@ -49,24 +51,15 @@ impl Placed {
 
 impl Foreign {
     pub fn start() -> Self {
-        let listener = listener();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let held: Arc<Mutex<Held>> = Arc::default();
-        let data = web::Data::from(held.clone());
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(answer)))
-            .workers(1)
-            .disable_signals()
-            .listen(listener)
-            .unwrap()
-            .run();
-        tokio::spawn(server);
+        let (url, _) = serve(web::Data::from(held.clone()), answer);
         Self { url, wallet: Signer::generate_ed25519().unwrap(), held }
     }
 
     /// Puts `item` at the end of the log of `process` and gives its assignment.
     pub fn schedule(&self, process: ProcessId, item: &DataItem, timestamp: u64, epoch: u64) -> DataItem {
         let mut held = self.held.lock().unwrap();
-        held.now = timestamp;
+        (held.now, held.blocks) = (timestamp, 0);
         let log = held.logs.entry(process).or_default();
         let previous = log.last().map(|last| (&last.says, last.assignment.id()));
         let same = previous.filter(|(says, _)| says.epoch == epoch);
@@ -88,6 +81,12 @@ impl Foreign {
         assignment
     }
 
+    /// Until the next entry, it says that it is so late, and that there is another block.
+    pub fn say_time(&self, now: u64) {
+        let mut held = self.held.lock().unwrap();
+        (held.now, held.blocks) = (now, 1);
+    }
+
     /// From now on it says that all processes have this height.
     pub fn claim_height(&self, height: u64) {
         self.held.lock().unwrap().claimed = Some(BlockHeight(height));
@@ -107,7 +106,10 @@ async fn answer(request: HttpRequest, held: web::Data<Mutex<Held>>) -> HttpRespo
     let path: Vec<&str> = request.path().split('/').filter(|part| !part.is_empty()).collect();
     let log = |id: &str| id.parse().ok().and_then(|id: ProcessId| held.logs.get(&id));
     let body: Option<Value> = match path[..] {
-        ["timestamp"] => Some(json!({ "timestamp": held.now.to_string(), "block_height": HEIGHT.padded() })),
+        ["timestamp"] => {
+            let height = BlockHeight(HEIGHT.0 + held.blocks);
+            Some(json!({ "timestamp": held.now.to_string(), "block_height": height.padded() }))
+        }
         ["processes", id] => log(id).map(|log| {
             let record = wire::Process::new(&log[0].assignment, &log[0].item);
             let block = held.claimed.map_or_else(|| record.block.clone(), BlockHeight::padded);

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::network::listener;
+use crate::network::serve;
 
 /// What changes an answer of the gateway: path, and the JSON of a GraphQL answer or the bytes as a JSON string. Null is a failure.
 pub type Lie = Box<dyn FnMut(&str, &mut Value) + Send>;
@@ -105,23 +105,13 @@ async fn lie(request: HttpRequest, body: web::Bytes, data: web::Data<LiarData>) 
 
 impl Liar {
     pub fn start(base: Url) -> Self {
-        let listener = listener();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let lie_now: Arc<Mutex<Lie>> = Arc::new(Mutex::new(Box::new(|_, _| {})));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let flood: Arc<Mutex<Flood>> = Arc::new(Mutex::new(Box::new(|_| Vec::new())));
-        let seen = Arc::default();
-        let liar = Self { url, lie: lie_now, flood, seen };
-        let (lie_now, flood, seen) = (liar.lie.clone(), liar.flood.clone(), liar.seen.clone());
-        let data = web::Data::new(LiarData { base, client, lie: lie_now, flood, seen });
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(lie)))
-            .workers(1)
-            .disable_signals()
-            .listen(listener)
-            .unwrap()
-            .run();
-        tokio::spawn(server);
-        liar
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let data = LiarData { base, client, lie: lie_now.clone(), flood: flood.clone(), seen: seen.clone() };
+        let (url, _) = serve(web::Data::new(data), lie);
+        Self { url, lie: lie_now, flood, seen }
     }
 
     /// How often this was asked for.

@@ -28,7 +28,7 @@ pub struct Guest {
 
 impl Guest {
     pub fn new(format: Format) -> Self {
-        let wide = format == Format::Emscripten64Draft0215;
+        let wide = matches!(format, Format::Emscripten64Draft0215 | Format::Emscripten64Draft1016Metering);
         let (imports, body, data) = Default::default();
         Self { format, wide, imports, body, data, results: RESULTS, scratch: SCRATCH, texts: TEXTS }
     }
@@ -38,7 +38,7 @@ impl Guest {
     }
 
     pub fn newest(&self) -> bool {
-        matches!(self.format, Format::Emscripten4 | Format::Emscripten64Draft0215)
+        self.wide || self.format == Format::Emscripten4
     }
 
     pub fn pointer(&self) -> &'static str {

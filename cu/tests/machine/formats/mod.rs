@@ -2,7 +2,7 @@
 //! byte what the published loader leaves (spec 06 §2–§4).
 
 mod calls;
-mod guest;
+pub mod guest;
 
 use std::{fs, sync::Arc};
 

@@ -1,0 +1,92 @@
+//! States that are past and were found lately, for who asks for them again. Pure.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long a state is kept after it was last asked for: who was told to come again for it does so within seconds.
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Most states that are kept.
+const KEPT_LIMIT: usize = 8;
+/// Most bytes of linear memory that they have together. The newest one is kept however large it is: large ones take longest.
+const KEPT_BYTES: u64 = 1 << 30;
+
+/// What is kept, the newest last.
+#[derive(Debug)]
+pub(super) struct Past<K, V> {
+    kept: VecDeque<Kept<K, V>>,
+}
+
+#[derive(Debug)]
+struct Kept<K, V> {
+    key: K,
+    value: V,
+    bytes: u64,
+    asked: Instant,
+}
+
+impl<K, V> Default for Past<K, V> {
+    fn default() -> Self {
+        Self { kept: VecDeque::new() }
+    }
+}
+
+impl<K: PartialEq, V: Clone> Past<K, V> {
+    /// What is kept under `key`; it stays from `now` on.
+    pub fn get(&mut self, key: &K, now: Instant) -> Option<V> {
+        let kept = self.kept.iter_mut().find(|kept| kept.key == *key)?;
+        kept.asked = now;
+        Some(kept.value.clone())
+    }
+
+    /// Keeps a value that has so many bytes. Those found first make room.
+    pub fn insert(&mut self, key: K, value: V, bytes: u64, now: Instant) {
+        self.kept.retain(|kept| kept.key != key);
+        self.kept.push_back(Kept { key, value, bytes, asked: now });
+        let too_much = |kept: &VecDeque<Kept<K, V>>| {
+            kept.len() > KEPT_LIMIT || kept.iter().map(|kept| kept.bytes).fold(0, u64::saturating_add) > KEPT_BYTES
+        };
+        while self.kept.len() > 1 && too_much(&self.kept) {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Drops what nobody asked for in [`KEPT_FOR`].
+    pub fn expire(&mut self, now: Instant) {
+        self.kept.retain(|kept| now.saturating_duration_since(kept.asked) < KEPT_FOR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_kept_as_long_as_somebody_asks_for_it_from_time_to_time() {
+        let (mut past, begin) = (Past::default(), Instant::now());
+        past.insert(1, "one", 10, begin);
+        past.insert(2, "two", 10, begin);
+        let almost = begin + KEPT_FOR - Duration::from_millis(1);
+        past.expire(almost);
+        assert_eq!((past.get(&1, almost), past.get(&3, almost)), (Some("one"), None));
+        past.expire(begin + KEPT_FOR);
+        assert_eq!(past.get(&2, almost), None);
+        past.expire(almost + KEPT_FOR);
+        assert_eq!(past.get(&1, almost), None);
+    }
+
+    #[test]
+    fn few_are_kept_and_not_too_much_but_the_newest_always() {
+        let (mut past, now) = (Past::default(), Instant::now());
+        for key in 0..100 {
+            past.insert(key, key, 1, now);
+        }
+        assert_eq!(past.kept.iter().map(|kept| kept.key).collect::<Vec<_>>(), (92..100).collect::<Vec<_>>());
+        past.insert(100, 100, KEPT_BYTES - 2, now);
+        assert_eq!(past.kept.iter().map(|kept| kept.key).collect::<Vec<_>>(), [98, 99, 100]);
+        past.insert(101, 101, u64::MAX, now);
+        assert_eq!((past.kept.len(), past.get(&101, now)), (1, Some(101)));
+        // Found again, it is there once.
+        past.insert(101, 7, 1, now);
+        assert_eq!((past.kept.len(), past.get(&101, now)), (1, Some(7)));
+    }
+}
