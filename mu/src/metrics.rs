@@ -147,7 +147,7 @@ impl Default for Metrics {
             );
             registry.register(
                 "over_budget",
-                "Results not pushed because of a budget, by limit",
+                "Results not pushed, and crons not polled, because of a budget, by limit",
                 metrics.over_budget.clone(),
             );
             registry.register("cron_failing", "Monitored processes whose cron fails", metrics.cron_failing.clone());

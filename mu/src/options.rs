@@ -241,6 +241,9 @@ pub struct Arguments {
     /// Most tasks that wait in the outbox for what the cron of one process began; with so many it is not asked for more
     #[arg(long, env = "MAX_WAITING_PER_CRON", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_waiting_per_cron: u64,
+    /// Most processes with crons that come of one message, through any number of crons, and are monitored without being asked for; 0: any number
+    #[arg(long, env = "MAX_CRONS_PER_LINEAGE", default_value_t = 1_000)]
+    pub max_crons_per_lineage: u64,
     /// Most messages, spawns and assignments of one process handed over in a second; 0: any number
     #[arg(long, env = "MAX_PER_PROCESS_PER_SECOND", default_value_t = 0)]
     pub max_per_process_per_second: u32,
@@ -377,6 +380,7 @@ impl TryFrom<Arguments> for Options {
                     depth: arguments.max_depth,
                     waiting: usize::try_from(arguments.max_waiting_per_push).unwrap_or(usize::MAX),
                     waiting_per_cron: usize::try_from(arguments.max_waiting_per_cron).unwrap_or(usize::MAX),
+                    crons_per_lineage: usize::try_from(arguments.max_crons_per_lineage).unwrap_or(usize::MAX),
                     per_process_per_second: arguments.max_per_process_per_second,
                 },
                 ..Limits::default()

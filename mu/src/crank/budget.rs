@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use holon_protocol::{ItemId, ProcessId};
+use holon_protocol::ItemId;
 use serde::{Deserialize, Serialize};
 
 use super::descent::Descent;
@@ -30,8 +30,12 @@ pub struct Budgets {
     pub depth: u32,
     /// Most tasks of one push that wait in the outbox. What there is of all pushes is bounded by it.
     pub waiting: usize,
-    /// Most tasks of all pushes that the cron of one process began. When so many wait, it is not asked for more.
+    /// Most tasks of all pushes that the cron of one process began, and those of the processes that descend from it. When so many
+    /// wait, they are not asked for more.
     pub waiting_per_cron: usize,
+    /// Most processes of one lineage that wake by themselves: of those that come of one client's item, through however many
+    /// pushes and crons. Further ones are not monitored unless somebody asks for it; 0: any number.
+    pub crons_per_lineage: usize,
     /// Most messages, spawns and assignments of one process that are handed over in a second, over all pushes; 0: any
     /// number. What is more waits; nothing is lost by it.
     pub per_process_per_second: u32,
@@ -44,6 +48,7 @@ impl Default for Budgets {
             depth: 100_000,
             waiting: 100_000,
             waiting_per_cron: 50_000,
+            crons_per_lineage: 1_000,
             per_process_per_second: 0,
         }
     }
@@ -58,11 +63,13 @@ pub enum Limit {
     Depth,
     /// [`Budgets::waiting`], or the share of a push when the outbox is full.
     Waiting,
+    /// [`Budgets::crons_per_lineage`].
+    Crons,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::PerPush, Self::Depth, Self::Waiting];
+    pub const ALL: [Self; 4] = [Self::PerPush, Self::Depth, Self::Waiting, Self::Crons];
 
     /// Name for metrics.
     pub fn name(self) -> &'static str {
@@ -70,6 +77,7 @@ impl Limit {
             Self::PerPush => "push",
             Self::Depth => "depth",
             Self::Waiting => "waiting",
+            Self::Crons => "crons",
         }
     }
 }
@@ -97,8 +105,8 @@ pub struct Account {
 #[derive(Debug, Default)]
 pub struct Accounts {
     accounts: HashMap<ItemId, Account>,
-    /// Tasks left to do of what the cron of a process began.
-    crons: HashMap<ProcessId, usize>,
+    /// Tasks left to do of what the crons of one lineage began.
+    crons: HashMap<ItemId, usize>,
 }
 
 impl Accounts {
@@ -118,8 +126,8 @@ impl Accounts {
 
     /// A task of a push is in the outbox.
     pub fn waits(&mut self, descent: &Descent) {
-        if let Some(process) = descent.cron {
-            *self.crons.entry(process).or_default() += 1;
+        if let Some(lineage) = descent.cron {
+            *self.crons.entry(lineage).or_default() += 1;
         }
         if let Some(origin) = descent.origin {
             self.accounts.entry(origin).or_default().waiting += 1;
@@ -128,12 +136,12 @@ impl Accounts {
 
     /// A task of a push has left the outbox. `true`: it was the last one, and the account is gone.
     pub fn left(&mut self, descent: &Descent) -> bool {
-        if let Some(process) = descent.cron
-            && let Some(waiting) = self.crons.get_mut(&process)
+        if let Some(lineage) = descent.cron
+            && let Some(waiting) = self.crons.get_mut(&lineage)
         {
             *waiting = waiting.saturating_sub(1);
             if *waiting == 0 {
-                self.crons.remove(&process);
+                self.crons.remove(&lineage);
             }
         }
         let Some(origin) = descent.origin else { return false };
@@ -188,9 +196,9 @@ impl Accounts {
         Ok(Some(account))
     }
 
-    /// How many more tasks the cron of a process may have waiting.
-    pub fn cron_room(&self, budgets: &Budgets, process: ProcessId, total: usize, room: usize) -> usize {
-        let waiting = self.crons.get(&process).copied().unwrap_or_default();
+    /// How many more tasks the crons of a lineage may have waiting.
+    pub fn cron_room(&self, budgets: &Budgets, lineage: ItemId, total: usize, room: usize) -> usize {
+        let waiting = self.crons.get(&lineage).copied().unwrap_or_default();
         budgets.waiting_per_cron.min(free(total, room)).saturating_sub(waiting)
     }
 
@@ -273,7 +281,7 @@ mod tests {
     fn what_the_cron_of_one_process_has_waiting_is_limited_over_all_its_results() {
         let mut accounts = Accounts::default();
         let budgets = Budgets { waiting_per_cron: 100, ..Budgets::default() };
-        let [one, other] = [1, 2].map(|byte| ProcessId::from_bytes([byte; 32]));
+        let [one, other] = [1, 2].map(|byte| ItemId::from_bytes([byte; 32]));
         for number in 0..90 {
             accounts.waits(&Descent::of_cron(item(number), one));
         }

@@ -1,7 +1,7 @@
 //! Which push something belongs to: the client's item at its beginning, the message whose result asked for it, how far
 //! down it is. Budgets, fairness and traces go by it. `Pushed-For` does not do: it ends at assignments (spec 04 §10.7).
 
-use holon_protocol::{ItemId, ProcessId};
+use holon_protocol::ItemId;
 use holon_unit::trace_context::TraceId;
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +21,10 @@ pub struct Descent {
     /// The depth from which steps count against the budget: where the operator took it up again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub granted: u32,
-    /// The process whose cron began the push, if one did.
+    /// If a cron began the push, whom it is accounted to: its process, or where the push began that made this process or the
+    /// first of its ancestors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cron: Option<ProcessId>,
+    pub cron: Option<ItemId>,
     /// The trace that the client named, if it named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceId>,
@@ -34,9 +35,15 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Descent {
-    /// The beginning of a push by the cron of `process`.
-    pub fn of_cron(origin: ItemId, process: ProcessId) -> Self {
-        Self { cron: Some(process), ..Self::of_origin(origin) }
+    /// The beginning of a push by a cron, which is accounted to `lineage`.
+    pub fn of_cron(origin: ItemId, lineage: ItemId) -> Self {
+        Self { cron: Some(lineage), ..Self::of_origin(origin) }
+    }
+
+    /// What the crons of processes are accounted to that come to be here: however many generations of crons make crons, it stays
+    /// the same.
+    pub fn lineage(&self) -> Option<ItemId> {
+        self.cron.or(self.origin)
     }
 
     /// The beginning of a push.

@@ -155,8 +155,8 @@ struct Entry {
     heard: Moment,
     /// The push it belongs to; pushes take turns.
     origin: Option<ItemId>,
-    /// The process whose cron began that.
-    cron: Option<ProcessId>,
+    /// The lineage whose cron began that.
+    cron: Option<ItemId>,
     /// The process whose pace it keeps, until it has been given its time.
     paced: Option<ProcessId>,
     class: Class,

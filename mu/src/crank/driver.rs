@@ -11,6 +11,7 @@
 //! | `letters` | what was given up, and taking it up again |
 //! | `sharing` | what comes from and goes to other messengers with the same outbox |
 
+mod births;
 mod follow;
 mod intents;
 mod letters;
@@ -32,7 +33,7 @@ use super::dispatch::{Dispatcher, Limits, Verdict};
 use super::step::{Effect, Next, Outcome, Policy, step, unsent};
 use super::task::TaskId;
 use super::world::Outside;
-use crate::births::Births;
+use crate::births::{Births, within_lineage};
 use crate::metrics::Metrics;
 use crate::outbox::{Changes, Durability, LOAD_PAGE_TASKS, Load, Outbox, OutboxError};
 use crate::peers::within_trace;
@@ -312,7 +313,8 @@ impl Driver {
             };
             let (traceparent, span) = (task.traceparent(), task.span());
             tracing::debug!(target: MESSAGES, parent: &span, task = %id, stage = task.stage(), "works on it");
-            let performed = within_trace(traceparent.clone(), self.perform(id, &effect)).instrument(span.clone()).await;
+            let performing = within_lineage(task.descent.lineage(), self.perform(id, &effect));
+            let performed = within_trace(traceparent.clone(), performing).instrument(span.clone()).await;
             let Some(mut outcome) = performed else {
                 tracing::debug!(task = %id, stage = task.stage(), "takes long; waits for a place among the slow ones");
                 return Ok(());

@@ -221,6 +221,8 @@ pub struct Follow {
     pub skipped: Vec<Skipped>,
     /// Processes that exist now.
     pub processes: Vec<(ProcessId, ProcessRecord)>,
+    /// What the crons of these are accounted to: see [`Descent::lineage`].
+    pub lineage: Option<ItemId>,
     /// What happens once, whoever comes to it how often and at which messenger.
     pub once: Option<Once>,
 }
@@ -478,6 +480,7 @@ pub fn forwarded_accepted(forwarded: &Forwarded, descent: Descent, nonce: Option
             let boot = boot.then(|| pull(forwarded.item, process, root, descent, Some(Nonce(0))));
             Follow {
                 processes: vec![(process, record.clone())],
+                lineage: descent.lineage(),
                 ..Follow::once(forwarded.item, announce.into_iter().chain(boot).collect())
             }
         }
@@ -538,6 +541,7 @@ fn sent(task: &Task, policy: Policy, signed: &Signed, nonce: Option<Nonce>) -> F
             Follow {
                 tasks: vec![Task { root: task.root, descent: task.descent.below(signed.item), work }],
                 processes: vec![(spawned, record.clone())],
+                lineage: task.descent.lineage(),
                 ..Follow::default()
             }
         }

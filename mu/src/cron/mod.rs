@@ -19,13 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use holon_protocol::{Address, DataItem, ProcessId, Timestamp};
+use holon_protocol::{Address, DataItem, ItemId, ProcessId, Timestamp};
 use holon_unit::clock::Clock;
 use holon_unit::tasks::Tasks;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::births::{Births, MAX_MONITORS};
+use crate::crank::budget::Limit;
 use crate::crank::driver::Driver;
 use crate::crank::task::ProcessRecord;
 use crate::error::Refusal;
@@ -132,6 +133,7 @@ impl Cron {
         for (process, monitor) in if alone { outbox.monitors().await? } else { Vec::new() } {
             if !monitor.off {
                 table.add(process, clock.now());
+                births.descends(process, monitor.lineage);
             }
         }
         births.monitored(table.len());
@@ -193,7 +195,7 @@ impl Cron {
     async fn beginning(&self, process: ProcessId) -> Result<Monitor, Refusal> {
         let cursor = tokio::time::timeout(MONITOR_TIMEOUT, self.0.compute.newest_cursor(process)).await;
         let cursor = cursor.map_err(|_| Refusal::Upstream("the compute unit did not answer in time".into()))??;
-        Ok(Monitor { from_birth: cursor.is_none(), cursor, off: false })
+        Ok(Monitor { from_birth: cursor.is_none(), cursor, ..Monitor::default() })
     }
 
     /// `DELETE /monitor/{process}`. A poll that is under way ends. It is remembered of processes that could be monitored
@@ -208,6 +210,7 @@ impl Cron {
             self.0.outbox.commit(Changes { monitors, ..Changes::default() }, Durability::Synced).await?;
         }
         lock(&self.0.table).remove(path);
+        self.0.births.ended(path);
         if let Some((_, poll)) = lock(&self.0.polling).remove(&path) {
             poll.cancel();
         }
@@ -216,15 +219,21 @@ impl Cron {
         if known { Ok(()) } else { Err(Refusal::Unknown("Process monitor not found".into())) }
     }
 
-    /// Takes up a process that a message came by for, unless somebody said that it is not to be monitored.
-    async fn adopt(&self, process: ProcessId) -> Result<(), OutboxError> {
-        if !self.0.births.has_room() {
-            tracing::warn!(%process, "too many processes are monitored; this one is not");
+    /// Takes up a process that a message of this lineage came by for, unless somebody said that it is not to be monitored.
+    async fn adopt(&self, process: ProcessId, lineage: Option<ItemId>) -> Result<(), OutboxError> {
+        let (births, outbox) = (&self.0.births, &self.0.outbox);
+        let most = self.0.driver.limits().budgets.crons_per_lineage;
+        let admitted = births.admit(outbox.shared(), vec![process], lineage, most).await?;
+        if admitted.processes().is_empty() {
+            tracing::warn!(%process, ?lineage, "too many processes are monitored without being asked for; this one is not");
+            self.0.metrics.over_budget(Limit::Crons.name());
+            births.declined(process, lineage);
             return Ok(());
         }
-        let births = vec![(process, Monitor::default())];
-        self.0.outbox.commit(Changes { births, ..Changes::default() }, Durability::Buffered).await?;
+        let monitors = vec![(process, Monitor { lineage, ..Monitor::default() })];
+        outbox.commit(Changes { births: monitors, ..Changes::default() }, Durability::Buffered).await?;
         if self.is_monitored(process).await? {
+            admitted.stored();
             self.take_up(process);
             self.count();
         }
@@ -299,10 +308,10 @@ impl Cron {
         let stopping = self.0.tasks.stopping();
         loop {
             self.take_births();
-            for process in self.0.births.take_met() {
-                if let Err(error) = self.adopt(process).await {
+            for (process, lineage) in self.0.births.take_met() {
+                if let Err(error) = self.adopt(process, lineage).await {
                     tracing::warn!(%process, %error, "a process that wakes by itself could not be taken up");
-                    self.0.births.meet(process);
+                    self.0.births.meet(process, lineage);
                 }
             }
             let next = lock(&self.0.table).next().unwrap_or(Timestamp(u64::MAX));

@@ -57,7 +57,13 @@ impl Cron {
         let polled = self.polled(process, &ended).await;
         let now = self.0.clock.now();
         match polled {
-            Ok(None) => lock(&self.0.table).gone(asked),
+            Ok(None) => {
+                let mut table = lock(&self.0.table);
+                table.gone(asked);
+                if table.row(process).is_none() {
+                    self.0.births.ended(process);
+                }
+            }
             Ok(Some(next)) => {
                 self.0.metrics.cron_polled();
                 lock(&self.0.table).answered(asked, next, now);
@@ -112,15 +118,16 @@ impl Cron {
             // What was evaluated before monitoring began is not pushed.
             let newest = ended.run_until_cancelled(self.0.compute.newest_cursor(process)).await;
             let Some(cursor) = newest.transpose()? else { return Ok(None) };
-            let begun = Monitor { from_birth: cursor.is_none(), cursor, off: false };
+            let begun = Monitor { from_birth: cursor.is_none(), cursor, ..monitor.clone() };
             if !self.begin(process, &monitor, &begun).await? {
                 return Ok(None);
             }
             monitor = begun;
         }
         let (mut due, begun) = (Due::Unknown, monitor.clone());
+        let lineage = monitor.accounted_to(process);
         for _ in 0..MAX_PAGES_PER_POLL {
-            if self.0.driver.cron_room(process) == 0 {
+            if self.0.driver.cron_room(lineage) == 0 {
                 return full(monitor != begun);
             }
             let page = ended.run_until_cancelled(self.page(process, monitor.cursor.as_deref())).await;
@@ -129,7 +136,7 @@ impl Cron {
             let Some(last) = page.edges.last() else { break };
             moves(monitor.cursor.as_deref(), &page.edges)?;
             let next = Monitor { cursor: Some(last.cursor.clone()), ..monitor.clone() };
-            let results = page.edges.iter().map(|edge| read(process, edge)).collect();
+            let results = page.edges.iter().map(|edge| read(process, lineage, edge)).collect();
             let queued = self.queue(process, &monitor, results).await?;
             self.tell_lateness(&page.edges[..queued.unwrap_or(0)]);
             match queued {
@@ -230,7 +237,7 @@ fn moves(from: Option<&str>, edges: &[CronEdge]) -> Result<(), PollError> {
 
 /// What one cron result asks for. Nothing, if it can never be used: there is no message whose result could be pulled again, so
 /// it is told why and the next one has its turn.
-fn read(process: ProcessId, edge: &CronEdge) -> CronResult {
+fn read(process: ProcessId, lineage: ItemId, edge: &CronEdge) -> CronResult {
     let unusable = |reason: String, text| {
         let entry = format!("cron result {}", outgoing::cut(&edge.cursor));
         Outgoing { skipped: vec![Skipped { entry, reason, text }], ..Outgoing::default() }
@@ -241,7 +248,7 @@ fn read(process: ProcessId, edge: &CronEdge) -> CronResult {
             .unwrap_or_else(|error| unusable(error.to_string(), outgoing::cut(edge.node.json().text()))),
     };
     let origin = origin(process, &edge.cursor);
-    let follow = push(process, None, Descent::of_cron(origin, process).below(origin), outgoing);
+    let follow = push(process, None, Descent::of_cron(origin, lineage).below(origin), outgoing);
     CronResult { cursor: edge.cursor.clone(), origin, error: trace::error_of(&edge.node), follow }
 }
 

@@ -139,6 +139,9 @@ impl Directory {
 
     async fn known(&self, id: ProcessId) -> Result<Option<Known>, DirectoryError> {
         if let Some(known) = lock(&self.0.known).get(&id) {
+            if let Some(met) = self.0.met.as_ref().filter(|_| known.record.cron) {
+                met.met_again(id);
+            }
             return Ok(Some(known));
         }
         if lock(&self.0.wallets).get(&id.into()).is_some_and(|until| until > Instant::now()) {
@@ -148,7 +151,7 @@ impl Directory {
         if let (Some(met), Some(Known { record, .. })) = (&self.0.met, &found)
             && record.cron
         {
-            met.meet(id);
+            met.met(id);
         }
         match &found {
             Some(known) => lock(&self.0.known).insert(id, known.clone()),

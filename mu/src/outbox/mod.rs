@@ -134,6 +134,16 @@ pub struct Monitor {
     /// Somebody said that it is not to be monitored: nothing begins by itself.
     #[serde(default)]
     pub off: bool,
+    /// What its cron is accounted to if it was born here: see [`Descent::lineage`](crate::crank::descent::Descent::lineage). Otherwise to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<ItemId>,
+}
+
+impl Monitor {
+    /// What the cron of `process`, which this is the monitor of, is accounted to.
+    pub fn accounted_to(&self, process: ProcessId) -> ItemId {
+        self.lineage.unwrap_or(process.into())
+    }
 }
 
 /// Place of a dead letter; smaller is older.
@@ -310,6 +320,8 @@ pub trait Shared: Send + Sync {
     fn others(&self) -> BoxFuture<'_, Result<Vec<Other>, OutboxError>>;
     /// How many tasks of a push are left to do at all messengers, and what it has had as long as there are some.
     fn waiting(&self, origin: ItemId) -> BoxFuture<'_, Result<(usize, Option<u64>), OutboxError>>;
+    /// How many processes of a lineage are monitored at all messengers, besides these.
+    fn polled<'a>(&'a self, lineage: ItemId, besides: &'a [ProcessId]) -> BoxFuture<'a, Result<usize, OutboxError>>;
     /// The intents that this messenger keeps to itself.
     fn intents(&self) -> BoxFuture<'_, Result<Vec<TaskId>, OutboxError>>;
     /// Lets others have everything at once: this messenger ends.

@@ -62,13 +62,14 @@ pub struct BudgetLimits {
     depth: u32,
     waiting: usize,
     waiting_per_cron: usize,
+    crons_per_lineage: usize,
     per_process_per_second: u32,
 }
 
 impl From<Budgets> for BudgetLimits {
     fn from(budgets: Budgets) -> Self {
-        let Budgets { per_push, depth, waiting, waiting_per_cron, per_process_per_second } = budgets;
-        Self { per_push, depth, waiting, waiting_per_cron, per_process_per_second }
+        let Budgets { per_push, depth, waiting, waiting_per_cron, crons_per_lineage, per_process_per_second } = budgets;
+        Self { per_push, depth, waiting, waiting_per_cron, crons_per_lineage, per_process_per_second }
     }
 }
 

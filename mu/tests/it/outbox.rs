@@ -66,7 +66,10 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
         claims: vec![process(1).into()],
         monitors: vec![
             (process(1), Monitoring::Put(Monitor::default())),
-            (process(2), Monitoring::Put(Monitor { cursor: Some("c\0".into()), from_birth: true, off: false })),
+            (
+                process(2),
+                Monitoring::Put(Monitor { cursor: Some("c\0".into()), from_birth: true, ..Monitor::default() }),
+            ),
         ],
         ..Changes::default()
     };
@@ -88,7 +91,7 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
     assert!(outbox.is_claimed(process(1).into()).await.unwrap());
     assert!(!outbox.is_claimed(process(2).into()).await.unwrap());
     assert_eq!(outbox.monitors().await.unwrap().len(), 2);
-    let monitor = Monitor { cursor: Some("c\0".into()), from_birth: true, off: false };
+    let monitor = Monitor { cursor: Some("c\0".into()), from_birth: true, ..Monitor::default() };
     assert_eq!(outbox.monitor(process(2)).await.unwrap(), Some(monitor.clone()));
 
     // A stage replaces the one before; what is removed is gone, with its bytes.
@@ -135,7 +138,7 @@ async fn conforms<O: Outbox>(first: O, reopen: impl AsyncFn(O) -> O) {
     outbox.commit(Changes { remove: vec![intent], ..Changes::default() }, Durability::Synced).await.unwrap();
 
     // A cursor moves from where it is.
-    let to = Monitor { cursor: Some("d".into()), from_birth: true, off: false };
+    let to = Monitor { cursor: Some("d".into()), from_birth: true, ..Monitor::default() };
     let moved = Monitoring::Move { from: monitor, to: to.clone() };
     let moves = |monitoring| Changes { monitors: vec![(process(2), monitoring)], ..Changes::default() };
     outbox.commit(moves(moved.clone()), Durability::Synced).await.unwrap();

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::network::{Network, eventually, get, idle, post};
 use crate::peer::Answer;
+use crate::storms::spawning;
 
 const LEASE: Duration = Duration::from_millis(800);
 const TARGET: ProcessId = ProcessId::from_bytes([200; 32]);
@@ -179,6 +180,39 @@ async fn what_one_messenger_signed_is_not_pushed_by_another_one_with_another_wal
     for messenger in messengers {
         messenger.stop().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crons_that_spawn_crons_have_the_places_of_one_lineage_at_all_messengers_together() {
+    const PLACES: usize = 4;
+    let network = Network::start();
+    network.state.lock().unwrap().cron = (1..=3).map(spawning).collect();
+    let mut options = Options { auto_cron: true, ..options(&network, shared().unwrap()) };
+    options.limits.budgets.crons_per_lineage = PLACES;
+    let first = network.messenger_with(options.clone()).await;
+    let at = network.folder.path().join("second");
+    let second = network.messenger_with(Options { data_dir: at, ..options.clone() }).await;
+    let begun = std::time::Instant::now();
+    while get(&second, "/monitors").await["others"][0]["shares"] != 32 {
+        assert!(begun.elapsed() < crate::network::DEADLINE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let item = network.spawn_with(None, &[("Cron-Interval", "1-second")]);
+    assert_eq!(post(&first, "/", item.raw().clone()).await.0, 202);
+    let made = || network.state.lock().unwrap().processes.len();
+    eventually("all that may be", || (made() == 1 + 6 * PLACES).then_some(())).await;
+    idle(&first).await;
+    idle(&second).await;
+    let monitored = async |messenger: &holon_mu::Running| get(messenger, "/monitors").await["total"].as_u64().unwrap();
+    assert_eq!(monitored(&first).await + monitored(&second).await, PLACES as u64);
+    first.stop().await.unwrap();
+
+    // Whoever goes on alone counts those that the other one began.
+    network.state.lock().unwrap().cron.push(spawning(4));
+    eventually("what the fourth result asks for", || (made() == 1 + 8 * PLACES).then_some(())).await;
+    idle(&second).await;
+    assert_eq!(monitored(&second).await, PLACES as u64);
+    second.stop().await.unwrap();
 }
 
 /// Passes on what is said to a database, and while it is deaf, no answer to a commit: the connection breaks instead.

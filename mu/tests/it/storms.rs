@@ -179,3 +179,60 @@ async fn processes_that_spawn_processes_stop_at_the_depth_limit() {
     assert!((3..=6).contains(&more), "{more} more processes");
     messenger.stop().await.unwrap();
 }
+
+/// A cron result that spawns two processes with crons; each has results of its own number only.
+pub fn spawning(number: u32) -> (String, Value) {
+    let spawn = |place: u32| {
+        let tags = [
+            ("Module", MODULE.to_string()),
+            ("Cron-Interval", "1-second".into()),
+            ("Number", format!("{number}.{place}")),
+        ];
+        json!({ "Tags": tags.map(|(name, value)| json!({ "name": name, "value": value })), "Data": "" })
+    };
+    (format!("c{number}"), json!({ "Messages": [], "Spawns": [spawn(1), spawn(2)], "Assignments": [] }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crons_that_spawn_crons_end_at_the_places_of_their_lineage_and_others_have_theirs() {
+    const PLACES: usize = 4;
+    let network = network();
+    let waking = |number| [("Cron-Interval", "1-second"), ("Number", number)];
+    // Every process has three cron results, and each of them spawns two more that have crons: without end.
+    network.state.lock().unwrap().cron = (1..=3).map(spawning).collect();
+    let options = options(&network, Budgets { crons_per_lineage: PLACES, ..Budgets::default() });
+    let options = Options { auto_cron: true, ..options };
+    let messenger = network.messenger_with(options.clone()).await;
+    let made = || network.state.lock().unwrap().processes.len();
+    let before = made();
+    assert_eq!(post(&messenger, "/", network.spawn_with(None, &waking("one")).raw().clone()).await.0, 202);
+    // The client's process, and six of each that is polled.
+    let one = 1 + 6 * PLACES;
+    eventually("all that may be", || (made() == before + one && messenger.queued() == 0).then_some(())).await;
+    let monitors = async || get(&messenger, "/monitors").await["total"].as_u64().unwrap();
+    assert_eq!(monitors().await, PLACES as u64);
+    let refused = (one - PLACES) as f64;
+    assert_eq!(metric(&messenger, "ao_mu_over_budget_total{limit=\"crons\"}").await, Some(refused));
+    let letters = get(&messenger, "/dead-letters").await["deadLetters"].as_array().unwrap().clone();
+    assert_eq!(letters.len() as f64, refused, "each is told of");
+    let told = letters[0].to_string();
+    assert!(told.contains("of its lineage wake by themselves already") && told.contains("cron of "), "{told}");
+    assert!(letters.iter().any(|letter| letter["emitter"].is_string()), "whoever spawned it answers for it: {told}");
+
+    // Another client's has a lineage of its own.
+    assert_eq!(post(&messenger, "/", network.spawn_with(None, &waking("two")).raw().clone()).await.0, 202);
+    eventually("the other one's", || (made() == before + 2 * one && messenger.queued() == 0).then_some(())).await;
+    assert_eq!(monitors().await, 2 * PLACES as u64);
+
+    // A restart gives nobody new places, nor does a message for one that has none.
+    messenger.stop().await.unwrap();
+    let refused: ProcessId = told.split("cron of ").nth(1).unwrap()[..43].parse().unwrap();
+    network.state.lock().unwrap().cron.push(spawning(4));
+    let messenger = network.messenger_with(options).await;
+    assert_eq!(post(&messenger, "/", network.message(refused, "hello").raw().clone()).await.0, 202);
+    let more = before + 2 * one + 2 * 2 * PLACES;
+    eventually("what the fourth result asks for", || (made() == more && messenger.queued() == 0).then_some(())).await;
+    assert_eq!(network.compute.asked("GET", &format!("/cron/{refused}")).len(), 0);
+    assert_eq!(get(&messenger, "/monitors").await["total"], 2 * PLACES);
+    messenger.stop().await.unwrap();
+}

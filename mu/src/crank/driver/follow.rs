@@ -46,10 +46,10 @@ impl Driver {
         self.follow(Changes::default(), Some(emitter), follow, Durability::Synced).await
     }
 
-    /// How many more tasks the cron of a process may have waiting.
-    pub fn cron_room(&self, process: ProcessId) -> usize {
+    /// How many more tasks the crons of a lineage may have waiting.
+    pub fn cron_room(&self, lineage: ItemId) -> usize {
         let total = self.queued();
-        lock(&self.0.accounts).cron_room(&self.0.limits.budgets, process, total, MAX_QUEUED_TASKS)
+        lock(&self.0.accounts).cron_room(&self.0.limits.budgets, lineage, total, MAX_QUEUED_TASKS)
     }
 
     /// Queues what cron results of a process ask for, as far as there is room, and moves its monitor, which is `known`, to
@@ -62,13 +62,14 @@ impl Driver {
     ) -> Result<usize, OutboxError> {
         let mut changes = Changes::default();
         let mut all = Follow::default();
-        let (mut room, mut taken, mut reached) = (self.cron_room(process), 0, None);
+        let lineage = known.accounted_to(process);
+        let (mut room, mut taken, mut reached) = (self.cron_room(lineage), 0, None);
         for CronResult { cursor, origin, error, mut follow } in results {
             let count = follow.tasks.len();
             if count > 0 && room == 0 {
                 break;
             }
-            let descent = Descent::of_cron(origin, process);
+            let descent = Descent::of_cron(origin, lineage);
             let made = Made { kind: Kind::Cron, descent, emitter: None, to: process.into() };
             let evaluated = trace::evaluated(error, &follow);
             match self.spend(&descent, count) {
@@ -120,7 +121,7 @@ impl Driver {
                     return self.bury(id, task, spent.to_string(), Follow::default()).await;
                 }
             },
-            _ => (None, None),
+            _ => (task.emitter(), None),
         };
         tracing::debug!(task = %id, stage = task.stage(), follows = follow.tasks.len(), "done");
         self.0.metrics.done(task.stage());
@@ -196,7 +197,7 @@ impl Driver {
         look: bool,
         durability: Durability,
     ) -> Result<(), OutboxError> {
-        let Follow { mut tasks, skipped, processes, once } = follow;
+        let Follow { mut tasks, mut skipped, mut processes, lineage, once } = follow;
         if let Some(Once { claim, tasks: first }) = once {
             if look && self.0.outbox.is_claimed(claim).await? {
                 tracing::info!(%claim, tasks = ?tasks[..first.min(tasks.len())], "the result is, or was, pushed already");
@@ -206,6 +207,9 @@ impl Driver {
                 changes.claims.push(claim);
             }
         }
+        let born = self.born(&mut processes, lineage, &mut skipped).await?;
+        let monitor = Monitor { from_birth: true, lineage, ..Monitor::default() };
+        changes.births.extend(born.processes().iter().map(|process| (*process, monitor.clone())));
         let at = self.0.clock.now();
         let uncounted = skipped.len().saturating_sub(MAX_UNUSABLE_PER_RESULT);
         let rest = (uncounted > 0).then(|| Skipped {
@@ -233,24 +237,13 @@ impl Driver {
             }
             new.push(task);
         }
-        let mut born = Vec::new();
-        for (process, record) in &processes {
-            self.0.outside.learn(*process, record.clone());
-            if record.cron && self.0.policy.auto_cron {
-                match self.0.births.has_room() {
-                    true => born.push(*process),
-                    false => tracing::warn!(%process, "too many processes are monitored; this one is not"),
-                }
-            }
-        }
-        let monitor = Monitor { cursor: None, from_birth: true, off: false };
-        changes.births.extend(born.iter().map(|process| (*process, monitor.clone())));
         changes.processes = processes;
         changes.new = new;
         let settled = self.settle(&mut changes);
         match self.0.outbox.commit(changes, durability).await {
             Ok(committed) => {
                 // In a shared outbox they come to whoever has their shares.
+                let born = born.stored();
                 if self.0.outbox.shared().is_none() {
                     self.0.births.announce(born);
                 }

@@ -343,6 +343,18 @@ impl Shared for Sharing {
         .boxed()
     }
 
+    fn polled<'a>(&'a self, lineage: ItemId, besides: &'a [ProcessId]) -> BoxFuture<'a, Result<usize, OutboxError>> {
+        async move {
+            let sql = "SELECT count(*) FROM monitor WHERE lineage = $1 AND process <> ALL ($2)";
+            let lineage = lineage.to_string();
+            let besides: Vec<_> = besides.iter().map(|process| process.as_bytes().to_vec()).collect();
+            let rows = self.connections.query(sql, &[(&lineage, Type::TEXT), (&besides, Type::BYTEA_ARRAY)]).await?;
+            let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+            Ok(usize::try_from(count).unwrap_or(0))
+        }
+        .boxed()
+    }
+
     fn intents(&self) -> BoxFuture<'_, Result<Vec<TaskId>, OutboxError>> {
         async move {
             let sql = "SELECT id FROM task WHERE holder = $1 ORDER BY id";

@@ -178,7 +178,7 @@ impl Driven {
         let results = (start..CRON_RESULTS.min(start + 5)).map(|number| {
             let outgoing = outgoing::read(&self.outside.network.lock().unwrap().cron_result(number).into()).unwrap();
             let origin = id((1 << 55) + number as u64);
-            let descent = Descent::of_cron(origin, process(0)).below(origin);
+            let descent = Descent::of_cron(origin, process(0).into()).below(origin);
             let follow = push(process(0), None, descent, outgoing);
             CronResult { cursor: number.to_string(), origin, error: None, follow }
         });

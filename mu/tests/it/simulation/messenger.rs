@@ -100,7 +100,7 @@ impl Simulation {
         // Leaves are refused for good until the faults end: they become dead letters, which are then taken up again.
         network.poison = (seed % 5 == 3 && matches!(faults, Faults::Random(_))).then_some("0");
         let outbox = MemoryOutbox::default();
-        let monitors = vec![(process(0), Monitoring::Put(Monitor { cursor: None, from_birth: true, off: false }))];
+        let monitors = vec![(process(0), Monitoring::Put(Monitor { from_birth: true, ..Monitor::default() }))];
         outbox.write(Changes { monitors, ..Changes::default() }, Durability::Synced).unwrap();
         Self {
             random: Random(seed),
@@ -291,7 +291,7 @@ impl Simulation {
             let origin = super::network::id((1 << 55) + number as u64);
             follow.tasks.extend(push(process(0), None, Descent::of_origin(origin).below(origin), outgoing).tasks);
         }
-        let to = Monitor { cursor: Some((end - 1).to_string()), from_birth: true, off: false };
+        let to = Monitor { cursor: Some((end - 1).to_string()), from_birth: true, ..Monitor::default() };
         let monitors = vec![(process(0), Monitoring::Move { from, to })];
         let changes = Changes { monitors, ..Changes::default() };
         self.follow(changes, follow, Durability::Synced);
