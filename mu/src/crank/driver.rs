@@ -314,7 +314,11 @@ impl Driver {
             let (traceparent, span) = (task.traceparent(), task.span());
             tracing::debug!(target: MESSAGES, parent: &span, task = %id, stage = task.stage(), "works on it");
             let performing = within_lineage(task.descent.lineage(), self.perform(id, &effect));
-            let performed = within_trace(traceparent.clone(), performing).instrument(span.clone()).await;
+            let performing = within_trace(traceparent.clone(), performing).instrument(span.clone());
+            let (performed, heard) = match &effect {
+                Effect::Pull { process, .. } => tokio::join!(performing, self.heard_of_all(id, *process)),
+                _ => (performing.await, Ok(true)),
+            };
             let Some(mut outcome) = performed else {
                 tracing::debug!(task = %id, stage = task.stage(), "takes long; waits for a place among the slow ones");
                 return Ok(());
@@ -339,6 +343,11 @@ impl Driver {
                 _ => None,
             };
             let pulled = matches!((&effect, &outcome), (Effect::Pull { .. }, Outcome::Result(_)));
+            if pulled && !heard? {
+                lock(&self.0.dispatcher).again(id, now());
+                self.hand_on();
+                return Ok(());
+            }
             if pulled && !self.turn(id).await {
                 return Ok(());
             }

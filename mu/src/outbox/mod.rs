@@ -18,6 +18,7 @@ mod recent;
 mod traces;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use holon_protocol::{ItemId, ProcessId, Timestamp};
@@ -322,6 +323,15 @@ pub trait Shared: Send + Sync {
     fn waiting(&self, origin: ItemId) -> BoxFuture<'_, Result<(usize, Option<u64>), OutboxError>>;
     /// How many processes of a lineage are monitored at all messengers, besides these.
     fn polled<'a>(&'a self, lineage: ItemId, besides: &'a [ProcessId]) -> BoxFuture<'a, Result<usize, OutboxError>>;
+    /// Whether there may be something before the result that this task pulls in the log of its process, of which this messenger has
+    /// yet to hear: others have been posting it since before that task was stored, for no longer than `patience` and their
+    /// lease, or what follows from it is on its way here. Once `false`, it stays so.
+    fn is_expecting(
+        &self,
+        process: ProcessId,
+        pull: TaskId,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<bool, OutboxError>>;
     /// The intents that this messenger keeps to itself.
     fn intents(&self) -> BoxFuture<'_, Result<Vec<TaskId>, OutboxError>>;
     /// Lets others have everything at once: this messenger ends.

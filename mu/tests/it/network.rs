@@ -46,6 +46,8 @@ pub struct State {
     pub old: Vec<ItemId>,
     /// The next item or assignment posted is taken, but the answer is this.
     pub lost: Vec<Answer>,
+    /// With this the scheduler says which place an item has, so long after it has it.
+    pub numbered: Option<fn(usize) -> Duration>,
 }
 
 pub type Behaviour = Box<dyn Fn(&str, Option<&DataItem>) -> Option<Value> + Send>;
@@ -121,8 +123,12 @@ fn schedule(state: &mut State, call: &Call) -> Answer {
     if log.iter().any(|old| old.id() == item.id()) {
         return refused("Message already exists");
     }
-    let id = item.id();
+    let (id, place) = (item.id(), log.len());
     log.push(item);
+    if let Some(wait) = state.numbered.filter(|_| state.lost.is_empty()) {
+        let json = json!({ "id": id, "timestamp": 1_700_000_000_000_u64 });
+        return Answer::LaterWith(wait(place), ("nonce", place.to_string()), json);
+    }
     if state.lost.is_empty() { receipt(id) } else { state.lost.remove(0) }
 }
 

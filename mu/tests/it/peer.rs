@@ -28,6 +28,8 @@ pub enum Answer {
     Redirect(u16, String),
     /// After this time.
     Later(std::time::Duration, serde_json::Value),
+    /// After this time, with this header.
+    LaterWith(std::time::Duration, (&'static str, String), serde_json::Value),
     /// Nothing until the caller gives up.
     Silence,
 }
@@ -67,6 +69,10 @@ async fn answer(shared: web::Data<Shared>, request: HttpRequest, body: Bytes) ->
         Answer::Later(wait, json) => {
             tokio::time::sleep(wait).await;
             HttpResponse::Ok().json(json)
+        }
+        Answer::LaterWith(wait, header, json) => {
+            tokio::time::sleep(wait).await;
+            HttpResponse::Ok().insert_header(header).json(json)
         }
         Answer::Silence => std::future::pending().await,
     }

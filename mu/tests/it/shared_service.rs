@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use holon_mu::Options;
 use holon_mu::outbox::PostgresOptions;
+use holon_mu::{Options, Running};
 use holon_peers::postgres::{schema, shared};
 use holon_protocol::{DataItem, ProcessId};
 use serde_json::json;
@@ -182,6 +182,18 @@ async fn what_one_messenger_signed_is_not_pushed_by_another_one_with_another_wal
     }
 }
 
+/// Two messengers, of which each has half of the work.
+async fn sharing(network: &Network, options: Options) -> [Running; 2] {
+    let first = network.messenger_with(options.clone()).await;
+    let second = network.messenger_with(Options { data_dir: network.folder.path().join("second"), ..options }).await;
+    let begun = std::time::Instant::now();
+    while get(&second, "/monitors").await["others"][0]["shares"] != 32 {
+        assert!(begun.elapsed() < crate::network::DEADLINE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    [first, second]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crons_that_spawn_crons_have_the_places_of_one_lineage_at_all_messengers_together() {
     const PLACES: usize = 4;
@@ -189,21 +201,14 @@ async fn crons_that_spawn_crons_have_the_places_of_one_lineage_at_all_messengers
     network.state.lock().unwrap().cron = (1..=3).map(spawning).collect();
     let mut options = Options { auto_cron: true, ..options(&network, shared().unwrap()) };
     options.limits.budgets.crons_per_lineage = PLACES;
-    let first = network.messenger_with(options.clone()).await;
-    let at = network.folder.path().join("second");
-    let second = network.messenger_with(Options { data_dir: at, ..options.clone() }).await;
-    let begun = std::time::Instant::now();
-    while get(&second, "/monitors").await["others"][0]["shares"] != 32 {
-        assert!(begun.elapsed() < crate::network::DEADLINE);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let [first, second] = sharing(&network, options).await;
     let item = network.spawn_with(None, &[("Cron-Interval", "1-second")]);
     assert_eq!(post(&first, "/", item.raw().clone()).await.0, 202);
     let made = || network.state.lock().unwrap().processes.len();
     eventually("all that may be", || (made() == 1 + 6 * PLACES).then_some(())).await;
     idle(&first).await;
     idle(&second).await;
-    let monitored = async |messenger: &holon_mu::Running| get(messenger, "/monitors").await["total"].as_u64().unwrap();
+    let monitored = async |messenger: &Running| get(messenger, "/monitors").await["total"].as_u64().unwrap();
     assert_eq!(monitored(&first).await + monitored(&second).await, PLACES as u64);
     first.stop().await.unwrap();
 
@@ -212,6 +217,56 @@ async fn crons_that_spawn_crons_have_the_places_of_one_lineage_at_all_messengers
     eventually("what the fourth result asks for", || (made() == 1 + 8 * PLACES).then_some(())).await;
     idle(&second).await;
     assert_eq!(monitored(&second).await, PLACES as u64);
+    second.stop().await.unwrap();
+}
+
+/// How long the scheduler takes to say what it took: sometimes so long that what came after it has been heard of elsewhere.
+fn said_after(place: usize) -> Duration {
+    Duration::from_millis([0, 60, 5, 0, 30, 1, 0][place % 7])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_in_through_two_messengers_is_pushed_in_the_order_of_the_log() {
+    const CLIENTS: usize = 8;
+    const EACH: usize = 75;
+    let network = Network::start();
+    network.process(200);
+    // Of shares of either messenger.
+    let processes: Vec<_> = (1..=6).map(|byte| network.process(byte)).collect();
+    {
+        let mut state = network.state.lock().unwrap();
+        state.numbered = Some(said_after);
+        state.behaviour = Some(Box::new(|_, item| {
+            let item = item.filter(|item| item.target() != Some(*TARGET.as_bytes()))?;
+            let data = String::from_utf8(item.data().to_vec()).unwrap();
+            let message = json!({ "Target": TARGET, "Anchor": format!("{data:0>32}"), "Data": data, "Tags": [] });
+            Some(json!({ "Messages": [message], "Spawns": [], "Assignments": [] }))
+        }));
+    }
+    let mut options = options(&network, shared().unwrap());
+    options.postgres.as_mut().unwrap().connections = 8;
+    let [first, second] = sharing(&network, options).await;
+    let client = async |client: usize| {
+        for number in 0..EACH {
+            let process = processes[(client + number) % processes.len()];
+            let item = network.message(process, &format!("{client:04}{number:04}"));
+            let messenger = if (client * 7 + number * 3) % 5 < 2 { &first } else { &second };
+            assert_eq!(post(messenger, "/", item.raw().clone()).await.0, 202);
+        }
+    };
+    futures_util::future::join_all((0..CLIENTS).map(client)).await;
+    eventually("all are pushed", || (network.log(TARGET).len() == CLIENTS * EACH).then_some(())).await;
+    let text = |item: &DataItem| String::from_utf8(item.data().to_vec()).unwrap();
+    for process in processes {
+        let order: Vec<_> = network.log(process).iter().map(text).collect();
+        let from = process.to_string();
+        let arrived = network.log(TARGET);
+        let arrived = arrived.iter().filter(|item| item.tags().get("From-Process") == Some(&from));
+        assert_eq!(arrived.map(text).collect::<Vec<_>>(), order);
+    }
+    idle(&first).await;
+    idle(&second).await;
+    first.stop().await.unwrap();
     second.stop().await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use holon_mu::crank::descent::Descent;
-use holon_mu::crank::task::{ProcessRecord, Task, TaskId, Work};
+use holon_mu::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Work};
 use holon_mu::outbox::{
     Changes, Charge, Durability, Monitor, Monitoring, Outbox, OutboxError, PostgresOptions, PostgresOutbox, SHARES,
     Share, Shared, Shift,
@@ -305,6 +305,7 @@ async fn tables_of_every_format_are_brought_to_this_one_and_keep_what_they_hold(
         include_str!("../../src/outbox/postgres/format-3.sql"),
         include_str!("../../src/outbox/postgres/format-4.sql"),
         include_str!("../../src/outbox/postgres/format-5.sql"),
+        include_str!("../../src/outbox/postgres/format-6.sql"),
     ];
     // For an hour format 3 was what is now format 4.
     let hybrid = format!("{}{}", formats[2], formats[3]);
@@ -445,4 +446,48 @@ async fn connections_are_encrypted_and_only_to_servers_whose_certificate_is_good
     let plain = Postgres::start().unwrap();
     let error = PostgresOutbox::open(secure(&plain.url(), Some(database.authority()))).await.err().unwrap();
     assert!(error.to_string().contains("TLS"), "a server that does not encrypt is not spoken to: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_messenger_expects_what_another_one_posts_until_it_has_what_follows_from_it_or_it_takes_too_long() {
+    let options = options(shared().unwrap());
+    let (mut a, mut b) = two(&options).await;
+    let share = *b.shares.first().unwrap();
+    let process = process(share, 1);
+    let post = |number| {
+        let kind = ForwardedKind::Message { process };
+        let work = Work::Confirm(Forwarded { item: ItemId::from_bytes([number; 32]), kind, toward: None, came: None });
+        Task { root: None, descent: Descent::default(), work }
+    };
+    let intend = async |messenger: &Messenger, number| {
+        let changes = Changes { intents: vec![post(number)], ..Changes::default() };
+        messenger.outbox.commit(changes, Durability::Synced).await.unwrap().intents[0]
+    };
+    let expects = async |messenger: &Messenger, pull| {
+        messenger.sharing().is_expecting(process, pull, Duration::from_secs(60)).await.unwrap()
+    };
+    let before = intend(&a, 1).await;
+    let own = intend(&b, 2).await;
+    b.add(vec![pull(share, 3)]).await;
+    let pulled = b.tasks[0].0;
+    let after = intend(&a, 4).await;
+    assert!(expects(&b, pulled).await && !expects(&b, before).await && expects(&b, after).await);
+    let own_follows = Changes { remove: vec![own], new: vec![pull(share, 2)], ..Changes::default() };
+    b.outbox.commit(own_follows, Durability::Buffered).await.unwrap();
+
+    // It is there: what follows from it has a greater number than what is waiting for it, and is on its way.
+    let follows = Changes { remove: vec![before], new: vec![pull(share, 1)], ..Changes::default() };
+    a.outbox.commit(follows, Durability::Buffered).await.unwrap();
+    assert!(expects(&b, pulled).await);
+    until(&mut [&mut a, &mut b], "it has come", |all| all[1].numbers().contains(&1)).await;
+    assert!(!expects(&b, pulled).await, "what was posted later is not waited for");
+
+    // Nor is what nobody says anything of, for longer than is said and the lease.
+    assert!(expects(&b, TaskId(after.0 + 1)).await);
+    let begun = Instant::now();
+    while b.sharing().is_expecting(process, TaskId(after.0 + 1), Duration::ZERO).await.unwrap() {
+        assert!(begun.elapsed() < DEADLINE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(expects(&b, TaskId(after.0 + 1)).await, "by a longer measure it is");
 }

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use holon_protocol::ProcessId;
+
 use super::{Driver, lock};
 use crate::crank::task::TaskId;
-use crate::outbox::{Load, Share};
+use crate::outbox::{Load, OutboxError, Share};
 
 /// Between two looks whether something of shares that are let go of is still being sent.
 const LET_GO_PAUSE: Duration = Duration::from_millis(10);
+/// Between two looks whether everything has been heard of that others posted; then the result is pulled once more.
+const HEAR_PAUSES_MS: [u64; 6] = [5, 10, 20, 40, 80, 160];
 
 impl Driver {
     /// Whether this messenger may start anything now.
@@ -36,6 +40,20 @@ impl Driver {
         while lock(&self.0.dispatcher).sends(shares) {
             tokio::time::sleep(LET_GO_PAUSE).await;
         }
+    }
+
+    /// Whether this messenger has heard of everything that others posted to a process before the result which this task pulls,
+    /// waiting a little for it.
+    pub(super) async fn heard_of_all(&self, id: TaskId, process: ProcessId) -> Result<bool, OutboxError> {
+        let Some(shared) = self.0.outbox.shared() else { return Ok(true) };
+        let patience = Duration::from_millis(self.0.limits.order_patience_ms);
+        for pause in HEAR_PAUSES_MS {
+            if !shared.is_expecting(process, id, patience).await? {
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        Ok(false)
     }
 
     /// A task is not in the outbox any more, or another messenger goes on with it.

@@ -205,11 +205,14 @@ struct Call {
     put: Vec<i64>,
     put_tasks: Vec<Vec<u8>>,
     put_bodies: Vec<Option<Vec<u8>>>,
+    put_logs: Vec<Option<Vec<u8>>>,
     new_shares: Vec<i16>,
     new_origins: Vec<Option<Vec<u8>>>,
     new_held: Vec<bool>,
     new_tasks: Vec<Vec<u8>>,
     new_bodies: Vec<Option<Vec<u8>>>,
+    new_logs: Vec<Option<Vec<u8>>>,
+    new_posts: Vec<bool>,
     hoped: Vec<i16>,
     dead: Vec<Vec<u8>>,
     dead_bodies: Vec<Option<Vec<u8>>>,
@@ -249,6 +252,7 @@ impl Call {
             call.put.push(signed(id.0));
             call.put_tasks.push(encode(task)?);
             call.put_bodies.push(body(task));
+            call.put_logs.push(task.posted_to().map(|(process, _)| process.as_bytes().to_vec()));
         }
         let new = changes.new.iter().map(|task| (task, false));
         for (task, held_back) in new.chain(changes.intents.iter().map(|task| (task, true))) {
@@ -261,6 +265,13 @@ impl Call {
             call.new_held.push(held_back);
             call.new_tasks.push(encode(task)?);
             call.new_bodies.push(body(task));
+            let posted_to = task.posted_to().map(|(process, _)| process);
+            call.new_posts.push(posted_to.is_some());
+            let log = posted_to.or(match &task.work {
+                Work::Pull { process, .. } => Some(*process),
+                _ => None,
+            });
+            call.new_logs.push(log.map(|log| log.as_bytes().to_vec()));
         }
         for letter in &changes.dead {
             let (text, body) = (
@@ -333,19 +344,22 @@ impl Call {
 
     async fn send(&self, connections: &Connections, me: i64, synced: bool) -> Result<Vec<Row>, OutboxError> {
         const SQL: &str = "SELECT ids, ours FROM change($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,\
-            $20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39)";
-        let parameters: [Parameter<'_>; 39] = [
+            $20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35,$36,$37,$38,$39,$40,$41,$42)";
+        let parameters: [Parameter<'_>; 42] = [
             (&me, Type::INT8),
             (&synced, Type::BOOL),
             (&self.remove, Type::INT8_ARRAY),
             (&self.put, Type::INT8_ARRAY),
             (&self.put_tasks, Type::BYTEA_ARRAY),
             (&self.put_bodies, Type::BYTEA_ARRAY),
+            (&self.put_logs, Type::BYTEA_ARRAY),
             (&self.new_shares, Type::INT2_ARRAY),
             (&self.new_origins, Type::BYTEA_ARRAY),
             (&self.new_held, Type::BOOL_ARRAY),
             (&self.new_tasks, Type::BYTEA_ARRAY),
             (&self.new_bodies, Type::BYTEA_ARRAY),
+            (&self.new_logs, Type::BYTEA_ARRAY),
+            (&self.new_posts, Type::BOOL_ARRAY),
             (&self.hoped, Type::INT2_ARRAY),
             (&self.dead, Type::BYTEA_ARRAY),
             (&self.dead_bodies, Type::BYTEA_ARRAY),

@@ -50,6 +50,7 @@ type Epochs = BTreeMap<Share, i64>;
 /// This messenger's part in the sharing.
 pub struct Sharing {
     me: i64,
+    lease: Duration,
     connections: Arc<Connections>,
     state: Arc<State>,
     tasks: [JoinHandle<()>; 2],
@@ -112,7 +113,7 @@ impl Sharing {
         beat(&connections, &state, me, lease).await?;
         let beating = tokio::spawn(beats(Arc::clone(&connections), Arc::clone(&state), me, lease));
         let listening = tokio::spawn(listen(Arc::clone(&connections), Arc::clone(&state), me));
-        Ok(Self { me, connections, state, tasks: [beating, listening] })
+        Ok(Self { me, lease, connections, state, tasks: [beating, listening] })
     }
 
     /// The id of this messenger, new each time it starts.
@@ -351,6 +352,38 @@ impl Shared for Sharing {
             let rows = self.connections.query(sql, &[(&lineage, Type::TEXT), (&besides, Type::BYTEA_ARRAY)]).await?;
             let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
             Ok(usize::try_from(count).unwrap_or(0))
+        }
+        .boxed()
+    }
+
+    fn is_expecting(
+        &self,
+        process: ProcessId,
+        pull: TaskId,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<bool, OutboxError>> {
+        async move {
+            // What posts is numbered before it is sent, and a pull after its message has its place. So what comes before it in the
+            // log has a smaller number; what follows from that remembers it (`since`).
+            let sql = "SELECT EXISTS (
+                    SELECT FROM task WHERE log = $1 AND posted IS NOT NULL AND id < $2
+                        AND posted > clock_timestamp() - $3 * interval '1 millisecond'
+                        AND CASE WHEN holder IS NULL THEN fresh OR share <> ALL ($4) ELSE holder <> $5 END
+                ) OR EXISTS (
+                    SELECT FROM task WHERE log = $1 AND fresh AND id <> $2 AND since < $2
+                )";
+            let (log, pull) = (&process.as_bytes()[..], signed(pull.0));
+            let patience = i64::try_from((patience + self.lease).as_millis()).unwrap_or(i64::MAX);
+            let held: Vec<_> = self.state.known().held.keys().map(|share| i16::from(share.0)).collect();
+            let parameters: [super::Parameter<'_>; 5] = [
+                (&log, Type::BYTEA),
+                (&pull, Type::INT8),
+                (&patience, Type::INT8),
+                (&held, Type::INT2_ARRAY),
+                (&self.me, Type::INT8),
+            ];
+            let rows = self.connections.query(sql, &parameters).await?;
+            rows.first().map_or(Ok(false), |row| get(row, 0))
         }
         .boxed()
     }
