@@ -297,8 +297,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use holon_protocol::chain::HashChain;
-    use holon_protocol::{AssignmentId, ItemId, Nonce, Tags};
+    use holon_protocol::{AssignmentId, ItemId, Tags};
     use proptest::prelude::*;
 
     use super::*;
@@ -308,14 +307,7 @@ mod tests {
 
     fn entry(nonce: u64, timestamp: u64, is_process: bool) -> Scheduled {
         let id = ItemId::from_bytes([nonce as u8; 32]);
-        let link = Link {
-            assignment: AssignmentId::from(id),
-            hash_chain: HashChain::of([0; 32]),
-            epoch: 0,
-            nonce: Nonce(nonce),
-            timestamp: Timestamp(timestamp),
-            clock: Timestamp(timestamp),
-        };
+        let link = Link::at(AssignmentId::from(id), nonce, timestamp);
         let message = Message {
             id: Some(id.to_string()),
             timestamp: Timestamp(timestamp),

@@ -48,7 +48,6 @@ pub(super) fn includes(reached: Goal, other: Goal) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use holon_protocol::chain::HashChain;
     use holon_protocol::{AssignmentId, BlockHeight, Timestamp};
 
     use super::*;
@@ -70,14 +69,7 @@ mod tests {
     }
 
     fn placed(nonce: u64, timestamp: u64, clock: u64) -> Link {
-        Link {
-            assignment: AssignmentId::from_bytes([1; 32]),
-            hash_chain: HashChain::of([0; 32]),
-            epoch: 0,
-            nonce: Nonce(nonce),
-            timestamp: Timestamp(timestamp),
-            clock: Timestamp(clock),
-        }
+        Link { clock: Timestamp(clock), ..Link::at(AssignmentId::from_bytes([1; 32]), nonce, timestamp) }
     }
 
     #[test]

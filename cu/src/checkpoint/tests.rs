@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holon_protocol::chain::HashChain;
 use holon_protocol::{Address, AssignmentId, ItemId, Nonce, ProcessId, Timestamp, wire};
 use holon_unit::tasks::Tasks;
 use object_store::memory::InMemory;
@@ -52,14 +51,7 @@ fn entry(process: ProcessId, nonce: u64) -> Scheduled {
     id[24..].copy_from_slice(&nonce.to_le_bytes());
     let id = ItemId::from_bytes(id);
     let timestamp = Timestamp(2000 + nonce);
-    let link = Link {
-        assignment: AssignmentId::from(id),
-        hash_chain: HashChain::of([0; 32]),
-        epoch: 0,
-        nonce: Nonce(nonce),
-        timestamp,
-        clock: timestamp,
-    };
+    let link = Link::at(AssignmentId::from(id), nonce, timestamp.0);
     Scheduled {
         message: Message { id: Some(id.to_string()), timestamp, ..Message::default() },
         link,

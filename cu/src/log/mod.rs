@@ -185,20 +185,12 @@ impl From<wire::Page> for Page {
 #[cfg(test)]
 mod tests {
     use holon_protocol::AssignmentId;
-    use holon_protocol::chain::HashChain;
 
     use super::*;
 
     #[test]
     fn of_two_entries_of_one_millisecond_each_is_a_goal_of_its_own() {
-        let link = |nonce| Link {
-            assignment: AssignmentId::from_bytes([1; 32]),
-            hash_chain: HashChain::of([0; 32]),
-            epoch: 0,
-            nonce: Nonce(nonce),
-            timestamp: Timestamp(9),
-            clock: Timestamp(9),
-        };
+        let link = |nonce| Link::at(AssignmentId::from_bytes([1; 32]), nonce, 9);
         let (first, second) = (link(3), link(4));
         let entry = |nonce| Goal::Entry(Timestamp(9), Nonce(nonce));
         assert!(entry(3).reached(&first) && entry(3).excludes(&second));
@@ -211,12 +203,8 @@ mod tests {
     #[test]
     fn an_entry_whose_time_is_before_that_of_the_one_before_it_comes_after_it_all_the_same() {
         let link = |nonce, timestamp, clock| Link {
-            assignment: AssignmentId::from_bytes([1; 32]),
-            hash_chain: HashChain::of([0; 32]),
-            epoch: 0,
-            nonce: Nonce(nonce),
-            timestamp: Timestamp(timestamp),
             clock: Timestamp(clock),
+            ..Link::at(AssignmentId::from_bytes([1; 32]), nonce, timestamp)
         };
         let (first, back) = (link(3, 9, 9), link(4, 7, 9));
         let entry = |at: &Link| Goal::Entry(at.timestamp, at.nonce);

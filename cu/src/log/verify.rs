@@ -156,6 +156,15 @@ impl Link {
     }
 }
 
+#[cfg(test)]
+impl Link {
+    /// An entry of a log whose scheduler's clock was never set back before it.
+    pub fn at(assignment: AssignmentId, nonce: u64, timestamp: u64) -> Self {
+        let (nonce, timestamp) = (Nonce(nonce), Timestamp(timestamp));
+        Self { assignment, hash_chain: HashChain::of([0; 32]), epoch: 0, nonce, timestamp, clock: timestamp }
+    }
+}
+
 /// What every entry of a log must agree with.
 #[derive(Debug, Clone, Copy)]
 pub struct Course<'a> {

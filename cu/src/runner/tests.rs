@@ -1,6 +1,5 @@
 //! Turns in which the host fails, or the store is damaged.
 
-use holon_protocol::chain::HashChain;
 use holon_protocol::{Address, AssignmentId, ItemId, Nonce, wire};
 
 use super::*;
@@ -19,14 +18,7 @@ const MODULE: &str = r#"(module
 fn entry(nonce: u8) -> Scheduled {
     let id = ItemId::from_bytes([nonce; 32]);
     let timestamp = Timestamp(1000 + u64::from(nonce));
-    let link = Link {
-        assignment: AssignmentId::from(id),
-        hash_chain: HashChain::of([0; 32]),
-        epoch: 0,
-        nonce: Nonce(nonce.into()),
-        timestamp,
-        clock: timestamp,
-    };
+    let link = Link::at(AssignmentId::from(id), nonce.into(), timestamp.0);
     Scheduled {
         message: Message { id: Some(id.to_string()), timestamp, ..Message::default() },
         link,
