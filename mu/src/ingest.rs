@@ -327,14 +327,7 @@ impl Ingest {
 
     async fn post(&self, scheduler: &Url, item: &DataItem) -> Result<Receipt, PeerError> {
         let posted = self.schedulers.post_item(scheduler, item.raw().clone()).await;
-        posted.inspect_err(|error| self.doubt(scheduler, error))
-    }
-
-    /// A scheduler that cannot be asked may have moved.
-    fn doubt(&self, scheduler: &Url, error: &PeerError) {
-        if error.is_outage() && !error.is_limit() {
-            self.directory.doubt(scheduler);
-        }
+        posted.inspect_err(|error| self.directory.doubt(scheduler, error))
     }
 
     /// Posts an item again whose earlier post got no clear answer. That post's task pushes the result, unless it is given up this
@@ -399,7 +392,7 @@ impl Ingest {
         let descent = Descent { trace, ..Descent::default() };
         let (intent, task) = self.driver.intend(Task { root: None, descent, work }).await?;
         let posted = self.schedulers.post_assignment(&scheduler, &assign).await;
-        match posted.inspect_err(|error| self.doubt(&scheduler, error)) {
+        match posted.inspect_err(|error| self.directory.doubt(&scheduler, error)) {
             Ok(Receipt { id, nonce }) => {
                 let follow = client_assignment_accepted(assign.process, id.into(), descent, nonce);
                 self.driver.fulfil(intent, &task, follow).await;

@@ -134,9 +134,7 @@ impl World {
 
     /// What a failure of the scheduler at this URL comes to.
     fn failed(&self, scheduler: &Url, error: PeerError) -> Outcome {
-        if error.is_outage() && !error.is_limit() {
-            self.directory.doubt(scheduler);
-        }
+        self.directory.doubt(scheduler, &error);
         error.into()
     }
 

@@ -15,7 +15,7 @@ use url::Url;
 use crate::births::Births;
 use crate::crank::task::ProcessRecord;
 use crate::outbox::Outbox;
-use crate::peers::Schedulers;
+use crate::peers::{PeerError, Schedulers};
 
 /// Most processes remembered in memory.
 pub const MAX_REMEMBERED: usize = 10_000;
@@ -126,9 +126,12 @@ impl Directory {
         Ok(location.url)
     }
 
-    /// The scheduler at this URL is out of reach: it may have moved, and is looked up again.
-    pub fn doubt(&self, scheduler: &Url) {
-        self.0.locator.doubt(scheduler);
+    /// What the scheduler at this URL was asked failed. If nobody can be asked there it may have moved, and is looked up again; one that
+    /// takes no more for now is there.
+    pub fn doubt(&self, scheduler: &Url, error: &PeerError) {
+        if error.is_outage() && !error.is_limit() {
+            self.0.locator.doubt(scheduler);
+        }
     }
 
     /// Remembers a process that was just spawned.
