@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -125,7 +125,7 @@ impl Seat {
 
     /// An instance that shows `image`, used before if there is one that fits.
     fn borrow(&self, image: &Image) -> Result<Live, MachineError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle().pop();
         if let Some(mut live) = idle
             && live.memory_len() <= image.len()
             && live.show(image).is_ok()
@@ -137,20 +137,29 @@ impl Seat {
 
     /// What idle instances take, in bytes.
     pub fn idle_bytes(&self) -> u64 {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).len() as u64 * INSTANCE_BYTES
+        self.idle().iter().map(|live| INSTANCE_BYTES + live.private_bytes()).sum()
+    }
+
+    /// Lets go of idle instances that hold a file in which the image of the process is not any more.
+    pub fn moved_to(&self, image: &Image) {
+        self.idle().retain(|live| !live.lags(image));
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Live>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets go of idle instances.
     pub fn rest(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle().clear();
     }
 
     fn give_back(&self, mut live: Live) {
-        // What it shows goes at once, so that an idle instance holds neither memory nor an image that nobody needs any more.
-        if self.module.inner.lifetime == Lifetime::OneMessage || live.clear().is_err() {
+        // An idle instance holds little memory, and no image that nobody needs any more.
+        if self.module.inner.lifetime == Lifetime::OneMessage || live.let_go().is_err() {
             return;
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
         if idle.len() < MAX_IDLE_INSTANCES {
             idle.push(live);
         }

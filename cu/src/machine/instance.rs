@@ -291,9 +291,14 @@ impl Live {
         self.region.commit(&mut self.store, &self.memory, image)
     }
 
-    /// See [`Region::clear`].
-    pub fn clear(&mut self) -> std::io::Result<()> {
-        self.region.clear(&mut self.store, &self.memory)
+    /// See [`Region::let_go`].
+    pub fn let_go(&mut self) -> std::io::Result<()> {
+        self.region.let_go(&mut self.store, &self.memory)
+    }
+
+    /// See [`Region::lags`].
+    pub fn lags(&self, image: &Image) -> bool {
+        self.region.lags(image)
     }
 
     /// See [`Region::private_bytes`].

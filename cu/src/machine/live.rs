@@ -263,6 +263,7 @@ impl Machine {
                 return Err(HostFailure::Lost);
             }
         };
+        self.seat.moved_to(&self.image);
         self.condition = Condition::Ready;
         self.commit_time = start.elapsed();
         self.forget_since();

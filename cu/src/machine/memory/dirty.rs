@@ -87,23 +87,32 @@ impl Scanner {
         })
     }
 
+    /// Ranges of bytes, relative to `memory` and ascending, that contain every page that is the mapping's own, if the kernel says
+    /// so. `memory` is as in [`Scanner::dirty`].
+    pub fn own(&self, memory: &[u8]) -> io::Result<Option<Vec<Range<usize>>>> {
+        let base = memory.as_ptr() as usize;
+        let mut found = Vec::new();
+        match self {
+            Scanner::Ioctl(file) => scan(file, base, base + memory.len(), &mut found)?,
+            Scanner::Pagemap { file, page } => read_pagemap(file, *page, base, memory.len(), &mut found)?,
+            Scanner::Compare => return Ok(None),
+        }
+        Ok(Some(found))
+    }
+
     /// Ranges of bytes, relative to `memory` and ascending, that contain every page changed since the mapping was made.
     /// `memory` starts at a page and is a whole number of pages long. `image` is what is mapped below; memory beyond its
     /// end is compared with zeros.
     pub fn dirty(&self, memory: &[u8], image: &Image) -> io::Result<Vec<Range<usize>>> {
-        let base = memory.as_ptr() as usize;
-        let mut found = Vec::new();
-        let asked = match self {
-            Scanner::Ioctl(file) => scan(file, base, base + memory.len(), &mut found),
-            Scanner::Pagemap { file, page } => read_pagemap(file, *page, base, memory.len(), &mut found),
-            Scanner::Compare => return compare(memory, image),
-        };
-        if let Err(error) = asked {
-            // The memory itself always tells.
-            tracing::debug!(%error, "the kernel does not say which pages changed");
-            return compare(memory, image);
+        match self.own(memory) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => compare(memory, image),
+            Err(error) => {
+                // The memory itself always tells.
+                tracing::debug!(%error, "the kernel does not say which pages changed");
+                compare(memory, image)
+            }
         }
-        Ok(found)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     changed::{Lineage, PageSet},
     file::{MemoryFile, is_zero},
     mapping::Mapping,
-    moments::{Change, Unchanged, View},
+    moments::{Change, Left, Unchanged, View},
     region::NotCommitted,
 };
 use crate::machine::{PageHash, PageTree};
@@ -104,6 +104,15 @@ impl Image {
         }
         let apart = View::of(view.copy(self.bytes)?);
         Ok(self.apart.get_or_init(|| apart))
+    }
+
+    /// Whether it is in the file that this mapping has left.
+    pub(super) fn is_in(&self, left: &Left) -> bool {
+        let file = match &self.store {
+            Store::File(file) => Some(file),
+            Store::Loose { file, .. } => file.get(),
+        };
+        self.apart.get().or(file).is_some_and(|view| view.is_in(left))
     }
 
     fn file(&self) -> io::Result<&View> {

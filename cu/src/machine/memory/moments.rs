@@ -13,7 +13,8 @@
 //! * [`View::read`] takes the file's bytes first and looks what is kept second, and a page is kept before it is replaced.
 //! * Instances map the file privately, and the kernel shows them later changes in pages that they have not written. So before
 //!   the file changes, every other mapping gets its own copy of the pages concerned ([`Mapping::keep`]), and a mapping made later
-//!   gets what is kept put on top. A kernel that cannot do this (before Linux 5.14) has the whole file copied instead.
+//!   gets what is kept put on top. A mapping that has [left](Shown::leave) goes on showing the file as it becomes, and needs only the
+//!   pages that it has of its own replaced to show a moment again. A kernel that cannot do this (before Linux 5.14) has the whole file copied instead.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -27,6 +28,9 @@ use super::{
     file::{MemoryFile, is_zero},
     mapping::Mapping,
 };
+
+/// How much of a file is read at once to be shown again, in bytes.
+const CHUNK_BYTES: usize = 16 * PAGE_BYTES;
 
 type Page = [u8; PAGE_BYTES];
 
@@ -63,6 +67,14 @@ pub(super) struct Shown {
     moments: Arc<Moments>,
     /// Whether it was what the file has. A past moment is in the mapping's own pages, which must not be dropped.
     pub is_present: bool,
+}
+
+/// A mapping that shows a file as it is now, but for some pages of its own, and whose contents do not matter.
+#[derive(Debug)]
+pub(super) struct Left {
+    moments: Arc<Moments>,
+    /// Ranges of whole pages, in bytes.
+    own: Vec<Range<usize>>,
 }
 
 /// A file was not changed as it should be.
@@ -160,19 +172,62 @@ impl View {
         &self,
         mapping: &Arc<Mapping>,
         bytes: usize,
-        mut put: impl FnMut(u32, Option<&Page>),
+        put: impl FnMut(u32, Option<&Page>),
     ) -> io::Result<Shown> {
         // Until the mapping is in the list and has all pages, the file must stay as it is.
         let mut state = self.moments.state();
         // SAFETY: said by the caller.
         unsafe { mapping.map(&self.moments.file, bytes)? };
+        Ok(self.join(&mut state, mapping, bytes, put))
+    }
+
+    /// The same for a mapping that showed a moment of the same file before and is as long: only the pages of its own are replaced, so
+    /// that no other processor need be told of pages that are gone. Nothing is done if it showed another file.
+    pub fn show_again(
+        &self,
+        mapping: &Arc<Mapping>,
+        left: &Left,
+        bytes: usize,
+        mut put: impl FnMut(u32, Option<&Page>),
+    ) -> io::Result<Option<Shown>> {
+        if !self.is_in(left) {
+            return Ok(None);
+        }
+        // As in `show`.
+        let mut state = self.moments.state();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        for range in &left.own {
+            for start in range.clone().step_by(CHUNK_BYTES) {
+                let chunk = &mut chunk[..CHUNK_BYTES.min(range.end - start)];
+                self.moments.file.read(start, chunk)?;
+                for (index, page) in pages(start..range.end).zip(chunk.as_chunks().0) {
+                    put(index, Some(page));
+                }
+            }
+        }
+        Ok(Some(self.join(&mut state, mapping, bytes, put)))
+    }
+
+    /// Whether it is one of the file that a mapping has left.
+    pub fn is_in(&self, left: &Left) -> bool {
+        Arc::ptr_eq(&self.moments, &left.moments)
+    }
+
+    /// Puts what is kept for this moment over the file's pages in a mapping, and the mapping into the list.
+    fn join(
+        &self,
+        state: &mut State,
+        mapping: &Arc<Mapping>,
+        bytes: usize,
+        mut put: impl FnMut(u32, Option<&Page>),
+    ) -> Shown {
         for kept in state.past.range(self.number..).rev().map(|(_, kept)| kept) {
             for (index, page) in kept.range(pages(0..bytes)) {
                 put(*index, page.as_deref());
             }
         }
         state.mappings.push(Arc::clone(mapping));
-        Ok(Shown { moments: Arc::clone(&self.moments), is_present: self.number == state.present })
+        Shown { moments: Arc::clone(&self.moments), is_present: self.number == state.present }
     }
 
     /// Pages that a mapping of this moment cannot show by itself, at most.
@@ -279,9 +334,14 @@ impl Drop for View {
 }
 
 impl Shown {
-    /// Takes a mapping off: it shows something else from now on.
+    /// Takes a mapping off: nobody cares any more what it shows.
     pub fn leave(&self, mapping: &Arc<Mapping>) {
         self.moments.state().mappings.retain(|known| !Arc::ptr_eq(known, mapping));
+    }
+
+    /// What is needed to show the file again in a mapping that has left and has pages of its own in these ranges only.
+    pub fn left(self, own: Vec<Range<usize>>) -> Left {
+        Left { moments: self.moments, own }
     }
 }
 

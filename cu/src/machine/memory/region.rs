@@ -9,19 +9,24 @@ use super::{
     dirty::Scanner,
     image::Committed,
     mapping::{Creator, Mapping},
-    moments::{Change, Shown},
+    moments::{Change, Left, Shown},
 };
 
 /// Private pages kept after a commit because they will most likely be written again, in bytes. Above it they are given
 /// back, and the image shows through.
 const KEEP_PRIVATE_BYTES: usize = 32 << 20;
 
+/// Private pages that an instance may keep when it lets go of its image, so that the next image is shown by replacing them, in bytes.
+const KEEP_IDLE_BYTES: usize = 1 << 20;
+
 /// The memory of an instance, as the machine handles it between calls.
 pub(in crate::machine) struct Region {
     mapping: Arc<Mapping>,
     /// Where the mapping is known as long as it shows a file.
     shown: Option<Shown>,
-    /// Private pages after the last commit, in bytes.
+    /// How it can be shown again without a new mapping, after it let go of what it showed.
+    left: Option<Left>,
+    /// Private pages after the last commit, or after it let go, in bytes.
     private_bytes: usize,
 }
 
@@ -44,7 +49,7 @@ impl Region {
     /// The region behind `memory`, which was just instantiated on this thread.
     pub fn created<T>(store: &mut Store<T>, memory: &Memory) -> io::Result<Self> {
         let mapping = Creator::created().ok_or_else(|| io::Error::other("no memory was created on this thread"))??;
-        let region = Self { mapping, shown: None, private_bytes: 0 };
+        let region = Self { mapping, shown: None, left: None, private_bytes: 0 };
         region.check(store, memory)?;
         Ok(region)
     }
@@ -67,7 +72,7 @@ impl Region {
     fn map<T>(&mut self, store: &mut Store<T>, memory: &Memory, image: &Image) -> io::Result<()> {
         let view = image.view()?;
         self.leave();
-        let put = |index: u32, page: Option<&[u8; PAGE_BYTES]>| {
+        let mut put = |index: u32, page: Option<&[u8; PAGE_BYTES]>| {
             let at = index as usize * PAGE_BYTES;
             let into = &mut memory.data_mut(&mut *store)[at..at + PAGE_BYTES];
             match page {
@@ -75,6 +80,13 @@ impl Region {
                 None => into.fill(0),
             }
         };
+        if let Some(left) = self.left.take()
+            && self.mapping.mapped() == image.len()
+            && let Some(shown) = view.show_again(&self.mapping, &left, image.len(), &mut put)?
+        {
+            self.shown = Some(shown);
+            return Ok(());
+        }
         // SAFETY: the store is borrowed, so no guest runs on the memory and nobody refers to it (folder's opening; `put` borrows
         // it after the mapping was made); the memory is as long as the image, whose file is as long at least.
         self.shown = Some(unsafe { view.show(&self.mapping, image.len(), put)? });
@@ -88,13 +100,33 @@ impl Region {
         }
     }
 
-    /// Lets go of the image that is shown, and of everything that was written: memory is zeros. After an error the instance has to go.
-    pub fn clear<T>(&mut self, store: &mut Store<T>, memory: &Memory) -> io::Result<()> {
+    /// Lets go of the image that is shown, and of most that was written: what memory holds does not matter any more. After an error the
+    /// instance has to go.
+    pub fn let_go<T>(&mut self, store: &mut Store<T>, memory: &Memory) -> io::Result<()> {
         self.check(store, memory)?;
-        self.leave();
+        let bytes = memory.data(&*store);
+        if let Some(shown) = self.shown.take() {
+            shown.leave(&self.mapping);
+            if self.mapping.mapped() == bytes.len()
+                && let Ok(Some(own)) = Scanner::best().own(bytes)
+            {
+                let private = own.iter().map(ExactSizeIterator::len).sum();
+                if private <= KEEP_IDLE_BYTES {
+                    self.left = Some(shown.left(own));
+                    self.private_bytes = private;
+                    return Ok(());
+                }
+            }
+        }
+        self.left = None;
         self.private_bytes = 0;
         // SAFETY: the store is borrowed: nobody refers to the memory, and no guest runs on it (folder's opening).
         unsafe { self.mapping.clear() }
+    }
+
+    /// Whether it has let go of a file in which `image` is not, or which has become longer: the file stays only because of it.
+    pub fn lags(&self, image: &Image) -> bool {
+        self.left.as_ref().is_some_and(|left| !image.is_in(left) || self.mapping.mapped() != image.len())
     }
 
     /// Forgets everything written since the image was shown or last committed. `false` if memory has grown since then, which
@@ -115,7 +147,7 @@ impl Region {
         unsafe { self.mapping.discard(len) }
     }
 
-    /// Bytes of memory that the pages take which were private after the last commit.
+    /// Bytes of memory that the pages take which were private after the last commit, or after it let go.
     pub fn private_bytes(&self) -> usize {
         self.private_bytes
     }

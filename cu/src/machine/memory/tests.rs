@@ -279,8 +279,9 @@ enum Step {
     Forget(Index),
     /// Go on from an image that was kept.
     BackTo(Index),
-    /// Map a kept image for some time, as a dry run does, and write to a page of the mapping.
+    /// Map a kept image for some time, as a dry run does, and write to pages of the mapping.
     Look(Index, Index),
+    /// Let go of it; the next look may be at another image.
     LookAway(Index),
     /// What an idle machine does: only the image stays.
     Rest,
@@ -300,7 +301,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<Index>().prop_map(Step::Forget),
         1 => any::<Index>().prop_map(Step::BackTo),
         3 => any::<(Index, Index)>().prop_map(|(which, at)| Step::Look(which, at)),
-        1 => any::<Index>().prop_map(Step::LookAway),
+        3 => any::<Index>().prop_map(Step::LookAway),
         1 => Just(Step::Rest),
         1 => Just(Step::Rebuild),
         4 => any::<Index>().prop_map(Step::Hash),
@@ -330,6 +331,7 @@ fn run(engine: &Engine, scanner: &Scanner, base: &Arc<Image>, steps: &[Step]) {
     let mut now = committed.clone();
     let mut kept: Vec<(Arc<Image>, Vec<u8>)> = vec![(Arc::clone(base), committed.clone())];
     let mut looking: Vec<(Arc<Image>, Showing, Vec<u8>)> = Vec::new();
+    let mut idle: Vec<Showing> = Vec::new();
     let (mut store, mut memory, mut region) = showing(engine, &image);
     for step in steps {
         let mut fresh = false;
@@ -369,11 +371,19 @@ fn run(engine: &Engine, scanner: &Scanner, base: &Arc<Image>, steps: &[Step]) {
             }
             Step::Look(which, at) => {
                 let (image, bytes) = &kept[which.index(kept.len())];
-                let (mut store, memory, region) = showing(engine, image);
+                let again = idle.pop().and_then(|(mut store, memory, mut region)| {
+                    let missing = image.len().checked_sub(memory.data_size(&store))? / WASM_PAGE;
+                    memory.grow(&mut store, missing as u64).ok()?;
+                    region.show(&mut store, &memory, image).unwrap();
+                    assert!(memory.data(&store) == bytes, "what is shown once more differs");
+                    Some((store, memory, region))
+                });
+                let (mut store, memory, region) = again.unwrap_or_else(|| showing(engine, image));
                 let mut bytes = bytes.clone();
                 let at = at.index(bytes.len());
-                bytes[at] ^= 0x80;
-                memory.data_mut(&mut store)[at] ^= 0x80;
+                let end = bytes.len().min(at + 3 * PAGE_BYTES);
+                bytes[at..end].fill(0x80);
+                memory.data_mut(&mut store)[at..end].fill(0x80);
                 looking.push((Arc::clone(image), (store, memory, region), bytes));
                 if looking.len() > 4 {
                     looking.remove(0);
@@ -381,7 +391,9 @@ fn run(engine: &Engine, scanner: &Scanner, base: &Arc<Image>, steps: &[Step]) {
             }
             Step::LookAway(which) => {
                 if !looking.is_empty() {
-                    looking.remove(which.index(looking.len()));
+                    let (_, (mut store, memory, mut region), _) = looking.remove(which.index(looking.len()));
+                    region.let_go(&mut store, &memory).unwrap();
+                    idle.push((store, memory, region));
                 }
             }
             Step::Rest => {
