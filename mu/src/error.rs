@@ -94,6 +94,11 @@ impl From<PeerError> for Refusal {
     /// The texts are those of the reference, which clients show. Where the peers are is not for strangers to know.
     fn from(error: PeerError) -> Self {
         tracing::warn!(%error, "a peer failed during a client's request");
+        if let PeerError::Crowded { .. } = error {
+            return Self::Full(
+                "too much is being read from schedulers that are not known here; try again later".into(),
+            );
+        }
         Self::Upstream(match error {
             PeerError::Status { status, body } => format!("Error: Error: {status}: {body}"),
             PeerError::Unreached { .. } => "the unit that has to be asked cannot be reached; nothing was sent".into(),
@@ -105,6 +110,7 @@ impl From<PeerError> for Refusal {
                 format!("the unit that has to be asked answered with something unexpected: {reason}")
             }
             PeerError::Forbidden { .. } => "the address of the unit that has to be asked is refused".into(),
+            PeerError::Crowded { .. } => "too much is being read".into(),
         })
     }
 }

@@ -59,6 +59,7 @@ impl From<PeerError> for Outcome {
     fn from(error: PeerError) -> Self {
         match error {
             PeerError::Unreached { .. } => Self::Unsent(error.to_string()),
+            PeerError::Crowded { .. } => Self::Crowded,
             error if error.is_outage() => Self::Unreachable(error.to_string()),
             error => Self::Failed(error.to_string()),
         }

@@ -23,6 +23,16 @@ pub fn holder(url: &Url) -> String {
     }
 }
 
+/// The host itself, whatever port; the origin of a URL without one.
+pub fn host(url: &Url) -> String {
+    match url.host() {
+        Some(Host::Domain(name)) => name.trim_end_matches('.').to_ascii_lowercase(),
+        Some(Host::Ipv4(address)) => address.to_string(),
+        Some(Host::Ipv6(address)) => address.to_canonical().to_string(),
+        None => url.origin().ascii_serialization(),
+    }
+}
+
 fn registered(name: &str) -> String {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let labels: Vec<_> = name.split('.').collect();

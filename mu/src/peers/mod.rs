@@ -5,6 +5,7 @@
 
 mod compute;
 mod crowd;
+mod foreign;
 mod holder;
 mod scheduler;
 mod skim;
@@ -24,8 +25,9 @@ use url::{Origin, Url};
 use crate::guards::Guards;
 
 pub use compute::{CRON_PAGE, Compute, CronEdge, CronPage, MAX_RESULT_BYTES, Pulled};
-pub use crowd::{Crowd, Place};
-pub use holder::holder;
+pub use crowd::{Crowd, HOSTS_PER_HOLDER, Place, less};
+use foreign::{Foreign, Share};
+pub use holder::{holder, host};
 pub use scheduler::{Receipt, Schedulers};
 pub use tracing_context::within_trace;
 
@@ -81,6 +83,12 @@ pub enum PeerError {
         /// How much is read.
         limit_bytes: usize,
     },
+    /// Strangers answer with so much that there is no room for more of it now.
+    #[error("{url} answers with more than there is room for beside what other strangers answer")]
+    Crowded {
+        /// What was asked.
+        url: String,
+    },
     /// The URL, or where it redirects, must not be called.
     #[error("{url} is refused: {reason}")]
     Forbidden {
@@ -100,6 +108,7 @@ impl PeerError {
             Self::Network { .. } => "network",
             Self::Malformed { .. } => "malformed",
             Self::TooLarge { .. } => "too-large",
+            Self::Crowded { .. } => "crowded",
             Self::Forbidden { .. } => "forbidden",
         }
     }
@@ -134,7 +143,7 @@ impl PeerError {
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Status { status, .. } => *status >= 500,
-            Self::Network { .. } | Self::Malformed { .. } | Self::TooLarge { .. } => true,
+            Self::Network { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::Crowded { .. } => true,
             Self::Unreached { .. } | Self::Forbidden { .. } => false,
         }
     }
@@ -153,6 +162,21 @@ struct Clients {
     guarded: Client,
     configured: HashSet<Origin>,
     published: Mutex<HashSet<Origin>>,
+    foreign: Foreign,
+}
+
+/// An answer, and the room that it takes.
+struct Body {
+    bytes: Bytes,
+    _share: Option<Share>,
+}
+
+impl std::ops::Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Which redirects of a request are followed.
@@ -181,7 +205,8 @@ impl Http {
             .map_err(failed)?;
         let guarded = policy.client().connect_timeout(CONNECT_TIMEOUT).build().map_err(failed)?;
         let configured = configured.into_iter().map(|url| url.origin()).collect();
-        Ok(Self(Arc::new(Clients { policy, guards, sent, trusted, guarded, configured, published: Mutex::default() })))
+        let (published, foreign) = (Mutex::default(), Foreign::default());
+        Ok(Self(Arc::new(Clients { policy, guards, sent, trusted, guarded, configured, published, foreign })))
     }
 
     /// Remembers the origin of a scheduler that was located: requests may be redirected there.
@@ -199,6 +224,12 @@ impl Http {
     /// How long requests take.
     pub fn sent(&self) -> &Sent {
         &self.0.sent
+    }
+
+    /// The room for what strangers answer.
+    #[cfg(test)]
+    fn foreign(&self) -> &Foreign {
+        &self.0.foreign
     }
 
     /// Whether the operator named the origin of this URL.
@@ -294,20 +325,23 @@ impl Http {
 }
 
 impl Http {
-    /// The body of a successful answer, at most `limit` bytes.
-    async fn body(&self, response: Response, limit: usize) -> Result<Bytes, PeerError> {
+    /// The body of a successful answer, at most `limit` bytes, and as many as there is room for if a stranger answers.
+    async fn body(&self, response: Response, limit: usize) -> Result<Body, PeerError> {
         let Guards { quotes, answers, .. } = self.0.guards;
         let status = response.status();
+        let guarded = answers && !self.is_configured(response.url());
+        let mut share = guarded.then(|| self.0.foreign.share(response.url()));
         let url = response.url().to_string();
         if !status.is_success() {
             let most = if quotes { MAX_QUOTED_CHARACTERS } else { MAX_RESULT_BYTES };
-            let body = read(response, most * 4, false).await.unwrap_or_default();
+            let body = read(response, most * 4, false, None).await.unwrap_or_default();
             let body = String::from_utf8_lossy(&body).trim().chars().take(most).collect();
             return Err(PeerError::Status { status: status.as_u16(), body });
         }
         let limit = if answers { limit } else { usize::MAX };
-        match read(response, limit, true).await {
-            Ok(body) => Ok(body),
+        match read(response, limit, true, share.as_mut()).await {
+            Ok(bytes) => Ok(Body { bytes, _share: share }),
+            Err(ReadError::Crowded) => Err(PeerError::Crowded { url }),
             Err(ReadError::TooLarge) => Err(PeerError::TooLarge { url, limit_bytes: limit }),
             Err(ReadError::Network(reason)) => Err(PeerError::Network { url, reason }),
         }
@@ -323,14 +357,23 @@ fn astray(url: &Url, forbidden: &PeerError) -> PeerError {
 /// An answer was not read to its end.
 enum ReadError {
     TooLarge,
+    Crowded,
     Network(String),
 }
 
 /// Reads at most `limit` bytes; more is an error when the answer must be `whole`, else they are left.
-async fn read(mut response: Response, limit: usize, whole: bool) -> Result<Bytes, ReadError> {
+async fn read(
+    mut response: Response,
+    limit: usize,
+    whole: bool,
+    mut share: Option<&mut Share>,
+) -> Result<Bytes, ReadError> {
     let mut body = BytesMut::new();
     let failed = |error: reqwest::Error| ReadError::Network(chain(&error.without_url()));
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if share.as_mut().is_some_and(|share| !share.grow(chunk.len())) {
+            return Err(ReadError::Crowded);
+        }
         let room = limit - body.len();
         if chunk.len() > room {
             if whole {

@@ -3,8 +3,9 @@
 //!
 //! Whoever can make a scheduler answer 500 can have such tasks made, and each is asked after for a while. So there is room
 //! for so many of each scheduler only, and of all that the operator did not name together: schedulers are cheap, ports of one
-//! host and names below one domain cheaper still, so strangers are counted by whom their hosts belong to ([`holder`]). Some of
-//! that room is kept for those of which little is open, so that some tens of bad ones do not take it from everybody.
+//! host and names below one domain cheaper still, so strangers are counted by host, and with more room by whom their hosts belong to
+//! ([`holder`]). Some of that room is kept for those of which little is open, so that some tens of bad ones do not take it from
+//! everybody.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,12 +17,14 @@ use super::{Driver, STORE_RETRY, lock, now};
 use crate::crank::step::Follow;
 use crate::crank::task::{Task, TaskId, Toward};
 use crate::outbox::{Changes, Durability, Load, OutboxError};
-use crate::peers::holder;
+use crate::peers::{HOSTS_PER_HOLDER, holder, host, less};
 use crate::trace;
 
-/// Most things of clients of which the schedulers of one holder that the operator did not name have yet to say whether they took
+/// Most things of clients of which the schedulers on one host that the operator did not name have yet to say whether they took
 /// them.
 pub const MAX_UNRESOLVED_PER_STRANGER: usize = 1_000;
+/// The same of all hosts of one holder.
+pub const MAX_UNRESOLVED_PER_HOLDER: usize = HOSTS_PER_HOLDER * MAX_UNRESOLVED_PER_STRANGER;
 /// The same of all such schedulers together.
 pub const MAX_UNRESOLVED_OF_STRANGERS: usize = 50_000;
 /// The part of it that is kept for holders with fewer than [`FEW_UNRESOLVED`].
@@ -35,8 +38,10 @@ pub const MAX_UNRESOLVED_PER_SCHEDULER: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Unresolved {
     tasks: HashMap<TaskId, Toward>,
-    /// By origin, or holder of a stranger's host.
+    /// By origin, or a stranger's host.
     counts: HashMap<String, usize>,
+    /// By holder of a stranger's host.
+    holders: HashMap<String, usize>,
     of_strangers: usize,
 }
 
@@ -45,32 +50,36 @@ impl Unresolved {
     pub fn add(&mut self, id: TaskId, task: &Task) {
         let Some(toward) = task.toward() else { return };
         if self.tasks.insert(id, toward.clone()).is_none() {
-            *self.counts.entry(counted(toward)).or_default() += 1;
-            self.of_strangers += usize::from(toward.stranger);
+            let (name, holder) = counted(toward);
+            *self.counts.entry(name).or_default() += 1;
+            if let Some(holder) = holder {
+                *self.holders.entry(holder).or_default() += 1;
+                self.of_strangers += 1;
+            }
         }
     }
 
     /// That is over.
     pub fn remove(&mut self, id: TaskId) {
         let Some(toward) = self.tasks.remove(&id) else { return };
-        self.of_strangers -= usize::from(toward.stranger);
-        let counted = counted(&toward);
-        if let Some(count) = self.counts.get_mut(&counted) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&counted);
-            }
+        let (name, holder) = counted(&toward);
+        less(&mut self.counts, name);
+        if let Some(holder) = holder {
+            less(&mut self.holders, holder);
+            self.of_strangers -= 1;
         }
     }
 
     /// Whether there may be more of this scheduler.
     pub fn has_room(&self, toward: &Toward) -> bool {
-        let count = self.counts.get(&counted(toward)).copied().unwrap_or_default();
-        if !toward.stranger {
-            return count < MAX_UNRESOLVED_PER_SCHEDULER;
-        }
-        let kept = if count < FEW_UNRESOLVED { 0 } else { UNRESOLVED_RESERVE };
-        count < MAX_UNRESOLVED_PER_STRANGER && self.of_strangers < MAX_UNRESOLVED_OF_STRANGERS - kept
+        let (name, holder) = counted(toward);
+        let count = self.counts.get(&name).copied().unwrap_or_default();
+        let Some(holder) = holder else { return count < MAX_UNRESOLVED_PER_SCHEDULER };
+        let of_holder = self.holders.get(&holder).copied().unwrap_or_default();
+        let kept = if of_holder < FEW_UNRESOLVED { 0 } else { UNRESOLVED_RESERVE };
+        count < MAX_UNRESOLVED_PER_STRANGER
+            && of_holder < MAX_UNRESOLVED_PER_HOLDER
+            && self.of_strangers < MAX_UNRESOLVED_OF_STRANGERS - kept
     }
 
     /// How many there are.
@@ -79,11 +88,15 @@ impl Unresolved {
     }
 }
 
-/// What a scheduler is counted by: the operator may have named several on one host, a stranger has as many ports and names as
-/// it likes.
-fn counted(toward: &Toward) -> String {
-    let stranger = || Some(holder(&Url::parse(&toward.origin).ok()?));
-    toward.stranger.then(stranger).flatten().unwrap_or_else(|| toward.origin.clone())
+/// What a scheduler is counted by, and with whom together: the operator may have named several on one host, a stranger has as many
+/// ports and names as it likes.
+fn counted(toward: &Toward) -> (String, Option<String>) {
+    let origin = || toward.origin.clone();
+    match Url::parse(&toward.origin) {
+        _ if !toward.stranger => (origin(), None),
+        Ok(url) => (host(&url), Some(holder(&url))),
+        Err(_) => (origin(), Some(origin())),
+    }
 }
 
 impl Driver {
@@ -306,7 +319,7 @@ mod tests {
         unresolved.remove(TaskId(0));
         assert!(room(&unresolved, &task("https://new", true)));
         (1..strangers as u64).for_each(|id| unresolved.remove(TaskId(id)));
-        assert!(unresolved.counts.is_empty() && unresolved.of_strangers == 0);
+        assert!(unresolved.counts.is_empty() && unresolved.holders.is_empty() && unresolved.of_strangers == 0);
     }
 
     #[test]
@@ -324,8 +337,17 @@ mod tests {
                 }
             }
         }
-        assert_eq!(unresolved.len(), 2 * MAX_UNRESOLVED_PER_STRANGER);
+        assert_eq!(unresolved.len(), 2 * MAX_UNRESOLVED_PER_HOLDER);
         assert!(unresolved.has_room(task("https://su.honest.example", true).toward().unwrap()));
+    }
+
+    #[test]
+    fn a_host_that_is_full_shuts_out_no_other_of_the_same_domain() {
+        let mut unresolved = Unresolved::default();
+        let [bad, honest] =
+            ["https://bad.shared.example", "https://su.shared.example"].map(|origin| task(origin, true));
+        (0..MAX_UNRESOLVED_PER_STRANGER as u64).for_each(|id| unresolved.add(TaskId(id), &bad));
+        assert!(!unresolved.has_room(bad.toward().unwrap()) && unresolved.has_room(honest.toward().unwrap()));
     }
 
     #[test]
