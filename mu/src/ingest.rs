@@ -28,7 +28,7 @@ use crate::api::Body;
 use crate::crank::descent::Descent;
 use crate::crank::driver::Driver;
 use crate::crank::outgoing::{ASSIGNED_TO_ITSELF, Assign};
-use crate::crank::step::{Standing, client_assignment_accepted, forwarded_accepted};
+use crate::crank::step::{Effect, Outcome, Standing, client_assignment_accepted, forwarded_accepted};
 use crate::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Toward, Work};
 use crate::error::Refusal;
 use crate::locate::Directory;
@@ -394,8 +394,16 @@ impl Ingest {
         let posted = self.schedulers.post_assignment(&scheduler, &assign).await;
         match posted.inspect_err(|error| self.directory.doubt(&scheduler, error)) {
             Ok(Receipt { id, nonce }) => {
-                let follow = client_assignment_accepted(assign.process, id.into(), descent, nonce);
-                self.driver.fulfil(intent, &task, follow).await;
+                let own = Outcome::Assigned(id.into(), nonce);
+                let effect = Effect::PostAssign { assign: assign.clone() };
+                match self.driver.unclaimed(&task, &effect, own).await {
+                    Ok(Outcome::Assigned(own, nonce)) => {
+                        let follow = client_assignment_accepted(assign.process, own, descent, nonce);
+                        self.driver.fulfil(intent, &task, follow).await;
+                    }
+                    // Who has found this one could not hear which was its own; neither can we say now.
+                    _ => self.driver.release(intent, &task),
+                }
                 Ok(id)
             }
             Err(error) => {

@@ -11,6 +11,7 @@
 //! | `letters` | what was given up, and taking it up again |
 //! | `sharing` | what comes from and goes to other messengers with the same outbox |
 
+mod assignments;
 mod births;
 mod follow;
 mod intents;
@@ -337,6 +338,9 @@ impl Driver {
                     }
                 }
                 _ => {}
+            }
+            if matches!(outcome, Outcome::Assigned(..)) {
+                outcome = self.unclaimed(&task, &effect, outcome).await?;
             }
             let error = match &outcome {
                 Outcome::Result(result) => trace::error_of(result),

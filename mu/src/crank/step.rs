@@ -502,7 +502,7 @@ pub fn client_assignment_accepted(
 
 /// What the result of an assignment is claimed by. Its id is whatever the scheduler says it is, so it claims nothing but that
 /// scheduler's: not an item, and not an assignment to a process that lives elsewhere.
-fn assignment_claim(process: ProcessId, id: AssignmentId) -> ItemId {
+pub(super) fn assignment_claim(process: ProcessId, id: AssignmentId) -> ItemId {
     let hash = Sha256::new_with_prefix("assignment").chain_update(process.as_bytes()).chain_update(id.as_bytes());
     ItemId::from_bytes(hash.finalize().into())
 }

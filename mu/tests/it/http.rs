@@ -373,6 +373,39 @@ async fn a_client_assignment_is_answered_with_the_schedulers_id_and_its_result_i
 }
 
 #[tokio::test]
+async fn an_assignment_whose_answer_was_lost_is_not_mistaken_for_one_that_a_process_made_of_the_same_item() {
+    let network = Network::start();
+    let (_, emitter) = (network.process(1), network.process(2));
+    let message = ItemId::from_bytes([42; 32]);
+    let [of_process, of_client] = [100, 101].map(|byte| ItemId::from_bytes([byte; 32]));
+    {
+        let mut state = network.state.lock().unwrap();
+        state.repeats = true;
+        let assignment = json!({ "Processes": [P], "Message": message });
+        let result = json!({ "Messages": [], "Spawns": [], "Assignments": [assignment] });
+        state.results.insert("go".into(), result);
+    }
+    let messenger = network.messenger().await;
+    assert_eq!(post(&messenger, "/", network.message(emitter, "go").raw().clone()).await.0, 202);
+    idle(&messenger).await;
+    // The process's assignment came in after the client's log was looked at, and before the client's own, whose answer is lost.
+    {
+        let mut state = network.state.lock().unwrap();
+        assert_eq!(state.assignments.len(), 1);
+        let latest: &'static str = Box::leak(format!("GET /{P}/latest").into_boxed_str());
+        state.instead.push((latest, Answer::Json(400, json!({ "error": "Process not found" }))));
+        state.lost.push(Answer::Json(500, json!("lost")));
+    }
+    assert_eq!(post(&messenger, &format!("/?process-id={P}&assign={message}"), "").await.0, 502);
+    idle(&messenger).await;
+    assert_eq!(network.state.lock().unwrap().assignments.len(), 2);
+    for id in [of_process, of_client] {
+        assert_eq!(network.compute.asked("GET", &format!("/result/{id}")).len(), 1, "{id}");
+    }
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn monitoring_twice_is_once_and_survives_a_restart() {
     let network = Network::start();
     network.process(1);

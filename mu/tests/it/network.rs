@@ -46,6 +46,8 @@ pub struct State {
     pub old: Vec<ItemId>,
     /// The next item or assignment posted is taken, but the answer is this.
     pub lost: Vec<Answer>,
+    /// The scheduler assigns the same item as often as it is asked to.
+    pub repeats: bool,
     /// With this the scheduler says which place an item has, so long after it has it.
     pub numbered: Option<fn(usize) -> Duration>,
 }
@@ -97,7 +99,9 @@ fn parameter(path: &str, name: &str) -> Option<String> {
 
 fn schedule(state: &mut State, call: &Call) -> Answer {
     if let (Some(process), Some(message)) = (parameter(&call.path, "process-id"), parameter(&call.path, "assign")) {
-        if state.assignments.iter().any(|(path, _)| path.contains(&process) && path.contains(&message)) {
+        if !state.repeats
+            && state.assignments.iter().any(|(path, _)| path.contains(&process) && path.contains(&message))
+        {
             return refused("Deep hash already exists");
         }
         let id = ItemId::from_bytes([u8::try_from(state.assignments.len()).unwrap() + 100; 32]);
