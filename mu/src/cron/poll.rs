@@ -33,7 +33,8 @@ enum PollError {
     #[error("compute unit: {0}")]
     Peer(#[from] PeerError),
     #[error(
-        "compute unit: after the cursor {0} it tells what is at that cursor, or twice the same; nothing of it is taken"
+        "compute unit: after the cursor {0} it tells what is at that cursor or at one before it, or twice the same; nothing of it \
+         is taken"
     )]
     Stuck(String),
     #[error("it takes longer than {PATIENCE:?}, and so do too many others")]
@@ -135,6 +136,9 @@ impl Cron {
             due = page.due;
             let Some(last) = page.edges.last() else { break };
             moves(monitor.cursor.as_deref(), &page.edges)?;
+            if page.edges.iter().any(|edge| lock(&self.0.table).has_left(process, &edge.cursor)) {
+                return Err(stuck(monitor.cursor.as_deref()));
+            }
             let next = Monitor { cursor: Some(last.cursor.clone()), ..monitor.clone() };
             let results = page.edges.iter().map(|edge| read(process, lineage, edge)).collect();
             let queued = self.queue(process, &monitor, results).await?;
@@ -144,7 +148,12 @@ impl Cron {
                 Some(taken) if taken < page.edges.len() => {
                     return full(taken > 0 || monitor != begun);
                 }
-                Some(_) => monitor = next,
+                Some(_) => {
+                    if let Some(cursor) = &monitor.cursor {
+                        lock(&self.0.table).left(process, cursor);
+                    }
+                    monitor = next;
+                }
             }
             if page.edges.len() < limit {
                 break;
@@ -231,8 +240,12 @@ fn moves(from: Option<&str>, edges: &[CronEdge]) -> Result<(), PollError> {
     let mut cursors: HashSet<&str> = from.into_iter().collect();
     match edges.iter().find(|edge| !cursors.insert(&edge.cursor)) {
         None => Ok(()),
-        Some(_) => Err(PollError::Stuck(outgoing::cut(from.unwrap_or("(none)")))),
+        Some(_) => Err(stuck(from)),
     }
+}
+
+fn stuck(from: Option<&str>) -> PollError {
+    PollError::Stuck(outgoing::cut(from.unwrap_or("(none)")))
 }
 
 /// What one cron result asks for. Nothing, if it can never be used: there is no message whose result could be pulled again, so

@@ -1,6 +1,7 @@
 //! Who is asked for cron results when. No I/O and no clock.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use holon_protocol::{ProcessId, Timestamp};
 
@@ -13,6 +14,15 @@ pub const MIN_WAIT_MS: u64 = 50;
 /// Longest time between two polls of a process of which the compute unit says that nothing is due, in milliseconds. Its
 /// log may have been forked, its clock set.
 pub const MAX_WAIT_MS: u64 = 3_600_000;
+
+/// Most cursors remembered of one process that it was at before.
+const MAX_LEFT: usize = 16;
+
+fn hash(cursor: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    cursor.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// What a compute unit says about the next cron message of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +50,8 @@ pub struct Row {
     pub polled: Option<Timestamp>,
     /// How often in a row its unit said that something had been due already, and had nothing to tell.
     hurried: u32,
+    /// Hashes of the cursors it was at before, oldest first.
+    left: VecDeque<u64>,
     /// Which entry of the process this is: one that was removed and added again is another one.
     turn: u64,
 }
@@ -146,8 +158,24 @@ impl Timetable {
             Due::Never => Timestamp(now.0 + MAX_WAIT_MS),
             Due::Unknown => Timestamp(now.0 + interval - now.0 % interval),
         };
-        *row = Row { due: Some(at), polled: Some(now), turn: row.turn, hurried, ..Row::default() };
+        let left = std::mem::take(&mut row.left);
+        *row = Row { due: Some(at), polled: Some(now), turn: row.turn, hurried, left, ..Row::default() };
         self.due.insert((at, asked.process));
+    }
+
+    /// A process is at another cursor now than at this one.
+    pub fn left(&mut self, process: ProcessId, cursor: &str) {
+        if let Some(row) = self.rows.get_mut(&process) {
+            if row.left.len() == MAX_LEFT {
+                row.left.pop_front();
+            }
+            row.left.push_back(hash(cursor));
+        }
+    }
+
+    /// Whether a process was at this cursor lately, and has left it: a unit that leads back to it goes round in a circle.
+    pub fn has_left(&self, process: ProcessId, cursor: &str) -> bool {
+        self.rows.get(&process).is_some_and(|row| row.left.contains(&hash(cursor)))
     }
 
     /// A process could not be asked, or what it says cannot be used. It is asked again, later each time.
