@@ -86,6 +86,10 @@ impl Service {
             retries: GATEWAY_ATTEMPTS,
             ..GatewayOptions::new(options.gateway_url.clone())
         })?;
+        let sent = metrics.sent().clone();
+        let gateway = gateway.watched_by(Arc::new(move |method, operation, outcome, took| {
+            sent.observe(method, operation, outcome, took);
+        }));
         let overrides = options.scheduler_urls.clone();
         // Apart from each other: a published scheduler may not stand for the compute unit's private address.
         let trusted = overrides.iter().map(|(_, url)| url.clone()).chain(options.scheduler_origins.clone());

@@ -26,6 +26,8 @@ async fn requests_retries_and_what_is_given_up_are_told_with_the_labels_of_the_s
     assert_eq!(post(&messenger, "/", network.message(P, "go").raw().clone()).await.0, 202);
     assert_eq!(post(&messenger, "/", "nonsense").await.0, 400);
     assert_eq!(post(&messenger, "/made/up", "").await.0, 404);
+    let nobody = network.message(ProcessId::from_bytes([9; 32]), "is it a process?");
+    assert_eq!(post(&messenger, "/", nobody.raw().clone()).await.0, 404);
     idle(&messenger).await;
     for (line, value) in [
         (r#"http_request_duration_seconds_count{method="POST",route="/",status="202",statusGroup="2xx"}"#, 1.0),
@@ -47,6 +49,14 @@ async fn requests_retries_and_what_is_given_up_are_told_with_the_labels_of_the_s
         (
             r#"outgoing_http_request_duration_seconds_count{method="POST",operation="post-item",errorType="",status="200",statusGroup="2xx"}"#,
             2.0,
+        ),
+        (
+            r#"outgoing_http_request_duration_seconds_count{method="POST",operation="gateway-graphql",errorType="",status="200",statusGroup="2xx"}"#,
+            1.0,
+        ),
+        (
+            r#"outgoing_http_request_duration_seconds_count{method="HEAD",operation="gateway-head",errorType="",status="404",statusGroup="4xx"}"#,
+            1.0,
         ),
         (r#"task_retries_total{stage="pull-result",retries="1",status="unreachable"}"#, 1.0),
         (r#"error_stage_total{stage="send",type="message"}"#, 1.0),

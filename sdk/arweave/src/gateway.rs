@@ -1,6 +1,7 @@
 //! Reading from a gateway (spec 03 §3, §4, §7.2).
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use holon_protocol::deep_hash::BlobHash;
@@ -85,6 +86,19 @@ pub struct Confirmations {
     pub confirmations: u64,
 }
 
+/// Hears of every request to a gateway: its method, what it is for, the status of the answer or the kind of failure, and how long
+/// that took.
+pub type Watch = Arc<dyn Fn(&'static str, &'static str, Result<u16, &'static str>, Duration) + Send + Sync>;
+
+#[derive(Clone, Default)]
+struct Watched(Option<Watch>);
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if self.0.is_some() { "watched" } else { "not watched" })
+    }
+}
+
 /// A gateway. Cheap to clone.
 ///
 /// Answers are never decompressed: items whose `Content-Encoding` tag a gateway turns into a header stay as they are.
@@ -95,6 +109,7 @@ pub struct Gateway {
     attempts: Attempts,
     timeout: Duration,
     http: reqwest::Client,
+    watched: Watched,
 }
 
 impl Gateway {
@@ -120,7 +135,29 @@ impl Gateway {
         }
         let http = builder.build().map_err(|error| Error::Options(error.to_string()))?;
         let attempts = Attempts { most: options.retries.max(1), backoff: options.backoff };
-        Ok(Self { url, graphql, attempts, timeout: options.timeout, http })
+        Ok(Self { url, graphql, attempts, timeout: options.timeout, http, watched: Watched::default() })
+    }
+
+    /// The same gateway, whose metadata reads (GraphQL, `HEAD`, JSON) `watch` hears of, each attempt once its answer begins.
+    #[must_use]
+    pub fn watched_by(self, watch: Watch) -> Self {
+        Self { watched: Watched(Some(watch)), ..self }
+    }
+
+    async fn send(
+        &self,
+        method: &'static str,
+        operation: &'static str,
+        request: reqwest::RequestBuilder,
+        url: &Url,
+    ) -> Result<reqwest::Response, Error> {
+        let begun = Instant::now();
+        let answer = http::send(request, url.as_str()).await;
+        if let Watched(Some(watch)) = &self.watched {
+            let outcome = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(|_| "network");
+            watch(method, operation, outcome, begun.elapsed());
+        }
+        answer
     }
 
     /// Base URL, with its trailing slash.
@@ -247,7 +284,7 @@ impl Gateway {
         self.attempts
             .run(Error::retryable, || async {
                 let request = self.http.head(url.clone()).header(ACCEPT_ENCODING, "identity").timeout(self.timeout);
-                let response = http::send(request, url.as_str()).await?;
+                let response = self.send("HEAD", "gateway-head", request, &url).await?;
                 match response.status() {
                     status if status.is_success() => Ok(Some(response)),
                     status if http::is_absent(status) => Ok(None),
@@ -350,7 +387,7 @@ impl Gateway {
         self.attempts
             .run(Error::retryable, || async {
                 let request = self.http.post(self.graphql.clone()).timeout(self.timeout).json(request);
-                let response = http::send(request, self.graphql.as_str()).await?;
+                let response = self.send("POST", "gateway-graphql", request, &self.graphql).await?;
                 let body = http::body(response, self.graphql.as_str(), MAX_JSON_BYTES).await?;
                 let mut answer: Value = parse(&self.graphql, &body)?;
                 match answer.get_mut("data").map(Value::take) {
@@ -371,7 +408,8 @@ impl Gateway {
     async fn json<T: DeserializeOwned>(&self, url: &Url) -> Result<T, Error> {
         self.attempts
             .run(Error::retryable, || async {
-                let response = http::send(self.http.get(url.clone()).timeout(self.timeout), url.as_str()).await?;
+                let request = self.http.get(url.clone()).timeout(self.timeout);
+                let response = self.send("GET", "gateway-read", request, url).await?;
                 parse(url, &http::body(response, url.as_str(), MAX_JSON_BYTES).await?)
             })
             .await
@@ -381,7 +419,8 @@ impl Gateway {
     async fn text(&self, url: &Url) -> Result<Option<Bytes>, Error> {
         self.attempts
             .run(Error::retryable, || async {
-                let response = http::send(self.http.get(url.clone()).timeout(self.timeout), url.as_str()).await?;
+                let request = self.http.get(url.clone()).timeout(self.timeout);
+                let response = self.send("GET", "gateway-read", request, url).await?;
                 if response.status() == 202 || http::is_absent(response.status()) {
                     return Ok(None);
                 }

@@ -24,7 +24,7 @@ mod cache;
 mod http;
 
 pub use error::Error;
-pub use gateway::{Confirmations, DataPath, Gateway, GatewayOptions, Info};
+pub use gateway::{Confirmations, DataPath, Gateway, GatewayOptions, Info, Watch};
 pub use graphql::{Block, Node, NodePage, Query};
 pub use guard::{GuardError, UrlPolicy};
 pub use locate::{LocateError, Location, Locator};

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -49,11 +50,16 @@ fn histograms<const N: usize>() -> Histograms<N> {
     Family::new_with_constructor(|| Histogram::new(BUCKETS_SECONDS))
 }
 
+/// Whoever is asked may answer any number: those that are not registered are told together.
 fn status(status: u16) -> [(&'static str, String); 2] {
-    match status {
-        0 => [("status", String::new()), ("statusGroup", String::new())],
-        status => [("status", status.to_string()), ("statusGroup", format!("{}xx", status / 100))],
-    }
+    let registered = StatusCode::from_u16(status).is_ok_and(|status| status.canonical_reason().is_some());
+    let [code, group] = match status {
+        0 => [String::new(), String::new()],
+        status if registered => [status.to_string(), format!("{}xx", status / 100)],
+        status if (100..600).contains(&status) => ["other".to_owned(), format!("{}xx", status / 100)],
+        _ => ["other".to_owned(), "other".to_owned()],
+    };
+    [("status", code), ("statusGroup", group)]
 }
 
 /// Durations of the requests that a server answers, from their heads to those of the answers. Clones share them.
@@ -157,6 +163,27 @@ impl Default for Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_answers_numbers_that_mean_nothing_makes_no_labels_of_them() {
+        let sent = Sent::new();
+        let metrics = Metrics::new();
+        sent.register(&metrics, "unit", &[]);
+        for status in 100..=999 {
+            sent.observe("GET", "entry", Ok(status), Duration::ZERO);
+        }
+        let text = metrics.text().unwrap();
+        let series =
+            text.lines().filter(|line| line.starts_with("unit_outgoing_http_request_duration_seconds_count")).count();
+        assert!(series < 80, "{series} series");
+        for line in [
+            r#"status="404",statusGroup="4xx"} 1"#,
+            r#"status="503",statusGroup="5xx"} 1"#,
+            r#"status="other",statusGroup="other"} 400"#,
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+    }
 
     #[test]
     fn durations_are_told_by_method_route_and_status() {
