@@ -392,6 +392,37 @@ async fn a_compute_unit_that_tells_the_same_again_is_asked_less_and_less_often_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compute_unit_that_leads_round_in_a_circle_is_noticed_and_each_result_is_pushed_once() {
+    const ROUND: usize = 3;
+    let network = network();
+    let edges: Vec<_> = (0..ROUND as u32).map(result).collect();
+    let compute = Peer::start(move |call| match call.path.as_str() {
+        path if path.starts_with("/cron/") => {
+            let at = edges.iter().position(|(cursor, _)| path.contains(&format!("from={cursor}&")));
+            let (cursor, node) = &edges[at.map_or(0, |at| (at + 1) % ROUND)];
+            Answer::Json(200, json!({ "edges": [{ "cursor": cursor, "node": node }] }))
+        }
+        path if path.starts_with("/results/") => Answer::Json(200, json!({ "edges": [] })),
+        _ => Answer::Json(200, empty()),
+    });
+    let messenger = network.messenger_with(Options { cu_url: compute.url(), ..network.options() }).await;
+    let item = monitor_item(&network, A);
+    assert_eq!(post(&messenger, &format!("/monitor/{A}"), item.raw().clone()).await.0, 200);
+    let monitor = || async { get(&messenger, "/monitors").await["monitors"][0].clone() };
+    let deadline = Instant::now() + DEADLINE;
+    while monitor().await["failures"].as_u64() != Some(2) {
+        assert!(Instant::now() < deadline, "{}", monitor().await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(monitor().await["error"].as_str().unwrap().contains("at one before it"), "{}", monitor().await);
+    assert_eq!(compute.asked("GET", "/cron/").len(), ROUND + 2);
+    eventually("each result is pushed", || (ticks(&network).len() == ROUND).then_some(())).await;
+    idle(&messenger).await;
+    assert_eq!(network.scheduler.asked("POST", "/").len(), ROUND, "posted once each");
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compute_unit_that_always_has_something_due_is_not_asked_without_pause() {
     let network = network();
     network.state.lock().unwrap().cron_next = Some("0".into());

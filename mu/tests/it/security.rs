@@ -481,8 +481,10 @@ struct Program {
 
 #[test]
 fn what_cannot_be_asked_over_http_is_refused_at_the_start_without_showing_a_password() {
-    for option in ["--cu-url", "--gateway-url", "--graphql-url", "--uploader-url"] {
-        let words = ["mu", "--wallet", "w.json", option, "ftp://user:secret@example.com"];
+    let scheduler = format!("{}=ftp://user:secret@example.com", crate::network::SCHEDULER);
+    for option in ["--cu-url", "--gateway-url", "--graphql-url", "--uploader-url", "--scheduler-url"] {
+        let url = if option == "--scheduler-url" { &*scheduler } else { "ftp://user:secret@example.com" };
+        let words = ["mu", "--wallet", "w.json", option, url];
         let program = <Program as clap::Parser>::try_parse_from(words).unwrap();
         let error = Options::try_from(program.arguments).unwrap_err().to_string();
         assert!(error.contains(option) && error.contains("ftp://") && !error.contains("secret"), "{error}");
