@@ -47,6 +47,7 @@ pub use intents::{
     UNRESOLVED_RESERVE,
 };
 pub use letters::RetryError;
+use sharing::Heard;
 
 /// Most tasks the outbox holds before new client items are refused.
 pub const MAX_QUEUED_TASKS: usize = 1_000_000;
@@ -318,7 +319,7 @@ impl Driver {
             let performing = within_trace(traceparent.clone(), performing).instrument(span.clone());
             let (performed, heard) = match &effect {
                 Effect::Pull { process, .. } => tokio::join!(performing, self.heard_of_all(id, *process)),
-                _ => (performing.await, Ok(true)),
+                _ => (performing.await, Ok(Heard::All)),
             };
             let Some(mut outcome) = performed else {
                 tracing::debug!(task = %id, stage = task.stage(), "takes long; waits for a place among the slow ones");
@@ -347,12 +348,18 @@ impl Driver {
                 _ => None,
             };
             let pulled = matches!((&effect, &outcome), (Effect::Pull { .. }, Outcome::Result(_)));
-            if pulled && !heard? {
+            let heard = if pulled { heard? } else { Heard::All };
+            if heard == Heard::Less {
                 lock(&self.0.dispatcher).again(id, now());
                 self.hand_on();
                 return Ok(());
             }
             if pulled && !self.turn(id).await {
+                return Ok(());
+            }
+            if let (Heard::OfOthers, Effect::Pull { process, .. }) = (heard, &effect)
+                && !self.still_has_turn(id, *process).await?
+            {
                 return Ok(());
             }
             let faults = lock(&self.0.dispatcher).faults(id);

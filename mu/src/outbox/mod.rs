@@ -309,6 +309,17 @@ pub struct Other {
     pub monitors: usize,
 }
 
+/// What may stand before a result in the log of its process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// What this messenger has yet to hear of: others have been posting it since before the pull was stored, or what follows from
+    /// it is on its way here.
+    pub elsewhere: bool,
+    /// Something that has been posted, maybe by this messenger. What follows from that may come by way of the database as well,
+    /// behind other things.
+    pub posted: bool,
+}
+
 /// How messengers with a common outbox share the work.
 pub trait Shared: Send + Sync {
     /// Whether this messenger may start anything now: false once others may believe it dead.
@@ -323,15 +334,15 @@ pub trait Shared: Send + Sync {
     fn waiting(&self, origin: ItemId) -> BoxFuture<'_, Result<(usize, Option<u64>), OutboxError>>;
     /// How many processes of a lineage are monitored at all messengers, besides these.
     fn polled<'a>(&'a self, lineage: ItemId, besides: &'a [ProcessId]) -> BoxFuture<'a, Result<usize, OutboxError>>;
-    /// Whether there may be something before the result that this task pulls in the log of its process, of which this messenger has
-    /// yet to hear: others have been posting it since before that task was stored, for no longer than `patience` and their
-    /// lease, or what follows from it is on its way here. Once `false`, it stays so.
-    fn is_expecting(
+    /// What may stand before the result that this task pulls in the log of its process. Whatever others post is waited for no
+    /// longer than `patience` and their lease. What is not expected once will not be, but for what follows from what this
+    /// messenger posts itself.
+    fn expects(
         &self,
         process: ProcessId,
         pull: TaskId,
         patience: Duration,
-    ) -> BoxFuture<'_, Result<bool, OutboxError>>;
+    ) -> BoxFuture<'_, Result<Expected, OutboxError>>;
     /// The intents that this messenger keeps to itself.
     fn intents(&self) -> BoxFuture<'_, Result<Vec<TaskId>, OutboxError>>;
     /// Lets others have everything at once: this messenger ends.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use holon_mu::crank::descent::Descent;
 use holon_mu::crank::task::{Forwarded, ForwardedKind, ProcessRecord, Task, TaskId, Work};
 use holon_mu::outbox::{
-    Changes, Charge, Durability, Monitor, Monitoring, Outbox, OutboxError, PostgresOptions, PostgresOutbox, SHARES,
-    Share, Shared, Shift,
+    Changes, Charge, Durability, Expected, Monitor, Monitoring, Outbox, OutboxError, PostgresOptions, PostgresOutbox,
+    SHARES, Share, Shared, Shift,
 };
 use holon_peers::postgres::{Postgres, schema, shared};
 use holon_protocol::{Address, ItemId, ProcessId};
@@ -464,7 +464,7 @@ async fn a_messenger_expects_what_another_one_posts_until_it_has_what_follows_fr
         messenger.outbox.commit(changes, Durability::Synced).await.unwrap().intents[0]
     };
     let expects = async |messenger: &Messenger, pull| {
-        messenger.sharing().is_expecting(process, pull, Duration::from_secs(60)).await.unwrap()
+        messenger.sharing().expects(process, pull, Duration::from_secs(60)).await.unwrap().elsewhere
     };
     let before = intend(&a, 1).await;
     let own = intend(&b, 2).await;
@@ -472,6 +472,10 @@ async fn a_messenger_expects_what_another_one_posts_until_it_has_what_follows_fr
     let pulled = b.tasks[0].0;
     let after = intend(&a, 4).await;
     assert!(expects(&b, pulled).await && !expects(&b, before).await && expects(&b, after).await);
+    let of_a = a.sharing().expects(process, after, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(of_a, Expected { elsewhere: true, posted: true }, "what b posts");
+    let of_b = b.sharing().expects(process, before, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(of_b, Expected::default(), "nothing is older");
     let own_follows = Changes { remove: vec![own], new: vec![pull(share, 2)], ..Changes::default() };
     b.outbox.commit(own_follows, Durability::Buffered).await.unwrap();
 
@@ -485,7 +489,7 @@ async fn a_messenger_expects_what_another_one_posts_until_it_has_what_follows_fr
     // Nor is what nobody says anything of, for longer than is said and the lease.
     assert!(expects(&b, TaskId(after.0 + 1)).await);
     let begun = Instant::now();
-    while b.sharing().is_expecting(process, TaskId(after.0 + 1), Duration::ZERO).await.unwrap() {
+    while b.sharing().expects(process, TaskId(after.0 + 1), Duration::ZERO).await.unwrap().elsewhere {
         assert!(begun.elapsed() < DEADLINE);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -5,14 +5,25 @@ use std::time::Duration;
 
 use holon_protocol::ProcessId;
 
-use super::{Driver, lock};
+use super::{Driver, lock, now};
 use crate::crank::task::TaskId;
-use crate::outbox::{Load, OutboxError, Share};
+use crate::outbox::{Expected, Load, OutboxError, Share};
 
 /// Between two looks whether something of shares that are let go of is still being sent.
 const LET_GO_PAUSE: Duration = Duration::from_millis(10);
 /// Between two looks whether everything has been heard of that others posted; then the result is pulled once more.
 const HEAR_PAUSES_MS: [u64; 6] = [5, 10, 20, 40, 80, 160];
+
+/// What this messenger has heard of that may stand before a result in the log of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Everything that there is.
+    All,
+    /// Everything that others posted. What follows from what it posts itself may come through the database.
+    OfOthers,
+    /// Not even that.
+    Less,
+}
 
 impl Driver {
     /// Whether this messenger may start anything now.
@@ -44,16 +55,30 @@ impl Driver {
 
     /// Whether this messenger has heard of everything that others posted to a process before the result which this task pulls,
     /// waiting a little for it.
-    pub(super) async fn heard_of_all(&self, id: TaskId, process: ProcessId) -> Result<bool, OutboxError> {
-        let Some(shared) = self.0.outbox.shared() else { return Ok(true) };
+    pub(super) async fn heard_of_all(&self, id: TaskId, process: ProcessId) -> Result<Heard, OutboxError> {
+        let Some(shared) = self.0.outbox.shared() else { return Ok(Heard::All) };
         let patience = Duration::from_millis(self.0.limits.order_patience_ms);
         for pause in HEAR_PAUSES_MS {
-            if !shared.is_expecting(process, id, patience).await? {
-                return Ok(true);
+            match shared.expects(process, id, patience).await? {
+                Expected { elsewhere: true, .. } => tokio::time::sleep(Duration::from_millis(pause)).await,
+                Expected { posted: true, .. } => return Ok(Heard::OfOthers),
+                _ => return Ok(Heard::All),
             }
-            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
-        Ok(false)
+        Ok(Heard::Less)
+    }
+
+    /// Whether a result whose turn it is still has it, now that what this messenger posted itself before is over: what followed from
+    /// that may have come, or be coming, through the database.
+    pub(super) async fn still_has_turn(&self, id: TaskId, process: ProcessId) -> Result<bool, OutboxError> {
+        let Some(shared) = self.0.outbox.shared() else { return Ok(true) };
+        let patience = Duration::from_millis(self.0.limits.order_patience_ms);
+        if shared.expects(process, id, patience).await?.elsewhere {
+            lock(&self.0.dispatcher).again(id, now());
+            self.hand_on();
+            return Ok(false);
+        }
+        Ok(self.turn(id).await)
     }
 
     /// A task is not in the outbox any more, or another messenger goes on with it.

@@ -23,8 +23,8 @@ use super::{get, id, number, signed, task};
 use crate::crank::task::TaskId;
 use crate::outbox::local::decode;
 use crate::outbox::{
-    LOAD_PAGE_TASKS, Load, MAX_CLAIMS, MAX_DEAD_BYTES, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED, MAX_UNUSABLE_BYTES,
-    Monitor, Other, OutboxError, SHARES, Share, Shared, Shift,
+    Expected, LOAD_PAGE_TASKS, Load, MAX_CLAIMS, MAX_DEAD_BYTES, MAX_REMEMBERED_PROCESSES, MAX_UNMONITORED,
+    MAX_UNUSABLE_BYTES, Monitor, Other, OutboxError, SHARES, Share, Shared, Shift,
 };
 
 /// A messenger is heard of so many times within its lease.
@@ -356,22 +356,23 @@ impl Shared for Sharing {
         .boxed()
     }
 
-    fn is_expecting(
+    fn expects(
         &self,
         process: ProcessId,
         pull: TaskId,
         patience: Duration,
-    ) -> BoxFuture<'_, Result<bool, OutboxError>> {
+    ) -> BoxFuture<'_, Result<Expected, OutboxError>> {
         async move {
             // What posts is numbered before it is sent, and a pull after its message has its place. So what comes before it in the
             // log has a smaller number; what follows from that remembers it (`since`).
-            let sql = "SELECT EXISTS (
-                    SELECT FROM task WHERE log = $1 AND posted IS NOT NULL AND id < $2
+            let sql = "WITH before AS (
+                    SELECT CASE WHEN holder IS NULL THEN fresh OR share <> ALL ($4) ELSE holder <> $5 END AS elsewhere
+                    FROM task WHERE log = $1 AND posted IS NOT NULL AND id < $2
                         AND posted > clock_timestamp() - $3 * interval '1 millisecond'
-                        AND CASE WHEN holder IS NULL THEN fresh OR share <> ALL ($4) ELSE holder <> $5 END
-                ) OR EXISTS (
-                    SELECT FROM task WHERE log = $1 AND fresh AND id <> $2 AND since < $2
-                )";
+                )
+                SELECT EXISTS (SELECT FROM before WHERE elsewhere)
+                        OR EXISTS (SELECT FROM task WHERE log = $1 AND fresh AND id <> $2 AND since < $2),
+                    EXISTS (SELECT FROM before)";
             let (log, pull) = (&process.as_bytes()[..], signed(pull.0));
             let patience = i64::try_from((patience + self.lease).as_millis()).unwrap_or(i64::MAX);
             let held: Vec<_> = self.state.known().held.keys().map(|share| i16::from(share.0)).collect();
@@ -383,7 +384,8 @@ impl Shared for Sharing {
                 (&self.me, Type::INT8),
             ];
             let rows = self.connections.query(sql, &parameters).await?;
-            rows.first().map_or(Ok(false), |row| get(row, 0))
+            let Some(row) = rows.first() else { return Ok(Expected::default()) };
+            Ok(Expected { elsewhere: get(row, 0)?, posted: get(row, 1)? })
         }
         .boxed()
     }
