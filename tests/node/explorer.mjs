@@ -305,6 +305,13 @@ test("a result of what the compute unit could not check says so", async () => {
     await marked();
     await view("/processes");
   }
+  // On a phone, too, what came of a message is on the screen.
+  await page.resize(380, 800);
+  await view(`/process/${HOSTILE}`);
+  await marked();
+  const right = await page.run((where) => document.querySelector(where).getBoundingClientRect().right, chip);
+  assert.ok(right <= 380, `the mark ends at ${right}`);
+  await page.resize(1280, 900);
   await view(`/message/${BYTES_MESSAGE}?process=${HOSTILE}`);
   await page.until("the page says so", () => document.querySelector(".result-view .banner")?.innerText.includes("could not check"));
   await view(`/message/${HOSTILE_MESSAGE}?process=${HOSTILE}`);

@@ -29,7 +29,7 @@ export function processes({ query, signal, title }) {
   const found = new Map();
   const parked = new Map();
   const turns = new Turns(4);
-  const state = { search: query.get("search") ?? "", sort: "newest", only: query.get("show") === "parked", cursor: undefined, more: false, begun: false };
+  const state = { search: query.get("search") ?? "", sort: "newest", only: query.get("show") === "parked", cursor: undefined, more: false, begun: false, told: false };
 
   const field = h("input", { type: "search", value: state.search, placeholder: "Name, id or module", "aria-label": "Search processes", spellcheck: "false" });
   const sort = h("select", { "aria-label": "Sort" }, Object.entries(SORTS).map(([key, [label]]) => h("option", { value: key }, label)));
@@ -87,7 +87,8 @@ export function processes({ query, signal, title }) {
     const fits = ({ id: its, name, module }) =>
       (!state.only || parked.has(its)) && (search === "" || name.toLowerCase().includes(search) || its === state.search || module === state.search);
     const shown = [...found.values()].filter(fits).sort(SORTS[state.sort][1]);
-    if (!state.begun) return;
+    // Whether there is none, nobody knows before the compute unit has told.
+    if (!state.begun || (state.only && !state.told)) return;
     for (const process of shown) {
       const held = parked.get(process.id);
       process.row.toggleAttribute("data-parked", held !== undefined);
@@ -147,7 +148,7 @@ export function processes({ query, signal, title }) {
     show();
   });
 
-  bring().then(searchAll);
+  bring().then(() => Promise.all([searchAll(), look().catch((error) => signal.aborted || console.warn(error))]));
   const mark = liveMark();
   if (network.su) {
     follow(() => scheduler.events(network.su), {
@@ -164,27 +165,26 @@ export function processes({ query, signal, title }) {
       signal,
     });
   } else mark.hidden = true;
-  every(
-    LOOK_MS,
-    async () => {
-      if (!state.begun) return;
-      const [fresh, held] = await Promise.allSettled([
-        gateway.items({ tags: { "Data-Protocol": "ao", Type: "Process" }, first: 20 }, { signal }),
-        compute.parked({ signal }),
-      ]);
-      const before = found.size;
-      const heldBefore = [...parked.keys()].join();
-      if (fresh.status === "fulfilled") take(fresh.value.items);
-      if (held.status === "fulfilled") {
-        parked.clear();
-        for (const its of held.value) parked.set(its.process, its);
-        const missing = held.value.map((its) => its.process).filter((its) => !found.has(its));
-        if (missing.length > 0) take((await gateway.items({ ids: missing.slice(0, gateway.PAGE), first: gateway.PAGE }, { signal })).items);
-      }
-      if (found.size !== before || heldBefore !== [...parked.keys()].join()) show();
-    },
-    signal,
-  );
+  async function look() {
+    if (!state.begun) return;
+    const [fresh, held] = await Promise.allSettled([
+      gateway.items({ tags: { "Data-Protocol": "ao", Type: "Process" }, first: 20 }, { signal }),
+      compute.parked({ signal }),
+    ]);
+    const before = found.size;
+    const heldBefore = [...parked.keys()].join();
+    const first = !state.told;
+    state.told = true;
+    if (fresh.status === "fulfilled") take(fresh.value.items);
+    if (held.status === "fulfilled") {
+      parked.clear();
+      for (const its of held.value) parked.set(its.process, its);
+      const missing = held.value.map((its) => its.process).filter((its) => !found.has(its));
+      if (missing.length > 0) take((await gateway.items({ ids: missing.slice(0, gateway.PAGE), first: gateway.PAGE }, { signal })).items);
+    }
+    if (first || found.size !== before || heldBefore !== [...parked.keys()].join()) show();
+  }
+  every(LOOK_MS, look, signal);
 
   return h(
     "div.page",
