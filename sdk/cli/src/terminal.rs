@@ -138,7 +138,10 @@ impl Progress {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                let _ = write!(err, "{ERASE}{style}{frame}{style:#} {}{}", text(), patience(begun.elapsed()));
+                let line = format!("{style}{frame}{style:#} {}{}", text(), patience(begun.elapsed()));
+                // A line that goes on in the next row would not be erased as a whole.
+                let width = terminal_size::terminal_size_of(&err).map(|(width, _)| usize::from(width.0));
+                let _ = write!(err, "{ERASE}{}", cut(&line, width.unwrap_or(usize::MAX)));
                 let _ = err.flush();
                 thread::park_timeout(Self::FRAME_TIME);
             }
@@ -171,6 +174,28 @@ impl Progress {
     }
 }
 
+/// As much of a line as fits into so many columns. Colours, which take none, all stay.
+fn cut(line: &str, columns: usize) -> String {
+    let fits = anstream::adapter::strip_str(line).to_string().chars().count() <= columns;
+    let room = if fits { usize::MAX } else { columns.saturating_sub(1) };
+    let (mut out, mut shown, mut in_colour) = (String::with_capacity(line.len()), 0, false);
+    for letter in line.chars() {
+        in_colour |= letter == '\x1b';
+        if in_colour {
+            out.push(letter);
+            in_colour = letter != 'm';
+            continue;
+        }
+        if shown < room {
+            out.push(letter);
+        } else if shown == room {
+            out.push('…');
+        }
+        shown += 1;
+    }
+    out
+}
+
 /// How long something takes, once that is long.
 fn patience(elapsed: Duration) -> String {
     match elapsed.as_secs() {
@@ -187,5 +212,25 @@ impl Drop for Progress {
             drawing.thread().unpark();
             let _ = drawing.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_to_the_width_of_the_terminal_and_its_colours_end() {
+        let line = format!("{COPY}⣾{COPY:#} ten slots {LABEL}(of 20){LABEL:#} for 5 s");
+        let width = "⣾ ten slots (of 20) for 5 s".chars().count();
+        assert_eq!(cut(&line, usize::MAX), line);
+        assert_eq!(cut(&line, width), line);
+        for columns in 1..width {
+            let short = cut(&line, columns);
+            let plain = anstream::adapter::strip_str(&short).to_string();
+            assert!(plain.chars().count() == columns && plain.ends_with('…'), "{columns}: {plain}");
+            assert_eq!(short.matches('\x1b').count(), line.matches('\x1b').count(), "{short:?}");
+        }
+        assert_eq!(anstream::adapter::strip_str(&cut(&line, 0)).to_string(), "…");
     }
 }

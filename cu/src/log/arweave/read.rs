@@ -243,7 +243,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A window: from disk what is there, the rest from the gateway as far as it is needed. A gap before slots that are known, and what
-    /// is not there yet, are looked at again for a while.
+    /// is not there yet, are looked at again for a while, as long as the first slot is not there.
     pub async fn window(self, known: &Known, part: Part) -> Window {
         let mut window = self.needed(known, part).await;
         let beyond = find::window(part.number).skip_while(|slot| *slot <= part.last);
@@ -304,7 +304,9 @@ impl<'a> Reader<'a> {
             let late = gap || window.faults.iter().any(|(slot, fault)| fault.is_transient() && !later(*slot, fault));
             // The gateway client has tried what failed often enough, unless other things have worked since.
             let again = late || progress && !window.failed.is_empty();
-            if tries_left == 0 || !again || begun.elapsed() >= patience {
+            // What comes before a slot that is late is not held up by it: who waits goes on with that, and asks for the slot next.
+            let begins = window.slots.contains_key(&part.first);
+            if tries_left == 0 || !again || begins || begun.elapsed() >= patience {
                 return window;
             }
             tries_left -= 1;

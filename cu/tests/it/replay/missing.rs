@@ -58,6 +58,41 @@ async fn what_comes_after_the_slot_that_is_asked_for_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_a_slot_that_is_missing_is_evaluated_at_once_and_the_slot_is_waited_for_once() {
+    const PATIENCE: Duration = Duration::from_secs(6);
+    let network = Network::start().await;
+    let process = network.spawn(&[]).await;
+    for _ in 0..5 {
+        network.send(process, "Add").await;
+    }
+    settled(&network, process, 5).await;
+    let liar = Liar::start(network.gateway.clone());
+    liar.answers(|_, body| at_slot(body, 3, |_| false));
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        ReplayOptions { backoff: Duration::from_millis(200), ..options(&folder, &liar.url) }.patient(PATIENCE);
+    let mut replay = Replay::open(options, process).await.unwrap();
+    let (observer, begun) = (replay.observer(), Instant::now());
+    let waits = async {
+        loop {
+            let progress = observer.progress();
+            if let (3, Some((slot, _))) = (progress.slots, progress.waiting) {
+                return (slot, begun.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (report, (slot, took)) = tokio::join!(replay.advance(Some(Nonce(5))), waits);
+    let whole = begun.elapsed();
+    assert_eq!(slot, Nonce(3));
+    assert!(took < PATIENCE / 2, "slots 0 to 2 took {took:?}");
+    assert!(report.unwrap_err().to_string().contains("slot 3"));
+    // The pauses double, so the last of them may end later.
+    assert!((PATIENCE..PATIENCE * 2).contains(&whole), "{whole:?}");
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn assignments_that_carry_more_than_a_window_holds_are_read_one_after_the_other() {
     let network = Network::start().await;
     let process = network.spawn(&[]).await;

@@ -118,13 +118,13 @@ impl SourceArguments {
 /// The folder of a gateway: a process may be in several networks, a fork beside the original for instance, and its log is another
 /// in each. Local networks take turns at one URL, so of those the scheduler, which each makes for itself, tells them apart.
 fn folder_of(gateway: &Url, scheduler: Option<Address>) -> String {
-    /// Letters of a name; file systems take 255 bytes.
+    /// Letters of a name; file systems take 255 bytes, and the scheduler has 44 of them.
     const MAX_LETTERS: usize = 200;
     let port = gateway.port_or_known_default().unwrap_or_default();
     let place = format!("{}_{port}{}", gateway.host_str().unwrap_or_default(), gateway.path().trim_end_matches('/'));
-    let place = scheduler.map_or_else(|| place.clone(), |scheduler| format!("{place}_{scheduler}"));
     let plain = |letter: char| if letter.is_ascii_alphanumeric() || ".-".contains(letter) { letter } else { '_' };
-    place.chars().map(plain).take(MAX_LETTERS).collect()
+    let place: String = place.chars().map(plain).take(MAX_LETTERS).collect();
+    scheduler.map_or_else(|| place.clone(), |scheduler| format!("{place}_{scheduler}"))
 }
 
 /// Runs the command.
@@ -150,11 +150,14 @@ pub async fn run(arguments: Arguments, global: &Global, terminal: Terminal) -> R
             return Err(failure);
         }
     };
-    if let Some(path) = &arguments.memory {
-        write(&mut replay, path).await?;
-    }
-    replay.close().await;
+    // What was found is shown, whether or not it can be written.
     show(&report, terminal)?;
+    let written = match &arguments.memory {
+        Some(path) => write(&mut replay, path).await,
+        None => Ok(()),
+    };
+    replay.close().await;
+    written?;
     match (arguments.compare, samples) {
         (Some(unit), Some(samples)) => compare::with(unit, &samples, options, terminal).await,
         _ => Ok(()),
@@ -224,8 +227,8 @@ fn progress_text(observer: Observer, to: Option<Nonce>) -> impl Fn() -> String +
         };
         let rate = progress.slots as f64 / begun.elapsed().as_secs_f64().max(0.001);
         format!(
-            "{} slots{of} evaluated, {rate:.0} a second {LABEL}({} items fetched, {} signatures verified, {} entries \
-             from disk){LABEL:#}{waiting}",
+            "{} slots{of} evaluated, {rate:.0} a second{waiting} {LABEL}({} items fetched, {} signatures verified, {} \
+             entries from disk){LABEL:#}",
             progress.slots, progress.fetched, progress.verified, progress.shelved
         )
     }
@@ -269,5 +272,25 @@ pub fn failure(error: ReplayError) -> Failure {
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_have_folders_of_their_own_also_when_they_take_turns_at_a_port() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let long = url(&format!("https://{}.net/../{}", "a".repeat(60), "b/".repeat(400)));
+        let folders = |gateway: &Url| [[1; 32], [2; 32]].map(|id| folder_of(gateway, Some(Address::from_bytes(id))));
+        for gateway in [&url("http://127.0.0.1:4000/"), &long] {
+            let [one, other] = folders(gateway);
+            assert_ne!(one, other);
+            assert!(one.len() <= 255 && !one.contains(['/', ':']), "{one}");
+        }
+        assert_eq!(folder_of(&url("http://127.0.0.1:4000"), None), "127.0.0.1_4000");
+        assert_eq!(folder_of(&url("https://arweave.net/"), None), "arweave.net_443");
+        assert_ne!(folder_of(&url("https://a.net/x/y"), None), folder_of(&url("https://a.net/x"), None));
     }
 }
