@@ -1,7 +1,7 @@
 //! Forks: states of a machine at one moment, for dry runs, checkpoints and whoever wants to look.
 
 use std::{
-    io,
+    io, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,7 +34,15 @@ pub(super) struct Seat {
     pub module: Module,
     pub limits: Limits,
     drive: Arc<dyn Drive>,
-    idle: Mutex<Vec<Live>>,
+    idle: Mutex<Idle>,
+}
+
+/// Instances that wait for the next fork.
+#[derive(Default)]
+struct Idle {
+    instances: Vec<Live>,
+    /// Whether the process rests: then none is kept, also of those that are under way now.
+    rests: bool,
 }
 
 impl Fork {
@@ -92,7 +100,7 @@ impl Fork {
 
 impl Seat {
     pub fn new(module: &Module, limits: Limits, drive: Arc<dyn Drive>) -> Self {
-        Self { module: module.clone(), limits, drive, idle: Mutex::new(Vec::new()) }
+        Self { module: module.clone(), limits, drive, idle: Mutex::default() }
     }
 
     /// Whether a memory may have this length, in bytes.
@@ -125,7 +133,8 @@ impl Seat {
 
     /// An instance that shows `image`, used before if there is one that fits.
     fn borrow(&self, image: &Image) -> Result<Live, MachineError> {
-        let idle = self.idle().pop();
+        self.moved_to(image);
+        let idle = self.idle().instances.pop();
         if let Some(mut live) = idle
             && live.memory_len() <= image.len()
             && live.show(image).is_ok()
@@ -137,21 +146,32 @@ impl Seat {
 
     /// What idle instances take, in bytes.
     pub fn idle_bytes(&self) -> u64 {
-        self.idle().iter().map(|live| INSTANCE_BYTES + live.private_bytes()).sum()
+        self.idle().instances.iter().map(|live| INSTANCE_BYTES + live.private_bytes()).sum()
     }
 
-    /// Lets go of idle instances that hold a file in which the image of the process is not any more.
+    /// Lets go of idle instances that hold a file in which the image is not any more.
     pub fn moved_to(&self, image: &Image) {
-        self.idle().retain(|live| !live.lags(image));
+        let lagging: Vec<Live> = self.idle().instances.extract_if(.., |live| live.lags(image)).collect();
+        // Unmapping them keeps nobody else waiting.
+        drop(lagging);
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Live>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets go of idle instances.
+    /// Lets go of idle instances, until the process is [awake](Self::wake) again.
     pub fn rest(&self) {
-        self.idle().clear();
+        let mut idle = self.idle();
+        idle.rests = true;
+        let instances = mem::take(&mut idle.instances);
+        drop(idle);
+        drop(instances);
+    }
+
+    /// Somebody needs the process.
+    pub fn wake(&self) {
+        self.idle().rests = false;
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn give_back(&self, mut live: Live) {
@@ -160,8 +180,8 @@ impl Seat {
             return;
         }
         let mut idle = self.idle();
-        if idle.len() < MAX_IDLE_INSTANCES {
-            idle.push(live);
+        if !idle.rests && idle.instances.len() < MAX_IDLE_INSTANCES {
+            idle.instances.push(live);
         }
     }
 }

@@ -183,6 +183,7 @@ impl Machine {
         if !self.since.is_empty() {
             self.commit()?;
         }
+        self.seat.wake();
         Ok(Fork { seat: Arc::clone(&self.seat), image: Arc::clone(&self.image) })
     }
 
@@ -333,6 +334,7 @@ impl Machine {
         let live = match self.live.take() {
             Some(live) => live,
             None => {
+                self.seat.wake();
                 if let Some(image) = Arc::get_mut(&mut self.image) {
                     image.wake()?;
                 }

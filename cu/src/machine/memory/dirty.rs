@@ -35,7 +35,6 @@ const SCAN_RANGES: usize = 512;
 const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
-const PAGE_IS_PFNZERO: u64 = 1 << 5;
 
 /// `struct page_region` of `linux/fs.h`.
 #[repr(C)]
@@ -87,14 +86,18 @@ impl Scanner {
         })
     }
 
-    /// Ranges of bytes, relative to `memory` and ascending, that contain every page that is the mapping's own, if the kernel says
-    /// so. `memory` is as in [`Scanner::dirty`].
-    pub fn own(&self, memory: &[u8]) -> io::Result<Option<Vec<Range<usize>>>> {
-        let base = memory.as_ptr() as usize;
+    /// Whether it looks only at pages that are there, which takes no time to speak of where few are.
+    pub fn is_quick(&self) -> bool {
+        matches!(self, Scanner::Ioctl(_))
+    }
+
+    /// Ranges of bytes, relative to `base` and ascending, that contain every page that a mapping of `bytes` has of its own, if the
+    /// kernel says so. `base` and `bytes` are as of a memory in [`Scanner::dirty`].
+    pub fn own(&self, base: usize, bytes: usize) -> io::Result<Option<Vec<Range<usize>>>> {
         let mut found = Vec::new();
         match self {
-            Scanner::Ioctl(file) => scan(file, base, base + memory.len(), &mut found)?,
-            Scanner::Pagemap { file, page } => read_pagemap(file, *page, base, memory.len(), &mut found)?,
+            Scanner::Ioctl(file) => scan(file, base, base + bytes, &mut found)?,
+            Scanner::Pagemap { file, page } => read_pagemap(file, *page, base, bytes, &mut found)?,
             Scanner::Compare => return Ok(None),
         }
         Ok(Some(found))
@@ -104,7 +107,7 @@ impl Scanner {
     /// `memory` starts at a page and is a whole number of pages long. `image` is what is mapped below; memory beyond its
     /// end is compared with zeros.
     pub fn dirty(&self, memory: &[u8], image: &Image) -> io::Result<Vec<Range<usize>>> {
-        match self.own(memory) {
+        match self.own(memory.as_ptr() as usize, memory.len()) {
             Ok(Some(found)) => Ok(found),
             Ok(None) => compare(memory, image),
             Err(error) => {
@@ -138,9 +141,10 @@ fn scan(pagemap: &File, start: usize, end: usize, found: &mut Vec<Range<usize>>)
             end: end as u64,
             vec: regions.as_mut_ptr() as u64,
             vec_len: SCAN_RANGES as u64,
-            // Private means: there, and neither a page of the file nor the shared page of zeros.
-            category_inverted: PAGE_IS_FILE | PAGE_IS_PFNZERO,
-            category_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO,
+            // Private means: there, and no page of the file. The kernel may have put its page of zeros in the place of a private one that is
+            // zero.
+            category_inverted: PAGE_IS_FILE,
+            category_mask: PAGE_IS_FILE,
             category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             return_mask: PAGE_IS_FILE,
             ..ScanArgument::default()

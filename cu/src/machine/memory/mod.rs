@@ -25,7 +25,9 @@
 //! Linux only. All `unsafe` of this crate that is about memory is in this folder. Its one assumption, stated once here
 //! and relied on below: whoever holds `&mut Store` of the store that owns a memory knows that no guest code runs on it and
 //! that no slice into it is alive, because wasmtime hands those out only against a borrow of the store. Every function
-//! that changes a mapping therefore takes the store by `&mut`, and checks that the memory in it is the region's.
+//! that changes a mapping therefore takes the store by `&mut`, and checks that the memory in it is the region's. The pages of a file below
+//! a memory change only where its mapping has copies of its own, or after it has left the file ([`Region::let_go`]), when nobody looks at
+//! the memory until it is shown something again.
 
 mod changed;
 mod dirty;

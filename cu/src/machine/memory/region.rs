@@ -104,11 +104,14 @@ impl Region {
     /// instance has to go.
     pub fn let_go<T>(&mut self, store: &mut Store<T>, memory: &Memory) -> io::Result<()> {
         self.check(store, memory)?;
-        let bytes = memory.data(&*store);
+        let len = memory.data_size(&*store);
         if let Some(shown) = self.shown.take() {
+            // From here on the file may change below the memory, so nobody refers to it before it shows something again.
             shown.leave(&self.mapping);
-            if self.mapping.mapped() == bytes.len()
-                && let Ok(Some(own)) = Scanner::best().own(bytes)
+            let scanner = Scanner::best();
+            if self.mapping.mapped() == len
+                && scanner.is_quick()
+                && let Ok(Some(own)) = scanner.own(self.mapping.base() as usize, len)
             {
                 let private = own.iter().map(ExactSizeIterator::len).sum();
                 if private <= KEEP_IDLE_BYTES {
