@@ -257,6 +257,8 @@ async fn what_comes_in_through_two_messengers_is_pushed_in_the_order_of_the_log(
     }
     let mut options = options(&network, shared().unwrap());
     options.postgres.as_mut().unwrap().connections = 8;
+    // On a machine that is busy an answer may take longer than results wait for it otherwise.
+    options.limits.order_patience_ms = 60_000;
     let [first, second] = sharing(&network, options).await;
     let client = async |client: usize| {
         for number in 0..EACH {
@@ -267,7 +269,10 @@ async fn what_comes_in_through_two_messengers_is_pushed_in_the_order_of_the_log(
         }
     };
     futures_util::future::join_all((0..CLIENTS).map(client)).await;
-    eventually("all are pushed", || (network.log(TARGET).len() == CLIENTS * EACH).then_some(())).await;
+    for tenth in 1..=10 {
+        let some = CLIENTS * EACH * tenth / 10;
+        eventually("more are pushed", || (network.log(TARGET).len() >= some).then_some(())).await;
+    }
     let text = |item: &DataItem| String::from_utf8(item.data().to_vec()).unwrap();
     for process in processes {
         let order: Vec<_> = network.log(process).iter().map(text).collect();
