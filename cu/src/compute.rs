@@ -220,6 +220,10 @@ impl Compute {
             Goal::Latest => self.0.actors.evaluate(process, goal, None, None).await.map(|()| None)?,
             goal => self.0.actors.past(process, goal).await?,
         };
+        // Nor does anybody hold one while memory is hashed.
+        if let Some(state) = &past {
+            state.root().await?;
+        }
         let place = tokio::time::timeout(IMAGE_PATIENCE, self.0.images.clone().acquire_owned()).await;
         let place = place.map_err(|_| Error::Busy { what: "memory images being sent", limit: IMAGES_LIMIT })?;
         let place = place.map_err(|_| Error::Stopping)?;

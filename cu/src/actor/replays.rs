@@ -16,6 +16,7 @@ use super::{Inner, State, lock};
 use crate::checkpoint::Reach;
 use crate::error::Error;
 use crate::log::Goal;
+use crate::memory_pressure::is_short_of_memory;
 
 /// Most replays for states that are past, over all processes.
 const REPLAY_LIMIT: usize = 2;
@@ -60,9 +61,16 @@ impl Replays {
         lock(&self.found).get(&Wanted::state(process, goal), Instant::now())
     }
 
-    /// Drops states that nobody asked for lately.
+    /// Drops states that nobody asked for lately, or all if memory is short.
     pub fn expire(&self) {
-        lock(&self.found).expire(Instant::now());
+        free(lock(&self.found).expire(Instant::now(), is_short_of_memory()));
+    }
+}
+
+/// Gives large memories back to the system, where nobody waits for it.
+fn free(states: Vec<Arc<State>>) {
+    if !states.is_empty() {
+        tokio::task::spawn_blocking(move || drop(states));
     }
 }
 
@@ -133,7 +141,7 @@ impl Replay {
             && let Ok(state) = &state
         {
             let bytes = state.fork.memory_bytes();
-            lock(&self.inner.replays.found).insert(self.wanted, state.clone(), bytes, Instant::now());
+            free(lock(&self.inner.replays.found).insert(self.wanted, state.clone(), bytes, Instant::now()));
         }
         for reply in self.take() {
             reply.found(state.clone());

@@ -189,6 +189,8 @@ impl Machine {
 
     /// Commits, and lets go of everything but the memory: an idle process is its image. The next message makes a new instance.
     pub fn rest(&mut self) -> Result<(), HostFailure> {
+        // First: whatever becomes of the rest, nobody looks after them any more.
+        self.seat.rest();
         self.recover()?;
         if !self.since.is_empty() {
             self.commit()?;
@@ -200,6 +202,7 @@ impl Machine {
         } else if let Some(image) = Arc::get_mut(&mut self.image) {
             image.settle();
         }
+        // To recover may have woken it.
         self.seat.rest();
         Ok(())
     }

@@ -127,9 +127,9 @@ impl Region {
         unsafe { self.mapping.clear() }
     }
 
-    /// Whether it has let go of a file in which `image` is not, or which has become longer: the file stays only because of it.
+    /// Whether it has let go of a file in which `image` is not: it is there only because of this.
     pub fn lags(&self, image: &Image) -> bool {
-        self.left.as_ref().is_some_and(|left| !image.is_in(left) || self.mapping.mapped() != image.len())
+        self.left.as_ref().is_some_and(|left| !image.is_in(left))
     }
 
     /// Forgets everything written since the image was shown or last committed. `false` if memory has grown since then, which

@@ -173,15 +173,19 @@ export function processes({ query, signal, title }) {
     ]);
     const before = found.size;
     const heldBefore = [...parked.keys()].join();
-    const first = !state.told;
-    state.told = true;
+    if (signal.aborted) return;
+    const told = held.status === "fulfilled";
+    const first = told && !state.told;
+    state.told ||= told;
     if (fresh.status === "fulfilled") take(fresh.value.items);
-    if (held.status === "fulfilled") {
+    if (told) {
       parked.clear();
       for (const its of held.value) parked.set(its.process, its);
       const missing = held.value.map((its) => its.process).filter((its) => !found.has(its));
-      if (missing.length > 0) take((await gateway.items({ ids: missing.slice(0, gateway.PAGE), first: gateway.PAGE }, { signal })).items);
-    }
+      const asked = missing.length > 0 && gateway.items({ ids: missing.slice(0, gateway.PAGE), first: gateway.PAGE }, { signal });
+      // Those that the gateway does not tell now are asked for again at the next look.
+      if (asked) take((await asked.catch(() => ({ items: [] }))).items);
+    } else if (state.only && !state.told) fill(place, failure(held.reason, look));
     if (first || found.size !== before || heldBefore !== [...parked.keys()].join()) show();
   }
   every(LOOK_MS, look, signal);
