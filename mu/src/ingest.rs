@@ -25,6 +25,7 @@ use tracing::Instrument;
 use url::Url;
 
 use crate::api::Body;
+use crate::births::within_lineage;
 use crate::crank::descent::Descent;
 use crate::crank::driver::Driver;
 use crate::crank::outgoing::{ASSIGNED_TO_ITSELF, Assign};
@@ -195,7 +196,8 @@ impl Ingest {
             tracing::debug!(target: MESSAGES, accepted = accepted.is_ok(), "forwarded for a client");
             accepted
         };
-        self.detached(within_trace(traceparent, work).instrument(span)).await
+        let work = Box::pin(within_lineage(descent.lineage(), within_trace(traceparent, work).instrument(span)));
+        self.detached(work).await
     }
 
     /// `POST /?process-id&assign`; the id of the assignment.
@@ -205,7 +207,10 @@ impl Ingest {
         }
         let this = self.clone();
         let traceparent = trace.map(|trace| trace.traceparent(assign.message.as_bytes()));
-        self.detached(within_trace(traceparent, async move { this.assign(assign, trace).await })).await
+        // What is assigned may be anybody's: it has no lineage of its own here, and that of the process is its alone.
+        let lineage = Some(assign.process.into());
+        let work = within_trace(traceparent, async move { this.assign(assign, trace).await });
+        self.detached(Box::pin(within_lineage(lineage, work))).await
     }
 
     /// Checks what the item is and finds where it goes.

@@ -238,7 +238,8 @@ pub struct Arguments {
     /// Most tasks that wait in the outbox for what descends from one message
     #[arg(long, env = "MAX_WAITING_PER_PUSH", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_waiting_per_push: u64,
-    /// Most tasks that wait in the outbox for what the cron of one process began; with so many it is not asked for more
+    /// Most tasks that wait in the outbox for what the crons of one lineage began, or that of one process that was born elsewhere or asked for;
+    /// with so many they are not asked for more
     #[arg(long, env = "MAX_WAITING_PER_CRON", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_waiting_per_cron: u64,
     /// Most processes with crons that come of one message, through any number of crons, and are monitored without being asked for; 0: any number

@@ -31,7 +31,7 @@ pub struct Budgets {
     /// Most tasks of one push that wait in the outbox. What there is of all pushes is bounded by it.
     pub waiting: usize,
     /// Most tasks of all pushes that the cron of one process began, and those of the processes that descend from it. When so many
-    /// wait, they are not asked for more.
+    /// wait, they are not asked for more. One that was born elsewhere has an account of its own.
     pub waiting_per_cron: usize,
     /// Most processes of one lineage that wake by themselves: of those that come of one client's item, through however many
     /// pushes and crons. Further ones are not monitored unless somebody asks for it; 0: any number.
@@ -105,7 +105,7 @@ pub struct Account {
 #[derive(Debug, Default)]
 pub struct Accounts {
     accounts: HashMap<ItemId, Account>,
-    /// Tasks left to do of what the crons of one lineage began.
+    /// Tasks left to do of what the crons began that are accounted to this.
     crons: HashMap<ItemId, usize>,
 }
 
@@ -196,9 +196,9 @@ impl Accounts {
         Ok(Some(account))
     }
 
-    /// How many more tasks the crons of a lineage may have waiting.
-    pub fn cron_room(&self, budgets: &Budgets, lineage: ItemId, total: usize, room: usize) -> usize {
-        let waiting = self.crons.get(&lineage).copied().unwrap_or_default();
+    /// How many more tasks the crons that are accounted to this may have waiting.
+    pub fn cron_room(&self, budgets: &Budgets, account: ItemId, total: usize, room: usize) -> usize {
+        let waiting = self.crons.get(&account).copied().unwrap_or_default();
         budgets.waiting_per_cron.min(free(total, room)).saturating_sub(waiting)
     }
 

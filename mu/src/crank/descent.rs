@@ -21,10 +21,13 @@ pub struct Descent {
     /// The depth from which steps count against the budget: where the operator took it up again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub granted: u32,
-    /// If a cron began the push, whom it is accounted to: its process, or where the push began that made this process or the
-    /// first of its ancestors.
+    /// If a cron began the push, whom what waits of it is accounted to: its process, or where the push began that made this process or
+    /// the first of its ancestors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<ItemId>,
+    /// The lineage whose message had the process of that cron taken up, if one had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopter: Option<ItemId>,
     /// The trace that the client named, if it named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceId>,
@@ -35,15 +38,15 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Descent {
-    /// The beginning of a push by a cron, which is accounted to `lineage`.
-    pub fn of_cron(origin: ItemId, lineage: ItemId) -> Self {
-        Self { cron: Some(lineage), ..Self::of_origin(origin) }
+    /// The beginning of a push by a cron, which is accounted to `account`.
+    pub fn of_cron(origin: ItemId, account: ItemId) -> Self {
+        Self { cron: Some(account), ..Self::of_origin(origin) }
     }
 
-    /// What the crons of processes are accounted to that come to be here: however many generations of crons make crons, it stays
-    /// the same.
+    /// What processes with crons count for that come to be here, or are met: however many generations of crons make crons, and have
+    /// others taken up, it stays the same.
     pub fn lineage(&self) -> Option<ItemId> {
-        self.cron.or(self.origin)
+        self.adopter.or(self.cron).or(self.origin)
     }
 
     /// The beginning of a push.

@@ -155,7 +155,7 @@ struct Entry {
     heard: Moment,
     /// The push it belongs to; pushes take turns.
     origin: Option<ItemId>,
-    /// The lineage whose cron began that.
+    /// What that is accounted to if a cron began it.
     cron: Option<ItemId>,
     /// The process whose pace it keeps, until it has been given its time.
     paced: Option<ProcessId>,

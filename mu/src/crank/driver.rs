@@ -32,7 +32,7 @@ use tracing::Instrument;
 use super::budget::{Account, Accounts};
 use super::dispatch::{Dispatcher, Limits, Verdict};
 use super::step::{Effect, Next, Outcome, Policy, step, unsent};
-use super::task::TaskId;
+use super::task::{Task, TaskId};
 use super::world::Outside;
 use crate::births::{Births, within_lineage};
 use crate::metrics::Metrics;
@@ -298,10 +298,15 @@ impl Driver {
 
     /// Takes a task as far as it goes.
     async fn attempt(&self, id: TaskId) -> Result<(), OutboxError> {
-        let Some(mut task) = self.0.outbox.task(id).await? else {
+        let Some(task) = self.0.outbox.task(id).await? else {
             self.gone(id);
             return Ok(());
         };
+        // Whoever is met on the way is met by its lineage, whatever it is that is asked.
+        within_lineage(task.descent.lineage(), self.advance(id, task)).await
+    }
+
+    async fn advance(&self, id: TaskId, mut task: Task) -> Result<(), OutboxError> {
         let mut effect = task.effect_after(lock(&self.0.dispatcher).failures(id));
         loop {
             while !self.holds() {
@@ -315,8 +320,7 @@ impl Driver {
             };
             let (traceparent, span) = (task.traceparent(), task.span());
             tracing::debug!(target: MESSAGES, parent: &span, task = %id, stage = task.stage(), "works on it");
-            let performing = within_lineage(task.descent.lineage(), self.perform(id, &effect));
-            let performing = within_trace(traceparent.clone(), performing).instrument(span.clone());
+            let performing = within_trace(traceparent.clone(), self.perform(id, &effect)).instrument(span.clone());
             let (performed, heard) = match &effect {
                 Effect::Pull { process, .. } => tokio::join!(performing, self.heard_of_all(id, *process)),
                 _ => (performing.await, Ok(Heard::All)),

@@ -8,7 +8,7 @@
 //! Processes that came to be elsewhere are taken up when a message for them comes by, if the operator allows it; what somebody
 //! said before about their monitors holds.
 //!
-//! Concurrency: one task sleeps until somebody is due and starts a poll for each. Processes that fail, and polls that take
+//! Concurrency: one task sleeps until somebody is due and starts a poll for each; another one takes up who was met. Processes that fail, and polls that take
 //! long, have places of their own, so that they keep nobody else waiting.
 
 mod poll;
@@ -219,25 +219,44 @@ impl Cron {
         if known { Ok(()) } else { Err(Refusal::Unknown("Process monitor not found".into())) }
     }
 
-    /// Takes up a process that a message of this lineage came by for, unless somebody said that it is not to be monitored.
-    async fn adopt(&self, process: ProcessId, lineage: Option<ItemId>) -> Result<(), OutboxError> {
+    /// Takes up a process that a message of this lineage came by for, unless something is known of its monitor already. `false`: its
+    /// lineage has no room for it.
+    async fn adopt(&self, process: ProcessId, lineage: ItemId) -> Result<bool, OutboxError> {
         let (births, outbox) = (&self.0.births, &self.0.outbox);
+        let _held = self.hold(process).await;
+        // Who has a place already takes none of this lineage's.
+        if outbox.monitor(process).await?.is_some() {
+            return Ok(true);
+        }
         let most = self.0.driver.limits().budgets.crons_per_lineage;
-        let admitted = births.admit(outbox.shared(), vec![process], lineage, most).await?;
+        let admitted = births.admit(outbox.shared(), vec![process], Some(lineage), most).await?;
         if admitted.processes().is_empty() {
-            tracing::warn!(%process, ?lineage, "too many processes are monitored without being asked for; this one is not");
+            return Ok(false);
+        }
+        let monitor = Monitor { lineage: Some(lineage), adopted: true, ..Monitor::default() };
+        outbox.commit(Changes { births: vec![(process, monitor)], ..Changes::default() }, Durability::Buffered).await?;
+        admitted.stored();
+        self.take_up(process);
+        self.count();
+        self.0.wake.notify_one();
+        Ok(true)
+    }
+
+    /// Adopts whoever is met, until the service stops. Polls do not wait for it.
+    async fn adopt_all(self) {
+        let adopt = |process, lineage| {
+            let this = self.clone();
+            async move { this.adopt(process, lineage).await }
+        };
+        let refused = |process, lineage| {
+            tracing::warn!(%process, %lineage, "too many processes of its lineage are monitored without being asked for; this one is not");
             self.0.metrics.over_budget(Limit::Crons.name());
-            births.declined(process, lineage);
-            return Ok(());
+        };
+        let stopping = self.0.tasks.stopping();
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = self.0.births.look(adopt, refused) => {}
         }
-        let monitors = vec![(process, Monitor { lineage, ..Monitor::default() })];
-        outbox.commit(Changes { births: monitors, ..Changes::default() }, Durability::Buffered).await?;
-        if self.is_monitored(process).await? {
-            admitted.stored();
-            self.take_up(process);
-            self.count();
-        }
-        Ok(())
     }
 
     /// Checks the item: signed, for the process in the path, by its owner if that is asked for. What is known of the process.
@@ -306,14 +325,9 @@ impl Cron {
     /// Polls whoever is due, until the service stops.
     pub async fn run(self) {
         let stopping = self.0.tasks.stopping();
+        self.0.tasks.spawn("cron adoption", self.clone().adopt_all());
         loop {
             self.take_births();
-            for (process, lineage) in self.0.births.take_met() {
-                if let Err(error) = self.adopt(process, lineage).await {
-                    tracing::warn!(%process, %error, "a process that wakes by itself could not be taken up");
-                    self.0.births.meet(process, lineage);
-                }
-            }
             let next = lock(&self.0.table).next().unwrap_or(Timestamp(u64::MAX));
             tokio::select! {
                 () = stopping.cancelled() => return,

@@ -126,9 +126,9 @@ impl Cron {
             monitor = begun;
         }
         let (mut due, begun) = (Due::Unknown, monitor.clone());
-        let lineage = monitor.accounted_to(process);
+        let account = monitor.accounted_to(process);
         for _ in 0..MAX_PAGES_PER_POLL {
-            if self.0.driver.cron_room(lineage) == 0 {
+            if self.0.driver.cron_room(account) == 0 {
                 return full(monitor != begun);
             }
             let page = ended.run_until_cancelled(self.page(process, monitor.cursor.as_deref())).await;
@@ -140,7 +140,7 @@ impl Cron {
                 return Err(stuck(monitor.cursor.as_deref()));
             }
             let next = Monitor { cursor: Some(last.cursor.clone()), ..monitor.clone() };
-            let results = page.edges.iter().map(|edge| read(process, lineage, edge)).collect();
+            let results = page.edges.iter().map(|edge| read(process, &monitor, edge)).collect();
             let queued = self.queue(process, &monitor, results).await?;
             self.tell_lateness(&page.edges[..queued.unwrap_or(0)]);
             match queued {
@@ -250,7 +250,7 @@ fn stuck(from: Option<&str>) -> PollError {
 
 /// What one cron result asks for. Nothing, if it can never be used: there is no message whose result could be pulled again, so
 /// it is told why and the next one has its turn.
-fn read(process: ProcessId, lineage: ItemId, edge: &CronEdge) -> CronResult {
+fn read(process: ProcessId, monitor: &Monitor, edge: &CronEdge) -> CronResult {
     let unusable = |reason: String, text| {
         let entry = format!("cron result {}", outgoing::cut(&edge.cursor));
         Outgoing { skipped: vec![Skipped { entry, reason, text }], ..Outgoing::default() }
@@ -261,7 +261,7 @@ fn read(process: ProcessId, lineage: ItemId, edge: &CronEdge) -> CronResult {
             .unwrap_or_else(|error| unusable(error.to_string(), outgoing::cut(edge.node.json().text()))),
     };
     let origin = origin(process, &edge.cursor);
-    let follow = push(process, None, Descent::of_cron(origin, lineage).below(origin), outgoing);
+    let follow = push(process, None, monitor.begins(process, origin).below(origin), outgoing);
     CronResult { cursor: edge.cursor.clone(), origin, error: trace::error_of(&edge.node), follow }
 }
 

@@ -142,25 +142,27 @@ impl Directory {
 
     async fn known(&self, id: ProcessId) -> Result<Option<Known>, DirectoryError> {
         if let Some(known) = lock(&self.0.known).get(&id) {
-            if let Some(met) = self.0.met.as_ref().filter(|_| known.record.cron) {
-                met.met_again(id);
-            }
+            self.meet(id, &known);
             return Ok(Some(known));
         }
         if lock(&self.0.wallets).get(&id.into()).is_some_and(|until| until > Instant::now()) {
             return Ok(None);
         }
         let found = self.search(id).await?;
-        if let (Some(met), Some(Known { record, .. })) = (&self.0.met, &found)
-            && record.cron
-        {
-            met.met(id);
-        }
         match &found {
-            Some(known) => lock(&self.0.known).insert(id, known.clone()),
+            Some(known) => {
+                self.meet(id, known);
+                lock(&self.0.known).insert(id, known.clone());
+            }
             None => lock(&self.0.wallets).insert(id.into(), Instant::now() + WALLET_TIME_TO_LIVE),
         }
         Ok(found)
+    }
+
+    fn meet(&self, id: ProcessId, known: &Known) {
+        if let Some(met) = self.0.met.as_ref().filter(|_| known.record.cron) {
+            met.met(id);
+        }
     }
 
     async fn search(&self, id: ProcessId) -> Result<Option<Known>, DirectoryError> {

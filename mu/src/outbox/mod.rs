@@ -28,6 +28,7 @@ pub use graves::LETTER_BYTES;
 pub use local::LocalOutbox;
 pub use postgres::{PostgresOptions, PostgresOutbox};
 
+use crate::crank::descent::Descent;
 use crate::crank::outgoing::Skipped;
 use crate::crank::task::{ProcessRecord, Task, TaskId};
 use crate::trace::Event;
@@ -135,15 +136,26 @@ pub struct Monitor {
     /// Somebody said that it is not to be monitored: nothing begins by itself.
     #[serde(default)]
     pub off: bool,
-    /// What its cron is accounted to if it was born here: see [`Descent::lineage`](crate::crank::descent::Descent::lineage). Otherwise to itself.
+    /// What its place counts for if nobody asked for it, and the places of what its cron spawns: see [`Descent::lineage`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<ItemId>,
+    /// It came to be elsewhere, and was taken up because a message of its lineage came by.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 impl Monitor {
-    /// What the cron of `process`, which this is the monitor of, is accounted to.
+    /// What the waiting work of the cron of `process`, which this is the monitor of, is accounted to. Its own if it was adopted: whose
+    /// message comes by first shall not decide how much room it has.
     pub fn accounted_to(&self, process: ProcessId) -> ItemId {
-        self.lineage.unwrap_or(process.into())
+        self.lineage.filter(|_| !self.adopted).unwrap_or(process.into())
+    }
+
+    /// The beginning of a push by the cron of `process`, which this is the monitor of. What that spawns is of the lineage all the same:
+    /// else a lineage had as many places for each process that it has adopted.
+    pub fn begins(&self, process: ProcessId, origin: ItemId) -> Descent {
+        let adopter = self.lineage.filter(|_| self.adopted);
+        Descent { adopter, ..Descent::of_cron(origin, self.accounted_to(process)) }
     }
 }
 

@@ -293,6 +293,71 @@ async fn a_process_whose_cron_asks_for_more_than_can_be_sent_waits_for_room_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_was_born_elsewhere_has_room_of_its_own_whoever_wrote_to_it_first() {
+    const ROOM: usize = 10;
+    let network = network();
+    {
+        let mut state = network.state.lock().unwrap();
+        state.waking = vec![A];
+        state.cron = vec![("start".into(), empty())];
+        state.behaviour = Some(Box::new(|_, item| {
+            let boots = item?.tags().get("Type") == Some("Process");
+            let hello = json!({ "Target": A, "Anchor": "1", "Data": "hello", "Tags": [] });
+            boots.then(|| json!({ "Messages": [hello], "Spawns": [], "Assignments": [] }))
+        }));
+    }
+    let options = network.options();
+    let budgets = Budgets { waiting_per_cron: ROOM, ..Budgets::default() };
+    let limits = Limits { budgets, ..options.limits };
+    let messenger = network.messenger_with(Options { auto_cron: true, limits, ..options }).await;
+    let first = network.spawn_with(None, &[("Cron-Interval", "1-second")]);
+    assert_eq!(post(&messenger, "/", first.raw().clone()).await.0, 202);
+    let polled = |process: ProcessId| !network.compute.asked("GET", &format!("/cron/{process}")).is_empty();
+    eventually("both are polled", || (polled(first.id().into()) && polled(A)).then_some(())).await;
+    idle(&messenger).await;
+    {
+        let mut state = network.state.lock().unwrap();
+        state.instead = (0..10_000).map(|_| ("POST /", Answer::Json(500, json!({ "error": "down" })))).collect();
+        state.cron.extend((1..=200).map(result));
+    }
+    eventually("each has filled its own", || (messenger.queued() == 2 * ROOM).then_some(())).await;
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_monitored_already_takes_no_place_of_a_lineage_that_writes_to_it() {
+    const MONITORED: u8 = 20;
+    let network = network();
+    let monitored: Vec<_> = (3..3 + MONITORED).map(|byte| network.process(byte)).collect();
+    let new = network.process(100);
+    {
+        let mut state = network.state.lock().unwrap();
+        let all: Vec<_> = monitored.iter().copied().chain([new]).collect();
+        let message = |target: &ProcessId| json!({ "Target": target, "Anchor": "1", "Data": "wake", "Tags": [] });
+        let messages: Vec<_> = all.iter().map(message).collect();
+        state.results.insert("go".into(), json!({ "Messages": messages, "Spawns": [], "Assignments": [] }));
+        state.waking = all;
+    }
+    let options = network.options();
+    let budgets = Budgets { crons_per_lineage: 1, ..Budgets::default() };
+    let options = Options { auto_cron: true, limits: Limits { budgets, ..options.limits }, ..options };
+    let messenger = network.messenger_with(options.clone()).await;
+    for process in &monitored {
+        let item = monitor_item(&network, *process);
+        assert_eq!(post(&messenger, &format!("/monitor/{process}"), item.raw().clone()).await.0, 200);
+    }
+    assert_eq!(get(&messenger, "/monitors").await["total"], MONITORED);
+    messenger.stop().await.unwrap();
+    let messenger = network.messenger_with(options).await;
+    assert_eq!(post(&messenger, "/", network.message(A, "go").raw().clone()).await.0, 202);
+    let polled = || !network.compute.asked("GET", &format!("/cron/{new}")).is_empty();
+    eventually("the new one has the place", || polled().then_some(())).await;
+    assert_eq!(get(&messenger, "/monitors").await["total"], MONITORED + 1);
+    assert_eq!(crate::network::metric(&messenger, "ao_mu_over_budget_total{limit=\"crons\"}").await, Some(0.0));
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_cron_result_that_cannot_be_read_or_used_is_a_dead_letter_and_those_after_it_have_their_turn() {
     let network = network();
     let messenger = network.messenger_with(Options { max_result_bytes: 20_000, ..network.options() }).await;

@@ -8,7 +8,8 @@ use holon_mu::crank::dispatch::Limits;
 use holon_protocol::{DataItem, ProcessId};
 use serde_json::{Value, json};
 
-use crate::network::{MODULE, Network, eventually, get, idle, metric, post, retry};
+use crate::network::{DEADLINE, MODULE, Network, eventually, get, idle, metric, post, retry};
+use crate::peer::Answer;
 
 const A: ProcessId = ProcessId::from_bytes([1; 32]);
 const B: ProcessId = ProcessId::from_bytes([2; 32]);
@@ -224,15 +225,49 @@ async fn crons_that_spawn_crons_end_at_the_places_of_their_lineage_and_others_ha
     eventually("the other one's", || (made() == before + 2 * one && messenger.queued() == 0).then_some(())).await;
     assert_eq!(monitors().await, 2 * PLACES as u64);
 
-    // A restart gives nobody new places, nor does a message for one that has none.
+    // A restart gives nobody new places. One that has none has another client's, once that client writes to it, and so have those that
+    // come of it: no more than the client's lineage has.
     messenger.stop().await.unwrap();
     let refused: ProcessId = told.split("cron of ").nth(1).unwrap()[..43].parse().unwrap();
     network.state.lock().unwrap().cron.push(spawning(4));
     let messenger = network.messenger_with(options).await;
     assert_eq!(post(&messenger, "/", network.message(refused, "hello").raw().clone()).await.0, 202);
-    let more = before + 2 * one + 2 * 2 * PLACES;
-    eventually("what the fourth result asks for", || (made() == more && messenger.queued() == 0).then_some(())).await;
-    assert_eq!(network.compute.asked("GET", &format!("/cron/{refused}")).len(), 0);
-    assert_eq!(get(&messenger, "/monitors").await["total"], 2 * PLACES);
+    let more = before + 2 * one + 2 * 2 * PLACES + 4 * 2 * PLACES;
+    eventually("what they ask for", || (made() == more && messenger.queued() == 0).then_some(())).await;
+    assert!(!network.compute.asked("GET", &format!("/cron/{refused}")).is_empty());
+    assert_eq!(get(&messenger, "/monitors").await["total"], 3 * PLACES);
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_that_fails_and_hides_what_it_took_gets_a_full_lineage_no_places() {
+    const OTHERS: u8 = 10;
+    let network = network();
+    let targets: Vec<_> = (3..3 + OTHERS).map(|byte| ProcessId::from_bytes([byte; 32])).collect();
+    {
+        let mut state = network.state.lock().unwrap();
+        state.waking = targets.clone();
+        let messages = targets.iter().zip(0..).map(|(target, number)| message(*target, "wake", number));
+        state.results.insert("go".into(), result(messages.collect()));
+        state.instead = (0..1_000).map(|_| ("GET /result/", Answer::Json(500, json!({})))).collect();
+    }
+    let options = options(&network, Budgets { crons_per_lineage: 1, ..Budgets::default() });
+    let messenger = network.messenger_with(Options { auto_cron: true, ..options }).await;
+    assert_eq!(post(&messenger, "/", network.message(A, "go").raw().clone()).await.0, 202);
+    // From here on it fails, and then takes things without saying where: so it is asked where they are.
+    let fails = (0..3 * OTHERS).map(|_| ("POST /", Answer::Json(500, json!({}))));
+    network.state.lock().unwrap().instead = fails.collect();
+    let came = || targets.iter().all(|target| network.log(*target).len() == 1);
+    eventually("everything is sent", || (came() && messenger.queued() == 0).then_some(())).await;
+    let asked = network.scheduler.asked("GET", "/").into_iter().filter(|call| call.path.contains("?process-id="));
+    assert!(asked.count() > 1, "it is asked where they are");
+    let refused = f64::from(OTHERS - 1);
+    let begun = Instant::now();
+    while metric(&messenger, "ao_mu_over_budget_total{limit=\"crons\"}").await != Some(refused) {
+        assert!(begun.elapsed() < DEADLINE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(get(&messenger, "/monitors").await["total"], 1);
     messenger.stop().await.unwrap();
 }

@@ -13,7 +13,7 @@ impl Driver {
     /// Which of these new processes are monitored from now on, once that is stored. Those that their lineage may not have are told of.
     pub(super) async fn born(
         &self,
-        processes: &mut [(ProcessId, ProcessRecord)],
+        processes: &[(ProcessId, ProcessRecord)],
         lineage: Option<ItemId>,
         skipped: &mut Vec<Skipped>,
     ) -> Result<Admitted<'_>, OutboxError> {
@@ -25,8 +25,8 @@ impl Driver {
         let admitted = self.0.births.admit(self.0.outbox.shared(), wake, lineage, most).await?;
         for (process, record) in processes {
             if record.cron && self.0.policy.auto_cron && !admitted.processes().contains(process) {
-                // Nor is it once a message for it comes by.
-                record.cron = false;
+                // Once a message of another lineage comes by, or there may be room, it is looked at again.
+                self.0.births.declined(*process, lineage);
                 self.0.metrics.over_budget(Limit::Crons.name());
                 let reason = match most {
                     0 => "too many processes of its lineage wake by themselves already; this one does not".to_owned(),

@@ -46,10 +46,10 @@ impl Driver {
         self.follow(Changes::default(), Some(emitter), follow, Durability::Synced).await
     }
 
-    /// How many more tasks the crons of a lineage may have waiting.
-    pub fn cron_room(&self, lineage: ItemId) -> usize {
+    /// How many more tasks the crons that are accounted to this may have waiting.
+    pub fn cron_room(&self, account: ItemId) -> usize {
         let total = self.queued();
-        lock(&self.0.accounts).cron_room(&self.0.limits.budgets, lineage, total, MAX_QUEUED_TASKS)
+        lock(&self.0.accounts).cron_room(&self.0.limits.budgets, account, total, MAX_QUEUED_TASKS)
     }
 
     /// Queues what cron results of a process ask for, as far as there is room, and moves its monitor, which is `known`, to
@@ -62,14 +62,13 @@ impl Driver {
     ) -> Result<usize, OutboxError> {
         let mut changes = Changes::default();
         let mut all = Follow::default();
-        let lineage = known.accounted_to(process);
-        let (mut room, mut taken, mut reached) = (self.cron_room(lineage), 0, None);
+        let (mut room, mut taken, mut reached) = (self.cron_room(known.accounted_to(process)), 0, None);
         for CronResult { cursor, origin, error, mut follow } in results {
             let count = follow.tasks.len();
             if count > 0 && room == 0 {
                 break;
             }
-            let descent = Descent::of_cron(origin, lineage);
+            let descent = known.begins(process, origin);
             let made = Made { kind: Kind::Cron, descent, emitter: None, to: process.into() };
             let evaluated = trace::evaluated(error, &follow);
             match self.spend(&descent, count) {
@@ -197,7 +196,7 @@ impl Driver {
         look: bool,
         durability: Durability,
     ) -> Result<(), OutboxError> {
-        let Follow { mut tasks, mut skipped, mut processes, lineage, once } = follow;
+        let Follow { mut tasks, mut skipped, processes, lineage, once } = follow;
         if let Some(Once { claim, tasks: first }) = once {
             if look && self.0.outbox.is_claimed(claim).await? {
                 tracing::info!(%claim, tasks = ?tasks[..first.min(tasks.len())], "the result is, or was, pushed already");
@@ -207,7 +206,7 @@ impl Driver {
                 changes.claims.push(claim);
             }
         }
-        let born = self.born(&mut processes, lineage, &mut skipped).await?;
+        let born = self.born(&processes, lineage, &mut skipped).await?;
         let monitor = Monitor { from_birth: true, lineage, ..Monitor::default() };
         changes.births.extend(born.processes().iter().map(|process| (*process, monitor.clone())));
         let at = self.0.clock.now();
