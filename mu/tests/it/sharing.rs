@@ -306,6 +306,7 @@ async fn tables_of_every_format_are_brought_to_this_one_and_keep_what_they_hold(
         include_str!("../../src/outbox/postgres/format-4.sql"),
         include_str!("../../src/outbox/postgres/format-5.sql"),
         include_str!("../../src/outbox/postgres/format-6.sql"),
+        include_str!("../../src/outbox/postgres/format-7.sql"),
     ];
     // For an hour format 3 was what is now format 4.
     let hybrid = format!("{}{}", formats[2], formats[3]);
@@ -361,8 +362,8 @@ async fn tables_of_every_format_are_brought_to_this_one_and_keep_what_they_hold(
         seen.push((functions, triggers, indexes.replace(&options.schema, "schema")));
     }
     assert_eq!(
-        seen[0].0, "abandon beat change claim descends lock_class release wake",
-        "none is left that nobody calls"
+        seen[0].0, "abandon beat change change claim descends lock_class release wake",
+        "none is left that nobody calls, and that which messengers of earlier formats call is there"
     );
     assert!(seen[0].1.starts_with("claim of boot"), "{}", seen[0].1);
     for old in &seen[1..] {
@@ -494,4 +495,58 @@ async fn a_messenger_expects_what_another_one_posts_until_it_has_what_follows_fr
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(expects(&b, TaskId(after.0 + 1)).await, "by a longer measure it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messengers_of_earlier_formats_go_on_beside_one_of_now() {
+    let options = options(shared().unwrap());
+    let mut a = Messenger::start(&options).await;
+    until(&mut [&mut a], "it has everything", |m| all(m) == usize::from(SHARES)).await;
+    let (client, connection) = tokio_postgres::connect(&options.url, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let path = format!("SET search_path TO {}", options.schema);
+    client.batch_execute(&path).await.unwrap();
+    let hex = |task: &Task| {
+        let text = serde_json::to_vec(task).unwrap();
+        text.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    // What a program of format 5 says: who it is, what it removes, what it stages, what is new.
+    let change = async |me: i64, removed: &str, staged: Option<(i64, &Task)>, new: Option<&Task>| {
+        let (put, put_task) = staged.map_or(("{}".into(), "{}".into()), |(id, task)| {
+            (format!("{{{id}}}"), format!("{{\"\\\\x{}\"}}", hex(task)))
+        });
+        let (share, task, none, no) = new.map_or_else(
+            || ["{}"; 4].map(String::from).into(),
+            |task| {
+                let share = format!("{{{}}}", task.share().0);
+                (share, format!("{{\"\\\\x{}\"}}", hex(task)), "{NULL}".to_owned(), "{f}".to_owned())
+            },
+        );
+        let put_body = if staged.is_some() { "{NULL}" } else { "{}" };
+        let rest = ", '{}'".repeat(27);
+        let sql = format!(
+            "SELECT ids, ours FROM change({me}, true, '{removed}', '{put}', '{put_task}', '{put_body}', '{share}', '{none}', '{no}',
+                '{task}', '{none}', '{share}'{rest})"
+        );
+        client.query_one(&sql, &[]).await
+    };
+    let share = Share(1);
+    let made = change(1, "{}", None, Some(&pull(share, 1))).await.unwrap();
+    assert_eq!(made.get::<_, Vec<bool>>(1), [false], "it is for whoever has its share");
+    until(&mut [&mut a], "what the old one made", |m| m[0].numbers() == [1]).await;
+
+    // One that has a share makes, stages and removes as it did.
+    let me: i64 = client.query_one("SELECT owner FROM share WHERE id = 1", &[]).await.unwrap().get(0);
+    let made = change(me, "{}", None, Some(&pull(share, 2))).await.unwrap();
+    let id = made.get::<_, Vec<i64>>(0)[0];
+    assert_eq!(made.get::<_, Vec<bool>>(1), [true]);
+    change(me, "{}", Some((id, &pull(share, 3))), None).await.unwrap();
+    let stored = a.outbox.tasks(None, 10).await.unwrap();
+    assert_eq!(stored.iter().map(|(_, task)| number(task)).collect::<Vec<_>>(), [1, 3]);
+    change(me, &format!("{{{id}}}"), None, None).await.unwrap();
+    let lost = change(me, &format!("{{{id}}}"), None, None).await.unwrap_err();
+    assert_eq!(lost.code().map(tokio_postgres::error::SqlState::code), Some("HM001"), "{lost}");
+    assert_eq!(a.outbox.tasks(None, 10).await.unwrap(), a.tasks);
+    drop(client);
+    connection.await.unwrap().unwrap();
 }
