@@ -163,7 +163,7 @@ impl Ingest {
     ) -> Self {
         let [forwarding, strangers] =
             [MAX_FORWARDING, MAX_FORWARDING_TO_STRANGERS].map(|places| Arc::new(Semaphore::new(places)));
-        let crowd = Crowd::new(MAX_FORWARDING_PER_STRANGER);
+        let crowd = Crowd::new(MAX_FORWARDING_PER_STRANGER, MAX_FORWARDING_TO_STRANGERS);
         let alone = Alone::default();
         Self {
             driver,

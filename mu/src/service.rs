@@ -112,7 +112,7 @@ impl Service {
             uploader: Uploader::new(options.uploader_url.clone().unwrap_or_else(|| options.gateway_url.clone()))?,
             signer: options.wallet.clone(),
             signing: Arc::new(Semaphore::new(processors)),
-            crowd: Crowd::new(MAX_SENDS_PER_STRANGER),
+            crowd: Crowd::new(MAX_SENDS_PER_STRANGER, options.limits.sends),
         };
         let driver = Driver::load(driver::Parts {
             outbox: Arc::clone(&outbox),

@@ -59,7 +59,8 @@ impl From<PeerError> for Outcome {
     fn from(error: PeerError) -> Self {
         match error {
             PeerError::Unreached { .. } => Self::Unsent(error.to_string()),
-            PeerError::Crowded { .. } => Self::Crowded,
+            // It was sent, and answered. Who answers with that much for ever is asked no longer than one that does not answer.
+            error @ PeerError::Crowded { .. } => Self::Unreachable(error.to_string()),
             error if error.is_outage() => Self::Unreachable(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
@@ -205,5 +206,19 @@ impl World {
             Err(error) if error.retryable() => Outcome::Unreachable(error.to_string()),
             Err(error) => Outcome::Refused(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_there_is_no_room_for_was_an_answer_and_nothing_else_is_taken_for_unsent() {
+        let url = || "http://stranger.example/".to_owned();
+        let crowded = Outcome::from(PeerError::Crowded { url: url() });
+        assert!(matches!(crowded, Outcome::Unreachable(_)), "{crowded:?}");
+        let unreached = Outcome::from(PeerError::Unreached { url: url(), reason: String::new() });
+        assert!(matches!(unreached, Outcome::Unsent(_)), "{unreached:?}");
     }
 }

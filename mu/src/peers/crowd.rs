@@ -9,13 +9,14 @@ use url::Url;
 
 use super::holder::{holder, host};
 
-/// How many times as much as one host all hosts of one holder may have together.
-pub const HOSTS_PER_HOLDER: usize = 4;
+/// The part of all places that one holder of hosts may have: two of them leave some to others.
+pub const HOLDER_PART: usize = 3;
 
 /// Counts requests by whom they go to. Clones count together.
 #[derive(Debug, Clone)]
 pub struct Crowd {
-    limit: usize,
+    of_host: usize,
+    of_holder: usize,
     under_way: Arc<Mutex<UnderWay>>,
 }
 
@@ -34,9 +35,10 @@ pub struct Place {
 }
 
 impl Crowd {
-    /// At most `limit` places for each host, and [`HOSTS_PER_HOLDER`] times as many for each holder of hosts.
-    pub fn new(limit: usize) -> Self {
-        Self { limit, under_way: Arc::default() }
+    /// At most `of_host` places for each host, and for each holder of hosts its part of `all`: one in [`HOLDER_PART`]. How many there
+    /// are in all is up to the caller.
+    pub fn new(of_host: usize, all: usize) -> Self {
+        Self { of_host, of_holder: (all / HOLDER_PART).max(1), under_way: Arc::default() }
     }
 
     /// A place for a request to `url`, `None` when all are taken.
@@ -44,9 +46,7 @@ impl Crowd {
         let (host, holder) = (host(url), holder(url));
         let mut under_way = self.under_way();
         let of = |counts: &HashMap<String, usize>, name: &String| counts.get(name).copied().unwrap_or_default();
-        if of(&under_way.hosts, &host) >= self.limit
-            || of(&under_way.holders, &holder) >= self.limit.saturating_mul(HOSTS_PER_HOLDER)
-        {
+        if of(&under_way.hosts, &host) >= self.of_host || of(&under_way.holders, &holder) >= self.of_holder {
             return None;
         }
         *under_way.hosts.entry(host.clone()).or_default() += 1;
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_host_has_its_own_places_and_gets_them_back() {
-        let crowd = Crowd::new(2);
+        let crowd = Crowd::new(2, 12);
         let [slow, too, neighbour, other] =
             ["http://a.slow.example/a", "http://A.slow.example.:81/", "http://b.slow.example", "http://other.example/"]
                 .map(|url| url.parse().unwrap());
@@ -99,11 +99,11 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_any_number_of_hosts_has_so_many_times_the_places_of_one() {
-        let crowd = Crowd::new(2);
+    fn whoever_has_any_number_of_hosts_leaves_two_thirds_of_the_places_to_others() {
+        let crowd = Crowd::new(2, 12);
         let urls = (0..100).map(|number| format!("http://{number}.greedy.example").parse().unwrap());
         let places: Vec<_> = urls.filter_map(|url| crowd.enter(&url)).collect();
-        assert_eq!(places.len(), 2 * HOSTS_PER_HOLDER);
+        assert_eq!(places.len(), 12 / HOLDER_PART);
         assert!(crowd.enter(&"http://other.example".parse().unwrap()).is_some());
     }
 }

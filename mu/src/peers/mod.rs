@@ -25,7 +25,7 @@ use url::{Origin, Url};
 use crate::guards::Guards;
 
 pub use compute::{CRON_PAGE, Compute, CronEdge, CronPage, MAX_RESULT_BYTES, Pulled};
-pub use crowd::{Crowd, HOSTS_PER_HOLDER, Place, less};
+pub use crowd::{Crowd, Place, less};
 use foreign::{Foreign, Share};
 pub use holder::{holder, host};
 pub use scheduler::{Receipt, Schedulers};

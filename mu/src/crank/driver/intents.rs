@@ -17,14 +17,14 @@ use super::{Driver, STORE_RETRY, lock, now};
 use crate::crank::step::Follow;
 use crate::crank::task::{Task, TaskId, Toward};
 use crate::outbox::{Changes, Durability, Load, OutboxError};
-use crate::peers::{HOSTS_PER_HOLDER, holder, host, less};
+use crate::peers::{holder, host, less};
 use crate::trace;
 
 /// Most things of clients of which the schedulers on one host that the operator did not name have yet to say whether they took
 /// them.
 pub const MAX_UNRESOLVED_PER_STRANGER: usize = 1_000;
 /// The same of all hosts of one holder.
-pub const MAX_UNRESOLVED_PER_HOLDER: usize = HOSTS_PER_HOLDER * MAX_UNRESOLVED_PER_STRANGER;
+pub const MAX_UNRESOLVED_PER_HOLDER: usize = 4 * MAX_UNRESOLVED_PER_STRANGER;
 /// The same of all such schedulers together.
 pub const MAX_UNRESOLVED_OF_STRANGERS: usize = 50_000;
 /// The part of it that is kept for holders with fewer than [`FEW_UNRESOLVED`].
