@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::timetable::{Asked, Due};
+use super::timetable::{Asked, Due, FORGETFUL_FAILURES};
 use super::{Cron, lock};
 use crate::crank::descent::Descent;
 use crate::crank::driver::CronResult;
@@ -72,7 +72,14 @@ impl Cron {
             Err(error) => {
                 tracing::warn!(%process, %error, "cron results could not be fetched; trying again later");
                 self.0.metrics.cron_failed();
-                lock(&self.0.table).failed(asked, trace::cut(&error.to_string()), now);
+                let forgot = lock(&self.0.table).failed(asked, trace::cut(&error.to_string()), now);
+                if forgot {
+                    tracing::warn!(
+                        %process, failures = FORGETFUL_FAILURES,
+                        "it has failed so often in a row that the cursors it was at are forgotten: if its unit was set back, it goes on \
+                         from there"
+                    );
+                }
             }
         }
         let mut polling = lock(&self.0.polling);

@@ -17,6 +17,8 @@ pub const MAX_WAIT_MS: u64 = 3_600_000;
 
 /// Most cursors remembered of one process that it was at before.
 const MAX_LEFT: usize = 16;
+/// After so many failures in a row cursors that were left are forgotten: a unit that truly stepped back is followed again.
+pub const FORGETFUL_FAILURES: u32 = 8;
 
 fn hash(cursor: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -178,16 +180,22 @@ impl Timetable {
         self.rows.get(&process).is_some_and(|row| row.left.contains(&hash(cursor)))
     }
 
-    /// A process could not be asked, or what it says cannot be used. It is asked again, later each time.
-    pub fn failed(&mut self, asked: Asked, error: String, now: Timestamp) {
+    /// A process could not be asked, or what it says cannot be used. It is asked again, later each time. `true`: cursors that it was
+    /// at before were forgotten.
+    pub fn failed(&mut self, asked: Asked, error: String, now: Timestamp) -> bool {
         let interval = self.interval;
-        let Some(row) = self.taken(asked) else { return };
+        let Some(row) = self.taken(asked) else { return false };
         let wait = interval.saturating_mul(1 << row.failures.min(MAX_DOUBLINGS)).min(MAX_RETRY_MS);
         let at = Timestamp(now.0 + wait);
         row.failures = row.failures.saturating_add(1);
         row.error = Some(error);
         row.due = Some(at);
+        let forgets = row.failures >= FORGETFUL_FAILURES && !row.left.is_empty();
+        if forgets {
+            row.left.clear();
+        }
         self.due.insert((at, asked.process));
+        forgets
     }
 
     /// When the next process is due.
@@ -309,6 +317,21 @@ mod tests {
         while take(&mut table, now).is_some() {}
         table.answered(asked(&table, 0), Due::Unknown, Timestamp(now));
         assert_eq!(table.failing(), 0);
+    }
+
+    #[test]
+    fn a_unit_that_leads_back_is_not_followed_until_it_has_done_so_many_times_in_a_row() {
+        let mut table = table(1);
+        table.left(process(0), "c1");
+        for failures in 1..=FORGETFUL_FAILURES {
+            assert!(table.has_left(process(0), "c1"), "after {} failures", failures - 1);
+            let asked = table.take(Timestamp(u64::MAX / 2)).unwrap();
+            let forgets = table.failed(asked, "it leads back".into(), Timestamp(1_000));
+            assert_eq!(forgets, failures == FORGETFUL_FAILURES);
+        }
+        assert!(!table.has_left(process(0), "c1"));
+        let asked = table.take(Timestamp(u64::MAX / 2)).unwrap();
+        assert!(!table.failed(asked, "it leads back".into(), Timestamp(1_000)), "there is nothing left to forget");
     }
 
     #[test]
