@@ -401,11 +401,12 @@ impl Ingest {
             Ok(Receipt { id, nonce }) => {
                 let own = Outcome::Assigned(id.into(), nonce);
                 let effect = Effect::PostAssign { assign: assign.clone() };
-                match self.driver.unclaimed(&task, &effect, own).await {
-                    Ok(Outcome::Assigned(own, nonce)) => {
+                match self.driver.unclaimed(None, &task, &effect, own).await {
+                    Ok(Some(Outcome::Assigned(own, nonce))) => {
                         let follow = client_assignment_accepted(assign.process, own, descent, nonce);
                         self.driver.fulfil(intent, &task, follow).await;
                     }
+                    Ok(Some(Outcome::Claimed)) => self.driver.withdraw(intent).await,
                     // Who has found this one could not hear which was its own; neither can we say now.
                     _ => self.driver.release(intent, &task),
                 }

@@ -100,6 +100,17 @@ pub enum Verdict {
     GiveUp,
 }
 
+/// Where a result waits that is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Where it takes no place of others.
+    Held,
+    /// Nowhere: too many do. It is fetched once more later.
+    PutOff,
+    /// It need not: it is out of order anyway.
+    Needless,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Class {
     Send,
@@ -365,6 +376,11 @@ impl Dispatcher {
         self.entries.contains_key(&id)
     }
 
+    /// Whether a task has been tried in vain since it last made progress.
+    pub fn was_tried(&self, id: TaskId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.failures > 0 || entry.crowded > 0)
+    }
+
     /// How often a task failed in a row.
     pub fn failures(&self, id: TaskId) -> u32 {
         self.entries.get(&id).map_or(0, |entry| entry.failures)
@@ -497,12 +513,33 @@ impl Dispatcher {
     /// fetches it once more.
     pub fn put_off(&mut self, id: TaskId, now: Timestamp) -> bool {
         let full = self.running[Class::Unheard as usize] >= self.limits.unheard;
-        let late = self.entries.get(&id).is_none_or(|entry| entry.class == Class::Late);
-        let put_off = full && !late && self.is_turn(id) && self.is_unheard(id);
+        let needs = self.entries.get(&id).is_some_and(|entry| !matches!(entry.class, Class::Unheard | Class::Late));
+        let put_off = full && needs && self.is_turn(id) && self.is_unheard(id);
         if put_off {
             self.crowded(id, now);
         }
         put_off
+    }
+
+    /// A running task has its outcome in hand, and its turn, and has yet to hear of what other messengers post. It waits among those
+    /// that wait to hear, so that it keeps nobody else from being started, as far as there is room.
+    pub fn waits(&mut self, id: TaskId, now: Timestamp) -> Wait {
+        let full = self.running[Class::Unheard as usize] >= self.limits.unheard;
+        let Some(entry) = self.entries.get_mut(&id) else { return Wait::Needless };
+        match entry.class {
+            Class::Late => return Wait::Needless,
+            Class::Unheard => return Wait::Held,
+            _ if full => {
+                self.crowded(id, now);
+                return Wait::PutOff;
+            }
+            _ => {}
+        }
+        let left = Entry { ..*entry };
+        entry.class = Class::Unheard;
+        self.running[Class::Unheard as usize] += 1;
+        self.leave(&left);
+        Wait::Held
     }
 
     /// Held tasks whose turn has come; they are running again.

@@ -31,12 +31,12 @@ use tracing::Instrument;
 
 use super::budget::{Account, Accounts};
 use super::dispatch::{Dispatcher, Limits, Verdict};
-use super::step::{Effect, Next, Outcome, Policy, step, unsent};
+use super::step::{Effect, Fault, Next, Outcome, Policy, step, unsent};
 use super::task::{Task, TaskId};
 use super::world::Outside;
 use crate::births::{Births, within_lineage};
 use crate::metrics::Metrics;
-use crate::outbox::{Changes, Durability, LOAD_PAGE_TASKS, Load, Outbox, OutboxError};
+use crate::outbox::{Changes, Durability, Expected, LOAD_PAGE_TASKS, Load, Outbox, OutboxError};
 use crate::peers::within_trace;
 use crate::trace::{self, Event, What};
 
@@ -47,7 +47,7 @@ pub use intents::{
     UNRESOLVED_RESERVE,
 };
 pub use letters::RetryError;
-use sharing::Heard;
+use sharing::Turn;
 
 /// Most tasks the outbox holds before new client items are refused.
 pub const MAX_QUEUED_TASKS: usize = 1_000_000;
@@ -313,17 +313,17 @@ impl Driver {
                 tokio::time::sleep(UNHELD_PAUSE).await;
             }
             let begun = match (&effect, task.posted_to()) {
-                (Effect::Post { .. }, Some((process, item))) => {
-                    Some(lock(&self.0.dispatcher).posts(id, process, item, now()))
+                (Effect::Post { .. } | Effect::PostAssign { .. }, Some((process, item))) => {
+                    Some(self.posts(id, process, item).await?)
                 }
                 _ => None,
             };
             let (traceparent, span) = (task.traceparent(), task.span());
             tracing::debug!(target: MESSAGES, parent: &span, task = %id, stage = task.stage(), "works on it");
             let performing = within_trace(traceparent.clone(), self.perform(id, &effect)).instrument(span.clone());
-            let (performed, heard) = match &effect {
-                Effect::Pull { process, .. } => tokio::join!(performing, self.heard_of_all(id, *process)),
-                _ => (performing.await, Ok(Heard::All)),
+            let (performed, expected) = match &effect {
+                Effect::Pull { process, .. } => tokio::join!(performing, self.expected(id, *process)),
+                _ => (performing.await, Ok(Expected::default())),
             };
             let Some(mut outcome) = performed else {
                 tracing::debug!(task = %id, stage = task.stage(), "takes long; waits for a place among the slow ones");
@@ -331,7 +331,7 @@ impl Driver {
             };
             match (begun, &outcome) {
                 // Neither now nor before was anything sent that somebody would have to wait for.
-                (Some(true), Outcome::Crowded | Outcome::Unsent(_)) => lock(&self.0.dispatcher).settled(id),
+                (Some(true), Outcome::Crowded | Outcome::Unsent(_)) => self.posted_nothing(id).await,
                 // It may have been there since an earlier attempt; where, the scheduler says when it is asked.
                 (Some(false), Outcome::Accepted(None)) => {
                     if let Some(find) = task.find() {
@@ -345,29 +345,34 @@ impl Driver {
                 _ => {}
             }
             if matches!(outcome, Outcome::Assigned(..)) {
-                outcome = self.unclaimed(&task, &effect, outcome).await?;
+                match self.unclaimed(Some(id), &task, &effect, outcome).await? {
+                    Some(unclaimed) => outcome = unclaimed,
+                    None => return Ok(()),
+                }
             }
             let error = match &outcome {
                 Outcome::Result(result) => trace::error_of(result),
                 _ => None,
             };
-            let pulled = matches!((&effect, &outcome), (Effect::Pull { .. }, Outcome::Result(_)));
-            let heard = if pulled { heard? } else { Heard::All };
-            if heard == Heard::Less {
-                lock(&self.0.dispatcher).again(id, now());
-                self.hand_on();
-                return Ok(());
-            }
-            if pulled && !self.turn(id).await {
-                return Ok(());
-            }
-            if let (Heard::OfOthers, Effect::Pull { process, .. }) = (heard, &effect)
-                && !self.still_has_turn(id, *process).await?
+            if let (Effect::Pull { process, .. }, Outcome::Result(_)) = (&effect, &outcome)
+                && !self.has_turn(id, *process, expected?).await?
             {
                 return Ok(());
             }
             let faults = lock(&self.0.dispatcher).faults(id);
-            match step(&task, faults, self.0.policy, &effect, outcome) {
+            let next = match step(&task, faults, self.0.policy, &effect, outcome) {
+                Next::Done(follow) => {
+                    let is_assigned = follow.once.is_some_and(|once| once.another);
+                    match self.end(id, &task, follow, error).await {
+                        Err(OutboxError::Claimed) if is_assigned => {
+                            Next::Retry(Fault::Task, "somebody else took this assignment, this moment".into())
+                        }
+                        ended => return ended,
+                    }
+                }
+                next => next,
+            };
+            match next {
                 Next::Effect(next) => effect = next,
                 Next::Stage(work) => {
                     let traces = self.told(trace::of_stage(&task, &work));
@@ -377,9 +382,7 @@ impl Driver {
                     lock(&self.0.dispatcher).progressed(id);
                     effect = task.effect();
                 }
-                Next::Done(follow) => {
-                    return self.end(id, &task, follow, error).await;
-                }
+                Next::Done(_) => return Ok(()),
                 Next::Again => {
                     lock(&self.0.dispatcher).again(id, now());
                     self.hand_on();
@@ -413,8 +416,8 @@ impl Driver {
         }
     }
 
-    /// Waits until no earlier result of the same process has to be pushed first. `false`: too many wait, it is put off.
-    async fn turn(&self, id: TaskId) -> bool {
+    /// Waits until no earlier result of the same process has to be pushed first.
+    async fn turn(&self, id: TaskId) -> Turn {
         let (sender, turn) = oneshot::channel();
         // Registered before asking, so that a turn given in between is not missed.
         lock(&self.0.turns).insert(id, sender);
@@ -428,13 +431,13 @@ impl Driver {
             if put_off {
                 self.hand_on();
             }
-            return is_turn;
+            return if is_turn { Turn::Now } else { Turn::PutOff };
         }
         // It may wait for something to be tried again, or for a time.
         self.hand_on();
         // The sender is only dropped together with the driver.
         let _ = turn.await;
-        true
+        Turn::Waited
     }
 
     /// Gives turns and starts what the last change made possible.

@@ -127,6 +127,8 @@ pub enum Outcome {
     NotThere,
     /// The scheduler made an assignment with this id, at this place of its log if it says so.
     Assigned(AssignmentId, Option<Nonce>),
+    /// The scheduler made no other assignment than such whose results others push.
+    Claimed,
     /// The nonce that the next entry of a log gets, or a later one.
     NextNonce(Nonce),
     /// The compute unit's answer.
@@ -234,6 +236,8 @@ pub struct Once {
     pub claim: ItemId,
     /// How many of the first tasks do not follow if it is claimed already.
     pub tasks: usize,
+    /// Whether another one is looked for if it is claimed already; else the rest is done without them.
+    pub another: bool,
 }
 
 impl Follow {
@@ -243,7 +247,12 @@ impl Follow {
 
     /// Tasks none of which follows if this is claimed already.
     fn once(claim: ItemId, tasks: Vec<Task>) -> Self {
-        Self { once: Some(Once { claim, tasks: tasks.len() }), ..Self::tasks(tasks) }
+        Self { once: Some(Once { claim, tasks: tasks.len(), another: false }), ..Self::tasks(tasks) }
+    }
+
+    /// The pull of an assignment, unless that is another one's by now: then ours is to be looked for again.
+    fn assigned(claim: ItemId, pull: Task) -> Self {
+        Self { once: Some(Once { claim, tasks: 1, another: true }), ..Self::tasks(vec![pull]) }
     }
 }
 
@@ -416,10 +425,11 @@ pub fn step(task: &Task, failures: u32, policy: Policy, effect: &Effect, outcome
         (Work::Assign { emitter, assign, .. }, _, Outcome::NextNonce(first)) => {
             Next::Stage(Work::Assign { emitter: *emitter, assign: assign.clone(), first: Some(first) })
         }
+        (Work::Assign { .. } | Work::ConfirmAssignment { .. }, _, Outcome::Claimed) => Next::Done(Follow::default()),
         // An assignment that a result asked for has no root (spec 04 §10.7).
         (Work::Assign { assign, .. }, _, Outcome::Assigned(id, nonce)) => {
             let pull = pull(id.into(), assign.process, None, task.descent, nonce);
-            Next::Done(Follow::once(assignment_claim(assign.process, id), vec![pull]))
+            Next::Done(Follow::assigned(assignment_claim(assign.process, id), pull))
         }
         (Work::Assign { assign, first, .. }, Effect::PostAssign { .. }, Outcome::Refused(reason)) => {
             Next::Effect(Effect::FindAssignment {
@@ -497,7 +507,7 @@ pub fn client_assignment_accepted(
     let claim = assignment_claim(process, id);
     let id = ItemId::from(id);
     let descent = Descent { trace: descent.trace, ..Descent::of_origin(id) };
-    Follow::once(claim, vec![pull(id, process, Some(id), descent, nonce)])
+    Follow::assigned(claim, pull(id, process, Some(id), descent, nonce))
 }
 
 /// What the result of an assignment is claimed by. Its id is whatever the scheduler says it is, so it claims nothing but that

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::descent::Descent;
 use super::outgoing::{Assign, Message, Spawn};
+use super::step::assignment_claim;
 use crate::outbox::Share;
 
 /// Position of a task in the outbox; smaller is older.
@@ -333,7 +334,8 @@ impl Task {
         }
     }
 
-    /// The process in whose log its item may be by now without anybody having heard of it, before what came later.
+    /// The process in whose log its item may be by now without anybody having heard of it, before what came later; of an assignment,
+    /// which has no id yet, what stands for it.
     pub fn posted_to(&self) -> Option<(ProcessId, ItemId)> {
         match &self.work {
             Work::Confirm(Forwarded { kind: ForwardedKind::Message { process }, item, .. }) => Some((*process, *item)),
@@ -342,6 +344,13 @@ impl Task {
                 Purpose::Notice { .. } => Some((signed.emitter, signed.item)),
                 Purpose::Wallet { .. } | Purpose::Spawn { .. } => None,
             },
+            // Which assignment it becomes, its scheduler says afterwards.
+            Work::ConfirmAssignment { process, message, .. } => {
+                Some((*process, assignment_claim(*process, (*message).into())))
+            }
+            Work::Assign { assign, first: Some(_), .. } => {
+                Some((assign.process, assignment_claim(assign.process, assign.message.into())))
+            }
             _ => None,
         }
     }

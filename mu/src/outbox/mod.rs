@@ -355,6 +355,9 @@ pub trait Shared: Send + Sync {
         pull: TaskId,
         patience: Duration,
     ) -> BoxFuture<'_, Result<Expected, OutboxError>>;
+    /// What this task posts may be in its log from now on, and nobody knows; or it is not, because nothing was sent. When it was made
+    /// or staged, the first was said already.
+    fn posting(&self, id: TaskId, posting: bool) -> BoxFuture<'_, Result<(), OutboxError>>;
     /// The intents that this messenger keeps to itself.
     fn intents(&self) -> BoxFuture<'_, Result<Vec<TaskId>, OutboxError>>;
     /// Lets others have everything at once: this messenger ends.

@@ -3,8 +3,8 @@
 use holon_mu::crank::Fault;
 use holon_mu::crank::budget::Budgets;
 use holon_mu::crank::descent::Descent;
-use holon_mu::crank::dispatch::{Dispatcher, Limits, Verdict};
-use holon_mu::crank::outgoing::{Message, Spawn};
+use holon_mu::crank::dispatch::{Dispatcher, Limits, Verdict, Wait};
+use holon_mu::crank::outgoing::{Assign, Message, Spawn};
 use holon_mu::crank::task::{Forwarded, ForwardedKind, Purpose, Signed, Task, TaskId, Toward, Work};
 use holon_protocol::{ItemId, Nonce, ProcessId, Tags, Timestamp};
 
@@ -462,6 +462,54 @@ fn results_that_wait_to_hear_take_no_place_of_others_and_are_no_more_than_so_man
     dispatcher.finished(TaskId(4));
     assert!(start(&mut dispatcher, 5_000).is_empty());
     assert_eq!(dispatcher.take_turns().len(), 2, "of the others nothing was ever heard");
+}
+
+#[test]
+fn a_result_waits_to_hear_of_assignments_as_well() {
+    let message = ItemId::from_bytes([9; 32]);
+    let of_client = |process| Work::ConfirmAssignment { process, message, first: Some(Nonce(3)), toward: None };
+    let of_process = |process, first| {
+        let assign = Assign { process, message, base_layer: false, exclude: Vec::new() };
+        Work::Assign { emitter: self::process(9), assign, first }
+    };
+    let task = |work| Task { root: None, descent: Descent::default(), work };
+    assert_eq!(task(of_process(process(1), None)).posted_to(), None, "nothing has been sent");
+    for work in [of_client(process(1)), of_process(process(1), Some(Nonce(3)))] {
+        let mut dispatcher = loaded(limits(), &[task(work), pull_at(1, 6), pull_at(2, 6)]);
+        assert_eq!(start(&mut dispatcher, 0).len(), 3);
+        assert!(dispatcher.fetched(TaskId(3)) && !dispatcher.fetched(TaskId(2)));
+        dispatcher.finished(TaskId(1));
+        assert_eq!(dispatcher.take_turns(), [TaskId(2)]);
+    }
+    let [client, other] = [1, 2].map(|byte| task(of_client(process(byte))).posted_to().unwrap().1);
+    assert!(client != other && client != message, "nor is it taken for the item itself");
+}
+
+#[test]
+fn results_that_wait_for_other_messengers_take_no_place_of_others_and_are_no_more_than_so_many() {
+    let limits = Limits { pulls: 1, early_pulls: 1, unheard: 2, ..limits() };
+    let mut dispatcher = loaded(limits, &[1, 2, 3, 4].map(|of| pull_at(of, 5)));
+    for (id, wait) in [(1, Wait::Held), (2, Wait::Held), (3, Wait::PutOff)] {
+        assert_eq!(start(&mut dispatcher, 0), [id], "the place is free again");
+        let id = TaskId(id);
+        assert!(!dispatcher.put_off(id, Timestamp(0)) && dispatcher.fetched(id));
+        assert_eq!((dispatcher.waits(id, Timestamp(0)), dispatcher.was_tried(id)), (wait, wait == Wait::PutOff));
+    }
+    assert_eq!(dispatcher.waits(TaskId(1), Timestamp(0)), Wait::Held, "as long as need be");
+    assert_eq!(start(&mut dispatcher, 0), [4]);
+    dispatcher.finished(TaskId(4));
+    // Something turned out to come before one of them.
+    dispatcher.add(TaskId(5), &pull_at(1, 4), Timestamp(0));
+    assert!(!dispatcher.fetched(TaskId(1)));
+    assert_eq!(start(&mut dispatcher, 0), [5]);
+    dispatcher.finished(TaskId(5));
+    assert_eq!(dispatcher.take_turns(), [TaskId(1)]);
+    dispatcher.finished(TaskId(1));
+    dispatcher.finished(TaskId(2));
+    assert_eq!(start(&mut dispatcher, 50), [3]);
+    assert_eq!(dispatcher.waits(TaskId(3), Timestamp(50)), Wait::Held);
+    dispatcher.finished(TaskId(3));
+    assert_eq!((dispatcher.len(), dispatcher.waits(TaskId(3), Timestamp(50))), (0, Wait::Needless));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use holon_protocol::{DataItem, ItemId, ProcessId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::network::{Network, SCHEDULER, empty, eventually, idle, post, request};
+use crate::network::{Network, SCHEDULER, empty, eventually, get, idle, post, request};
 use crate::peer::Answer;
 
 const P: ProcessId = ProcessId::from_bytes([1; 32]);
@@ -400,6 +400,37 @@ async fn an_assignment_whose_answer_was_lost_is_not_mistaken_for_one_that_a_proc
     idle(&messenger).await;
     assert_eq!(network.state.lock().unwrap().assignments.len(), 2);
     for id in [of_process, of_client] {
+        assert_eq!(network.compute.asked("GET", &format!("/result/{id}")).len(), 1, "{id}");
+    }
+    messenger.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_assignment_whose_answer_was_lost_is_found_behind_any_number_of_others() {
+    const OTHERS: usize = 20;
+    let network = Network::start();
+    network.process(1);
+    let message = ItemId::from_bytes([42; 32]);
+    network.state.lock().unwrap().repeats = true;
+    let messenger = network.messenger().await;
+    let assign = format!("/?process-id={P}&assign={message}");
+    // All of them came in after the log was looked at for this one, whose answer is lost.
+    for _ in 0..OTHERS {
+        assert_eq!(post(&messenger, &assign, "").await.0, 202);
+    }
+    idle(&messenger).await;
+    {
+        let mut state = network.state.lock().unwrap();
+        let latest: &'static str = Box::leak(format!("GET /{P}/latest").into_boxed_str());
+        state.instead.push((latest, Answer::Json(400, json!({ "error": "Process not found" }))));
+        state.lost.push(Answer::Json(500, json!("lost")));
+    }
+    assert_eq!(post(&messenger, &assign, "").await.0, 502);
+    idle(&messenger).await;
+    assert_eq!(get(&messenger, "/dead-letters").await["deadLetters"], json!([]));
+    let made: Vec<_> = network.state.lock().unwrap().assignments.iter().map(|(_, id)| *id).collect();
+    assert_eq!(made.len(), OTHERS + 1);
+    for id in made {
         assert_eq!(network.compute.asked("GET", &format!("/result/{id}")).len(), 1, "{id}");
     }
     messenger.stop().await.unwrap();

@@ -287,6 +287,64 @@ async fn what_comes_in_through_two_messengers_is_pushed_in_the_order_of_the_log(
     second.stop().await.unwrap();
 }
 
+/// The first item of a log is there long before anybody hears of it.
+fn said_late(place: usize) -> Duration {
+    if place == 0 { Duration::from_millis(1_500) } else { Duration::ZERO }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_waits_to_hear_of_what_another_messenger_posts_is_fetched_once() {
+    let network = Network::start();
+    network.process(200);
+    // Of shares of either messenger.
+    let processes: Vec<_> = (1..=6).map(|byte| network.process(byte)).collect();
+    {
+        let mut state = network.state.lock().unwrap();
+        state.numbered = Some(said_late);
+        state.behaviour = Some(Box::new(|_, item| {
+            let item = item.filter(|item| item.target() != Some(*TARGET.as_bytes()))?;
+            let data = String::from_utf8(item.data().to_vec()).unwrap();
+            let message = json!({ "Target": TARGET, "Anchor": format!("{data:0>32}"), "Data": data, "Tags": [] });
+            Some(json!({ "Messages": [message], "Spawns": [], "Assignments": [] }))
+        }));
+    }
+    let mut options = options(&network, shared().unwrap());
+    // On a machine that is busy too nothing takes longer than results wait for it, nor is anybody believed dead.
+    options.limits.order_patience_ms = 60_000;
+    options.postgres.as_mut().unwrap().lease = Duration::from_secs(10);
+    let [first, second] = sharing(&network, options).await;
+    let items: Vec<_> = processes
+        .iter()
+        .flat_map(|process| ["1", "2"].map(|data| (*process, network.message(*process, data))))
+        .collect();
+    let early = async |(_, item): &(ProcessId, DataItem)| {
+        assert_eq!(post(&first, "/", item.raw().clone()).await.0, 202);
+    };
+    let late = async {
+        for (process, item) in items.iter().skip(1).step_by(2) {
+            eventually("the first one is in its log", || (!network.log(*process).is_empty()).then_some(())).await;
+            assert_eq!(post(&second, "/", item.raw().clone()).await.0, 202);
+        }
+    };
+    futures_util::join!(futures_util::future::join_all(items.iter().step_by(2).map(early)), late);
+    eventually("all are pushed", || (network.log(TARGET).len() == items.len()).then_some(())).await;
+    for process in processes {
+        let from = process.to_string();
+        let arrived = network.log(TARGET);
+        let arrived = arrived.iter().filter(|item| item.tags().get("From-Process") == Some(&from));
+        let texts: Vec<_> = arrived.map(|item| String::from_utf8(item.data().to_vec()).unwrap()).collect();
+        assert_eq!(texts, ["1", "2"]);
+    }
+    for (_, item) in &items {
+        let fetched = network.compute.asked("GET", &format!("/result/{}", item.id())).len();
+        assert_eq!(fetched, 1, "a result is not fetched again to pass the time");
+    }
+    idle(&first).await;
+    idle(&second).await;
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+}
+
 /// Passes on what is said to a database, and while it is deaf, no answer to a commit: the connection breaks instead.
 async fn deaf_between(url: &str, deaf: Arc<AtomicBool>) -> String {
     let (before, rest) = url.split_once("127.0.0.1:").unwrap();

@@ -550,3 +550,28 @@ async fn messengers_of_earlier_formats_go_on_beside_one_of_now() {
     drop(client);
     connection.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_tried_again_is_expected_from_then_on_and_what_was_never_sent_is_not() {
+    let options = options(shared().unwrap());
+    let (a, b) = two(&options).await;
+    let process = process(*b.shares.first().unwrap(), 1);
+    let kind = ForwardedKind::Message { process };
+    let work = Work::Confirm(Forwarded { item: ItemId::from_bytes([1; 32]), kind, toward: None, came: None });
+    let intents = vec![Task { root: None, descent: Descent::default(), work }];
+    let changes = Changes { intents, ..Changes::default() };
+    let id = a.outbox.commit(changes, Durability::Synced).await.unwrap().intents[0];
+    let expects = async || {
+        let pull = TaskId(id.0 + 1);
+        b.sharing().expects(process, pull, Duration::ZERO).await.unwrap().elsewhere
+    };
+    let begun = Instant::now();
+    while expects().await {
+        assert!(begun.elapsed() < DEADLINE, "nothing is expected for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    a.sharing().posting(id, true).await.unwrap();
+    assert!(expects().await, "it is sent now");
+    a.sharing().posting(id, false).await.unwrap();
+    assert!(!expects().await, "it was not");
+}

@@ -165,7 +165,8 @@ impl Driver {
         Ok(descent.origin.zip(charge))
     }
 
-    /// Adds what follows to `changes`, commits, and takes the new tasks in.
+    /// Adds what follows to `changes`, commits, and takes the new tasks in. An assignment that somebody else has claimed is an error
+    /// ([`OutboxError::Claimed`]).
     pub(super) async fn follow(
         &self,
         changes: Changes,
@@ -173,7 +174,8 @@ impl Driver {
         follow: Follow,
         durability: Durability,
     ) -> Result<(), OutboxError> {
-        if follow.once.is_none() && follow.tasks.iter().all(|task| boot(task).is_none()) {
+        let claims = follow.once.is_some() || follow.tasks.iter().any(|task| boot(task).is_some());
+        if !claims || follow.once.is_some_and(|once| once.another) {
             return self.follow_once(changes, emitter, follow, false, durability).await;
         }
         // Nearly always nobody has: the store says so if somebody has, or does meanwhile.
@@ -197,7 +199,7 @@ impl Driver {
         durability: Durability,
     ) -> Result<(), OutboxError> {
         let Follow { mut tasks, mut skipped, processes, lineage, once } = follow;
-        if let Some(Once { claim, tasks: first }) = once {
+        if let Some(Once { claim, tasks: first, .. }) = once {
             if look && self.0.outbox.is_claimed(claim).await? {
                 tracing::info!(%claim, tasks = ?tasks[..first.min(tasks.len())], "the result is, or was, pushed already");
                 self.0.metrics.pushed_already();

@@ -151,6 +151,11 @@ impl Driver {
                 // This messenger was believed dead; another one asks the scheduler, and goes on.
                 return;
             }
+            if matches!(error, OutboxError::Claimed) {
+                // Who did not hear which assignment was its own took this one, this moment: its own is ours.
+                self.release(id, task);
+                return;
+            }
             tracing::error!(task = %id, %error, "what follows from an accepted item could not be stored yet");
             self.0.metrics.store_failed();
             self.release(id, task);

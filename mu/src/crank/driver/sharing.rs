@@ -3,26 +3,29 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use holon_protocol::ProcessId;
+use holon_protocol::{ItemId, ProcessId};
 
 use super::{Driver, lock, now};
+use crate::crank::dispatch::Wait;
 use crate::crank::task::TaskId;
 use crate::outbox::{Expected, Load, OutboxError, Share};
 
 /// Between two looks whether something of shares that are let go of is still being sent.
 const LET_GO_PAUSE: Duration = Duration::from_millis(10);
-/// Between two looks whether everything has been heard of that others posted; then the result is pulled once more.
-const HEAR_PAUSES_MS: [u64; 6] = [5, 10, 20, 40, 80, 160];
+/// Between two looks whether everything has been heard of that others posted; it doubles each time.
+const HEAR_PAUSE: Duration = Duration::from_millis(5);
+/// The longest of them.
+const MAX_HEAR_PAUSE: Duration = Duration::from_millis(320);
 
-/// What this messenger has heard of that may stand before a result in the log of its process.
+/// How a result came to its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// Everything that there is.
-    All,
-    /// Everything that others posted. What follows from what it posts itself may come through the database.
-    OfOthers,
-    /// Not even that.
-    Less,
+pub(super) enum Turn {
+    /// It was its turn.
+    Now,
+    /// It had to wait.
+    Waited,
+    /// Too many wait: it is fetched once more later.
+    PutOff,
 }
 
 impl Driver {
@@ -53,32 +56,72 @@ impl Driver {
         }
     }
 
-    /// Whether this messenger has heard of everything that others posted to a process before the result which this task pulls,
-    /// waiting a little for it.
-    pub(super) async fn heard_of_all(&self, id: TaskId, process: ProcessId) -> Result<Heard, OutboxError> {
-        let Some(shared) = self.0.outbox.shared() else { return Ok(Heard::All) };
-        let patience = Duration::from_millis(self.0.limits.order_patience_ms);
-        for pause in HEAR_PAUSES_MS {
-            match shared.expects(process, id, patience).await? {
-                Expected { elsewhere: true, .. } => tokio::time::sleep(Duration::from_millis(pause)).await,
-                Expected { posted: true, .. } => return Ok(Heard::OfOthers),
-                _ => return Ok(Heard::All),
-            }
+    /// A task begins to post to the log of a process. `false`: it may have done so before.
+    pub(super) async fn posts(&self, id: TaskId, process: ProcessId, item: ItemId) -> Result<bool, OutboxError> {
+        let (begun, was_tried) = {
+            let mut dispatcher = lock(&self.0.dispatcher);
+            (dispatcher.posts(id, process, item, now()), dispatcher.was_tried(id))
+        };
+        // When it was staged it was told to the others already: nearly always just now.
+        if begun
+            && was_tried
+            && let Some(shared) = self.0.outbox.shared()
+            && let Err(error) = shared.posting(id, true).await
+        {
+            lock(&self.0.dispatcher).settled(id);
+            return Err(error);
         }
-        Ok(Heard::Less)
+        Ok(begun)
     }
 
-    /// Whether a result whose turn it is still has it, now that what this messenger posted itself before is over: what followed from
-    /// that may have come, or be coming, through the database.
-    pub(super) async fn still_has_turn(&self, id: TaskId, process: ProcessId) -> Result<bool, OutboxError> {
-        let Some(shared) = self.0.outbox.shared() else { return Ok(true) };
-        let patience = Duration::from_millis(self.0.limits.order_patience_ms);
-        if shared.expects(process, id, patience).await?.elsewhere {
-            lock(&self.0.dispatcher).again(id, now());
-            self.hand_on();
-            return Ok(false);
+    /// Nothing was sent of what a task posts.
+    pub(super) async fn posted_nothing(&self, id: TaskId) {
+        lock(&self.0.dispatcher).settled(id);
+        if let Some(shared) = self.0.outbox.shared()
+            && let Err(error) = shared.posting(id, false).await
+        {
+            tracing::debug!(task = %id, %error, "others wait a while for what was never sent");
         }
-        Ok(self.turn(id).await)
+    }
+
+    /// What may stand before the result which this task pulls in the log of its process, as far as other messengers are concerned.
+    pub(super) async fn expected(&self, id: TaskId, process: ProcessId) -> Result<Expected, OutboxError> {
+        let Some(shared) = self.0.outbox.shared() else { return Ok(Expected::default()) };
+        let patience = Duration::from_millis(self.0.limits.order_patience_ms);
+        shared.expects(process, id, patience).await
+    }
+
+    /// Waits, with a result in hand, until it is its turn and nothing more is expected before it. `expected` is what was when it was
+    /// pulled. `false`: too many wait; it is put off.
+    pub(super) async fn has_turn(
+        &self,
+        id: TaskId,
+        process: ProcessId,
+        expected: Expected,
+    ) -> Result<bool, OutboxError> {
+        let (mut heard, mut pause) = (false, HEAR_PAUSE);
+        loop {
+            match self.turn(id).await {
+                Turn::PutOff => return Ok(false),
+                _ if expected == Expected::default() => return Ok(true),
+                // What came meanwhile has its place, and what follows from what this messenger posted itself may have come through
+                // the database: only what was heard before there was nothing to wait for is everything.
+                Turn::Now if heard => return Ok(true),
+                Turn::Now | Turn::Waited => {}
+            }
+            heard = !self.expected(id, process).await?.elsewhere;
+            if heard {
+                continue;
+            }
+            let wait = lock(&self.0.dispatcher).waits(id, now());
+            self.hand_on();
+            match wait {
+                Wait::PutOff => return Ok(false),
+                Wait::Needless => return Ok(true),
+                Wait::Held => tokio::time::sleep(pause).await,
+            }
+            pause = (2 * pause).min(MAX_HEAR_PAUSE);
+        }
     }
 
     /// A task is not in the outbox any more, or another messenger goes on with it.

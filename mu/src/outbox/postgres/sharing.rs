@@ -390,6 +390,16 @@ impl Shared for Sharing {
         .boxed()
     }
 
+    fn posting(&self, id: TaskId, posting: bool) -> BoxFuture<'_, Result<(), OutboxError>> {
+        async move {
+            let sql =
+                "UPDATE task SET posted = CASE WHEN $2 THEN clock_timestamp() END WHERE id = $1 AND log IS NOT NULL";
+            let id = signed(id.0);
+            self.connections.query(sql, &[(&id, Type::INT8), (&posting, Type::BOOL)]).await.map(drop)
+        }
+        .boxed()
+    }
+
     fn intents(&self) -> BoxFuture<'_, Result<Vec<TaskId>, OutboxError>> {
         async move {
             let sql = "SELECT id FROM task WHERE holder = $1 ORDER BY id";
