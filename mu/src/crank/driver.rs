@@ -399,6 +399,10 @@ impl Driver {
                         (dispatcher.failed(id, fault, now()), dispatcher.failures(id))
                     };
                     self.0.metrics.failed(&task, fault, failures);
+                    // What was answered for good is not on its way into the log: nobody has to wait for it.
+                    if fault == Fault::Task && task.posted_to().is_some() {
+                        self.posted_nothing(id).await;
+                    }
                     match verdict {
                         Verdict::RetryAt(_) => {
                             tracing::warn!(parent: &span, task = %id, stage = task.stage(), failures, reason, "failed, will try again");
