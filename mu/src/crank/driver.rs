@@ -360,19 +360,7 @@ impl Driver {
                 return Ok(());
             }
             let faults = lock(&self.0.dispatcher).faults(id);
-            let next = match step(&task, faults, self.0.policy, &effect, outcome) {
-                Next::Done(follow) => {
-                    let is_assigned = follow.once.is_some_and(|once| once.another);
-                    match self.end(id, &task, follow, error).await {
-                        Err(OutboxError::Claimed) if is_assigned => {
-                            Next::Retry(Fault::Task, "somebody else took this assignment, this moment".into())
-                        }
-                        ended => return ended,
-                    }
-                }
-                next => next,
-            };
-            match next {
+            match step(&task, faults, self.0.policy, &effect, outcome) {
                 Next::Effect(next) => effect = next,
                 Next::Stage(work) => {
                     let traces = self.told(trace::of_stage(&task, &work));
@@ -382,7 +370,16 @@ impl Driver {
                     lock(&self.0.dispatcher).progressed(id);
                     effect = task.effect();
                 }
-                Next::Done(_) => return Ok(()),
+                Next::Done(follow) => {
+                    let is_assigned = follow.once.is_some_and(|once| once.another);
+                    return match self.end(id, &task, follow, error).await {
+                        Err(OutboxError::Claimed) if is_assigned => {
+                            let reason = "somebody else took this assignment, this moment".into();
+                            self.failed(id, &task, Fault::Task, reason).await
+                        }
+                        ended => ended,
+                    };
+                }
                 Next::Again => {
                     lock(&self.0.dispatcher).again(id, now());
                     self.hand_on();
@@ -393,30 +390,31 @@ impl Driver {
                     self.hand_on();
                     return Ok(());
                 }
-                Next::Retry(fault, reason) => {
-                    let (verdict, failures) = {
-                        let mut dispatcher = lock(&self.0.dispatcher);
-                        (dispatcher.failed(id, fault, now()), dispatcher.failures(id))
-                    };
-                    self.0.metrics.failed(&task, fault, failures);
-                    // What was answered for good is not on its way into the log: nobody has to wait for it.
-                    if fault == Fault::Task && task.posted_to().is_some() {
-                        self.posted_nothing(id).await;
-                    }
-                    match verdict {
-                        Verdict::RetryAt(_) => {
-                            tracing::warn!(parent: &span, task = %id, stage = task.stage(), failures, reason, "failed, will try again");
-                            self.hand_on();
-                            return Ok(());
-                        }
-                        Verdict::GiveUp => {
-                            let follow = unsent(&task, self.0.policy);
-                            return self.bury(id, &task, reason, follow).await;
-                        }
-                    }
-                }
+                Next::Retry(fault, reason) => return self.failed(id, &task, fault, reason).await,
                 Next::Dead(reason, follow) => return self.bury(id, &task, reason, follow).await,
             }
+        }
+    }
+
+    /// Takes note of a failure: the task is tried again later, or given up.
+    async fn failed(&self, id: TaskId, task: &Task, fault: Fault, reason: String) -> Result<(), OutboxError> {
+        let (verdict, failures) = {
+            let mut dispatcher = lock(&self.0.dispatcher);
+            (dispatcher.failed(id, fault, now()), dispatcher.failures(id))
+        };
+        self.0.metrics.failed(task, fault, failures);
+        // What was answered for good is not on its way into the log: nobody has to wait for it.
+        if fault == Fault::Task && task.posted_to().is_some() {
+            self.posted_nothing(id).await;
+        }
+        match verdict {
+            Verdict::RetryAt(_) => {
+                let stage = task.stage();
+                tracing::warn!(parent: &task.span(), task = %id, stage, failures, reason, "failed, will try again");
+                self.hand_on();
+                Ok(())
+            }
+            Verdict::GiveUp => self.bury(id, task, reason, unsent(task, self.0.policy)).await,
         }
     }
 

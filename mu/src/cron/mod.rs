@@ -8,8 +8,8 @@
 //! Processes that came to be elsewhere are taken up when a message for them comes by, if the operator allows it; what somebody
 //! said before about their monitors holds.
 //!
-//! Concurrency: one task sleeps until somebody is due and starts a poll for each; another one takes up who was met. Processes that fail, and polls that take
-//! long, have places of their own, so that they keep nobody else waiting.
+//! Concurrency: one task sleeps until somebody is due and starts a poll for each; another one takes up who was met. Processes that
+//! fail, and polls that take long, have places of their own, so that they keep nobody else waiting.
 
 mod poll;
 mod timetable;

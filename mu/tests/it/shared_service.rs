@@ -232,6 +232,22 @@ async fn crons_that_spawn_crons_have_the_places_of_one_lineage_at_all_messengers
     second.stop().await.unwrap();
 }
 
+/// Processes of shares of either messenger, which pass on to one target what they get; `said` is how long the scheduler takes to say what
+/// it took.
+fn passing_on(network: &Network, said: fn(usize) -> Duration) -> Vec<ProcessId> {
+    network.process(200);
+    let mut state = network.state.lock().unwrap();
+    state.numbered = Some(said);
+    state.behaviour = Some(Box::new(|_, item| {
+        let item = item.filter(|item| item.target() != Some(*TARGET.as_bytes()))?;
+        let data = String::from_utf8(item.data().to_vec()).unwrap();
+        let message = json!({ "Target": TARGET, "Anchor": format!("{data:0>32}"), "Data": data, "Tags": [] });
+        Some(json!({ "Messages": [message], "Spawns": [], "Assignments": [] }))
+    }));
+    drop(state);
+    (1..=6).map(|byte| network.process(byte)).collect()
+}
+
 /// How long the scheduler takes to say what it took: sometimes so long that what came after it has been heard of elsewhere.
 fn said_after(place: usize) -> Duration {
     Duration::from_millis([0, 60, 5, 0, 30, 1, 0][place % 7])
@@ -242,19 +258,7 @@ async fn what_comes_in_through_two_messengers_is_pushed_in_the_order_of_the_log(
     const CLIENTS: usize = 8;
     const EACH: usize = 75;
     let network = Network::start();
-    network.process(200);
-    // Of shares of either messenger.
-    let processes: Vec<_> = (1..=6).map(|byte| network.process(byte)).collect();
-    {
-        let mut state = network.state.lock().unwrap();
-        state.numbered = Some(said_after);
-        state.behaviour = Some(Box::new(|_, item| {
-            let item = item.filter(|item| item.target() != Some(*TARGET.as_bytes()))?;
-            let data = String::from_utf8(item.data().to_vec()).unwrap();
-            let message = json!({ "Target": TARGET, "Anchor": format!("{data:0>32}"), "Data": data, "Tags": [] });
-            Some(json!({ "Messages": [message], "Spawns": [], "Assignments": [] }))
-        }));
-    }
+    let processes = passing_on(&network, said_after);
     let mut options = options(&network, shared().unwrap());
     options.postgres.as_mut().unwrap().connections = 8;
     // On a machine that is busy an answer may take longer than results wait for it otherwise.
@@ -295,19 +299,7 @@ fn said_late(place: usize) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_that_waits_to_hear_of_what_another_messenger_posts_is_fetched_once() {
     let network = Network::start();
-    network.process(200);
-    // Of shares of either messenger.
-    let processes: Vec<_> = (1..=6).map(|byte| network.process(byte)).collect();
-    {
-        let mut state = network.state.lock().unwrap();
-        state.numbered = Some(said_late);
-        state.behaviour = Some(Box::new(|_, item| {
-            let item = item.filter(|item| item.target() != Some(*TARGET.as_bytes()))?;
-            let data = String::from_utf8(item.data().to_vec()).unwrap();
-            let message = json!({ "Target": TARGET, "Anchor": format!("{data:0>32}"), "Data": data, "Tags": [] });
-            Some(json!({ "Messages": [message], "Spawns": [], "Assignments": [] }))
-        }));
-    }
+    let processes = passing_on(&network, said_late);
     let mut options = options(&network, shared().unwrap());
     // On a machine that is busy too nothing takes longer than results wait for it, nor is anybody believed dead.
     options.limits.order_patience_ms = 60_000;
