@@ -56,8 +56,9 @@ impl Graph {
 
     /// Chooses who counts, among the nodes that `can`; there is one in every circle. A node takes `takes`.
     ///
-    /// Fewest would be best, and are hard to find. Those with most callers and most callees are in most circles, so some of them are
-    /// chosen until no circle is left.
+    /// What is best is hard to find. Those with most callers and most callees are in most circles, and large ones with many calls of their
+    /// own are called less often than small ones; so some of those are chosen until no circle is left. On aos a third to a half fewer
+    /// instructions count than where the circles alone matter.
     pub fn analyse(&self, takes: &[u64], can: impl Fn(usize) -> bool) -> Found {
         let mut counts = vec![false; self.len()];
         for round in 0..=ROUNDS {
@@ -75,7 +76,7 @@ impl Graph {
                 break;
             }
             for members in circles {
-                for chosen in self.choose(members, &counts, round == ROUNDS, &can) {
+                for chosen in self.choose(members, takes, &counts, round == ROUNDS, &can) {
                     counts[chosen] = true;
                 }
             }
@@ -98,7 +99,14 @@ impl Graph {
     }
 
     /// Some of a circle's nodes, or all.
-    fn choose(&self, members: Vec<usize>, counts: &[bool], all: bool, can: impl Fn(usize) -> bool) -> Vec<usize> {
+    fn choose(
+        &self,
+        members: Vec<usize>,
+        takes: &[u64],
+        counts: &[bool],
+        all: bool,
+        can: impl Fn(usize) -> bool,
+    ) -> Vec<usize> {
         let inside: HashSet<usize> = members.iter().copied().collect();
         let (mut callers, mut callees): (HashMap<usize, u64>, HashMap<usize, u64>) = Default::default();
         let mut itself = Vec::new();
@@ -114,7 +122,11 @@ impl Graph {
         let mut chosen: Vec<usize> = members.into_iter().filter(|member| can(*member)).collect();
         if !all {
             let degree = |ways: &HashMap<usize, u64>, node: usize| ways.get(&node).copied().unwrap_or(0);
-            chosen.sort_by_key(|node| std::cmp::Reverse((degree(&callers, *node) * degree(&callees, *node), *node)));
+            let weight = |node: usize| {
+                let callees = degree(&callees, node);
+                [degree(&callers, node), callees, callees, takes[node]].into_iter().fold(1, u64::saturating_mul)
+            };
+            chosen.sort_by_cached_key(|node| std::cmp::Reverse((weight(*node), *node)));
             chosen.truncate(1 + chosen.len() / AT_ONCE);
         }
         chosen.extend(itself.into_iter().filter(|node| can(*node)));
