@@ -34,12 +34,12 @@ pub struct Halt {
 
 /// The time of the message being evaluated, in which a drive may wait for what it does not have.
 pub struct Waiting<'a> {
-    clock: &'a mut Clock,
+    clock: &'a Clock,
     progress: Progress,
 }
 
 impl<'a> Waiting<'a> {
-    pub(super) fn new(clock: &'a mut Clock, memory_bytes: usize) -> Self {
+    pub(super) fn new(clock: &'a Clock, memory_bytes: usize) -> Self {
         Self { clock, progress: Progress { memory_bytes: memory_bytes as u64 } }
     }
 
@@ -48,11 +48,11 @@ impl<'a> Waiting<'a> {
     /// the failure, whatever it answers.
     pub fn outside<T>(&mut self, wait: impl FnOnce(&dyn Fn() -> bool) -> Result<T, Halt>) -> Result<T, HostFailure> {
         pace::leave(&self.progress);
-        let clock = *self.clock;
+        let clock = self.clock;
         let answer = wait(&|| clock.is_over() || pace::stopped().is_some());
         // Waiting for the gateway counts, waiting for a place afterwards does not.
         let over = clock.is_over();
-        self.clock.pause(pace::pace(&self.progress)?);
+        clock.pause(pace::pace(&self.progress)?);
         if over { Err(clock.failure()) } else { Ok(answer?) }
     }
 }

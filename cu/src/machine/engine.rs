@@ -1,6 +1,7 @@
 //! The shared Wasm engine: its one configuration, compilation, and the clock that guards the operator.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, OnceLock, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -17,8 +18,8 @@ use super::{
     host::Host,
     inspect::{self, Lifetime},
     instance::Initial,
-    memory::Creator,
-    narrow, native,
+    memory::{Creator, Poll, Polls},
+    narrow, native, polls,
 };
 
 /// Native stack of the guest's code, in bytes. Functions count what they take (`depth`) and stop before this is used up, so that
@@ -31,8 +32,10 @@ const _: () = assert!(WASM_STACK_BYTES + (4 << 20) <= super::EVALUATION_STACK_BY
 /// Address space of one memory, in bytes: the heap limit of the 64-bit official formats (spec 06 §4.4). Reserved, not used: it lets
 /// compiled code check bounds against a constant and keep the memory's address in a register.
 const RESERVATION_BYTES: u64 = 16 << 30;
-/// Address space of a native module's memory: all that 32 bits reach.
-const NATIVE_RESERVATION_BYTES: u64 = 4 << 30;
+/// Address space of a 32-bit memory: all that 32 bits reach.
+const NARROW_RESERVATION_BYTES: u64 = 4 << 30;
+/// Address space after it: what offsets reach from there.
+const NARROW_GUARD_BYTES: u64 = 4 << 30;
 /// How often running evaluations look at the wall clock.
 const CLOCK_TICK: Duration = Duration::from_millis(100);
 
@@ -48,15 +51,55 @@ pub struct Engine {
 
 pub(super) struct Shared {
     pub options: EngineOptions,
-    /// For the official formats: NaNs as the processor makes them, which is what deployed hosts do (spec 06 §8).
-    official: wasmtime::Engine,
-    /// The same without fuel, for limits of [`UNREACHABLE_FUEL`] and more.
-    unmetered: wasmtime::Engine,
-    /// For our own format: canonical NaNs.
-    native: wasmtime::Engine,
+    engines: Engines,
     cache: Option<Cache>,
+    polls: Arc<Polls>,
     /// Ends with the engine.
     _clock: Clock,
+}
+
+/// What code is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The official formats: NaNs as the processor makes them, which is what deployed hosts do (spec 06 §8).
+    Official,
+    /// The same without fuel, for limits of [`UNREACHABLE_FUEL`] and more.
+    Unmetered,
+    /// The same with a 32-bit memory.
+    Narrow,
+    /// Our own format: canonical NaNs.
+    Native,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Official, Self::Unmetered, Self::Narrow, Self::Native];
+
+    fn stopping(self) -> Stopping {
+        if self == Self::Narrow { Stopping::Polls } else { Stopping::Ticks }
+    }
+}
+
+/// How running code can be made to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopping {
+    /// It counts the ticks of the engine's clock.
+    Ticks,
+    /// It writes to a page ([`Poll`]).
+    Polls,
+}
+
+/// One of each kind.
+struct Engines([wasmtime::Engine; 4]);
+
+impl Engines {
+    fn new() -> wasmtime::Result<Self> {
+        let [a, b, c, d] = Kind::ALL.map(|kind| wasmtime::Engine::new(&config(kind)));
+        Ok(Self([a?, b?, c?, d?]))
+    }
+
+    fn of(&self, kind: Kind) -> &wasmtime::Engine {
+        &self.0[kind as usize]
+    }
 }
 
 /// A compiled module. Clones are the same module.
@@ -70,6 +113,7 @@ pub(super) struct Compiled {
     pub format: Format,
     /// Whether it counts fuel.
     pub metered: bool,
+    pub stopping: Stopping,
     /// Who counts its gas.
     pub meter: Meter,
     pub lifetime: Lifetime,
@@ -83,20 +127,16 @@ pub(super) struct Compiled {
 impl Engine {
     /// Sets the engine up.
     pub fn new(options: EngineOptions) -> Result<Self, Error> {
-        let engine = |format, metered| {
-            wasmtime::Engine::new(&config(format, metered)).map_err(|error| Error::Engine(error.to_string()))
-        };
-        let official = engine(Format::Emscripten64Draft0215, true)?;
-        let unmetered = engine(Format::Emscripten64Draft0215, false)?;
-        let native = engine(Format::Native, true)?;
+        let engines = Engines::new().map_err(|error| Error::Engine(error.to_string()))?;
         if !cfg!(target_arch = "x86_64") {
             tracing::warn!(
                 "official modules print NaN with another sign on this processor than on x86-64, where the network runs"
             );
         }
         let cache = options.cache_dir.as_deref().map(Cache::open).transpose()?;
-        let clock = Clock::start(vec![official.clone(), unmetered.clone(), native.clone()]).map_err(Error::Clock)?;
-        Ok(Self { inner: Arc::new(Shared { options, official, unmetered, native, cache, _clock: clock }) })
+        let polls = Arc::<Polls>::default();
+        let clock = Clock::start(engines.0.to_vec(), polls.clone()).map_err(Error::Clock)?;
+        Ok(Self { inner: Arc::new(Shared { options, engines, cache, polls, _clock: clock }) })
     }
 
     /// Compiles a module, or loads it from the cache. Blocks for as long as that takes (seconds for an official module).
@@ -112,33 +152,40 @@ impl Engine {
 
     fn compile_metered(&self, wasm: &[u8], format: Format, metered: bool) -> Result<Module, CompileError> {
         let profile = format.profile();
-        let engine = match profile.host {
-            HostKind::Native => &self.inner.native,
-            // These count gas themselves.
-            HostKind::Emscripten | HostKind::Wasi if profile.instrumented || !metered => &self.inner.unmetered,
-            HostKind::Emscripten | HostKind::Wasi => &self.inner.official,
-        };
+        // Instrumented ones count gas themselves.
         let metered = metered && !profile.instrumented;
+        let kinds: &[Kind] = match (profile.host, metered, profile.wide) {
+            (HostKind::Native, ..) => &[Kind::Native],
+            (_, true, _) => &[Kind::Official],
+            (_, false, false) => &[Kind::Narrow],
+            // What comes of it is seen when its memory has been looked at.
+            (_, false, true) => &[Kind::Narrow, Kind::Unmetered],
+        };
         if wasm.len() > super::MAX_MODULE_BYTES {
             return Err(CompileError::TooLarge { bytes: wasm.len(), limit: super::MAX_MODULE_BYTES });
         }
-        let key = self.inner.cache.as_ref().map(|cache| (cache, Cache::key(wasm, format.as_str(), engine)));
-        let cached = key.as_ref().and_then(|(cache, key)| cache.load(key)).and_then(|body| thaw(engine, &body));
-        let (module, lifetime) = match cached {
+        let engine = |kind| self.inner.engines.of(kind);
+        let stored = |kind| Some((self.inner.cache.as_ref()?, Cache::key(wasm, format.as_str(), engine(kind))));
+        let cached = kinds.iter().find_map(|kind| {
+            let (cache, key) = stored(*kind)?;
+            let (module, lifetime) = thaw(engine(*kind), &cache.load(&key)?)?;
+            Some((*kind, module, lifetime))
+        });
+        let (kind, module, lifetime) = match cached {
             Some(cached) => cached,
             None => {
                 let inspected = inspect::inspect(wasm, format)?;
-                // Left alone where fuel is counted: it would count other instructions than the module's.
-                let narrowed = if profile.wide && !metered { narrow::narrow(&inspected.wasm)? } else { None };
-                let module = wasmtime::Module::from_binary(engine, narrowed.as_deref().unwrap_or(&inspected.wasm))
+                let (kind, wasm) = finish(&inspected.wasm, kinds)?;
+                let module = wasmtime::Module::from_binary(engine(kind), &wasm)
                     .map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
                 depth::check_frames(&module, &inspected.frames)?;
-                if let Some((cache, key)) = &key {
-                    freeze(cache, key, &module, inspected.lifetime);
+                if let Some((cache, key)) = stored(kind) {
+                    freeze(cache, &key, &module, inspected.lifetime);
                 }
-                (module, inspected.lifetime)
+                (kind, module, inspected.lifetime)
             }
         };
+        let engine = engine(kind);
         let wrong = |reason: String| CompileError::Format { format: format.as_str(), reason };
         let mut linker = Linker::new(engine);
         match (profile.host, profile.wide) {
@@ -162,8 +209,14 @@ impl Engine {
         let instance = linker.instantiate_pre(&module).map_err(|error| wrong(format!("{error:#}")))?;
         let digest = blake3::hash(wasm).into();
         let initial = OnceLock::new();
-        let compiled = Compiled { engine: self.clone(), format, metered, meter, lifetime, digest, instance, initial };
+        let (engine, stopping) = (self.clone(), kind.stopping());
+        let compiled = Compiled { engine, format, metered, stopping, meter, lifetime, digest, instance, initial };
         Ok(Module { inner: Arc::new(compiled) })
+    }
+
+    /// Has an instance asked at every tick of the clock whether it may go on.
+    pub(super) fn watch(&self, poll: &Arc<Poll>) {
+        self.inner.polls.add(poll);
     }
 
     pub(super) fn options(&self) -> &EngineOptions {
@@ -230,23 +283,43 @@ pub fn counts_fuel(format: Format, compute: u64) -> bool {
     }
 }
 
-/// The one configuration of every engine in this program.
-fn config(format: Format, metered: bool) -> Config {
-    let native = format == Format::Native;
+/// The last changes to a module, which depend on what it is compiled for: the first of `kinds` that it can be.
+fn finish<'a>(wasm: &'a [u8], kinds: &[Kind]) -> Result<(Kind, Cow<'a, [u8]>), CompileError> {
+    let kind = *kinds.last().unwrap_or(&Kind::Official);
+    if kinds.first() != Some(&Kind::Narrow) {
+        return Ok((kind, Cow::Borrowed(wasm)));
+    }
+    // Modules that count fuel are left alone: they would count other instructions than their own.
+    let narrow = match kind {
+        Kind::Narrow => Cow::Borrowed(wasm),
+        _ => match narrow::narrow(wasm)? {
+            Some(narrowed) => Cow::Owned(narrowed),
+            None => return Ok((kind, Cow::Borrowed(wasm))),
+        },
+    };
+    let polling = polls::add(&narrow).map_err(|error| CompileError::Invalid(error.to_string()))?;
+    Ok((Kind::Narrow, Cow::Owned(polling)))
+}
+
+/// The configuration of the engine of a kind.
+fn config(kind: Kind) -> Config {
+    let native = kind == Kind::Native;
+    let narrow = kind == Kind::Narrow;
+    let metered = matches!(kind, Kind::Official | Kind::Native);
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(native)
         .consume_fuel(metered)
-        .epoch_interruption(true)
+        .epoch_interruption(kind.stopping() == Stopping::Ticks)
         .max_wasm_stack(WASM_STACK_BYTES)
         // Nothing here is asynchronous; the engine only wants it to be larger.
         .async_stack_size(WASM_STACK_BYTES + (1 << 20))
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
-        .wasm_memory64(!native)
-        .wasm_multi_memory(false)
+        .wasm_memory64(!native && !narrow)
+        .wasm_multi_memory(kind.stopping() == Stopping::Polls)
         .wasm_simd(true)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
@@ -255,8 +328,11 @@ fn config(format: Format, metered: bool) -> Config {
         // wasmtime's own copy-on-write images need its own memories; ours replaces both.
         .memory_init_cow(false)
         .memory_may_move(false)
-        .memory_reservation(if native { NATIVE_RESERVATION_BYTES } else { RESERVATION_BYTES })
+        .memory_reservation(if native || narrow { NARROW_RESERVATION_BYTES } else { RESERVATION_BYTES })
         .with_host_memory(Arc::new(Creator));
+    if narrow {
+        config.memory_guard_size(NARROW_GUARD_BYTES);
+    }
     config
 }
 
@@ -297,7 +373,7 @@ fn thaw(engine: &wasmtime::Engine, body: &[u8]) -> Option<(wasmtime::Module, Lif
     }
 }
 
-/// A thread that moves the engines' epochs on while any engine lives.
+/// A thread that has running evaluations look at the clock, while any engine lives.
 struct Clock {
     /// Dropping it ends the thread.
     stop: Option<mpsc::Sender<()>>,
@@ -305,13 +381,14 @@ struct Clock {
 }
 
 impl Clock {
-    fn start(engines: Vec<wasmtime::Engine>) -> std::io::Result<Self> {
+    fn start(engines: Vec<wasmtime::Engine>, polls: Arc<Polls>) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("wasm-clock".to_owned()).spawn(move || {
             while stopped.recv_timeout(CLOCK_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
                 for engine in &engines {
                     engine.increment_epoch();
                 }
+                polls.close();
             }
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })

@@ -1,6 +1,7 @@
 //! What the host keeps for one instance, and begins anew with each message (spec 06 §7).
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use holon_protocol::Tags;
@@ -75,7 +76,7 @@ pub(super) struct Host {
     pub room: Option<Global>,
     /// Whether the guest is left and entered again around calls of WeaveDrive (spec 06 §5.2).
     pub unwinds: bool,
-    pub clock: Clock,
+    pub watch: Arc<Watch>,
     pub emscripten: emscripten::State,
     pub drive: Arc<dyn Drive>,
     /// The message being evaluated; none during set-up.
@@ -84,6 +85,7 @@ pub(super) struct Host {
 
 impl Host {
     pub fn new(growth: Growth, generation: Generation, unwinds: bool, drive: Arc<dyn Drive>) -> Self {
+        let watch = Arc::new(Watch::default());
         Self {
             memory: None,
             narrow: None,
@@ -93,8 +95,8 @@ impl Host {
             gas: Counter::default(),
             room: None,
             unwinds,
-            clock: Clock::new(Duration::MAX),
-            emscripten: emscripten::State::new(generation),
+            emscripten: emscripten::State::new(generation, &watch.held),
+            watch,
             drive,
             entry: None,
         }
@@ -102,54 +104,109 @@ impl Host {
 
     /// Fresh host state for a message.
     pub fn begin(&mut self, entry: Entry) {
-        self.emscripten = emscripten::State::new(self.emscripten.generation);
+        self.watch.held.0.store(0, Ordering::Relaxed);
+        self.emscripten = emscripten::State::new(self.emscripten.generation, &self.watch.held);
         self.entry = Some(entry);
     }
 }
 
+/// What is looked at while a call runs, also from where the host's own data cannot be reached.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pub clock: Clock,
+    pub held: Held,
+    /// Why the guest was stopped.
+    failure: Mutex<Option<HostFailure>>,
+}
+
+impl Watch {
+    /// What the host does in the middle of a guest's long work, or of its own for a guest with so many bytes of memory: it lets others have
+    /// their turn, and looks at the clock.
+    pub fn breathe(&self, memory_bytes: usize) -> Result<(), HostFailure> {
+        let memory_bytes = memory_bytes as u64 + self.held.bytes();
+        self.clock.pause(pace::pace(&Progress { memory_bytes })?);
+        if self.clock.is_over() { Err(self.clock.failure()) } else { Ok(()) }
+    }
+
+    /// The same where there is nobody to give a failure to but whoever asks for it afterwards.
+    pub fn may_go_on(&self, memory_bytes: usize) -> bool {
+        let failure = self.breathe(memory_bytes).err();
+        let goes_on = failure.is_none();
+        *lock(&self.failure) = failure;
+        goes_on
+    }
+
+    /// Why the guest was stopped.
+    pub fn take_failure(&self) -> Option<HostFailure> {
+        lock(&self.failure).take()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes that the host holds for a message. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held(Arc<AtomicU64>);
+
+impl Held {
+    /// Takes note that so many bytes have become so many.
+    pub fn change(&self, from: u64, to: u64) {
+        self.0.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
+    }
+
+    /// How many they are.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The wall clock of one call: how long it has run, without the pauses its pacer made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+#[derive(Debug)]
+pub(super) struct Clock(Mutex<Time>);
+
+#[derive(Debug)]
+struct Time {
     limit: Duration,
     started: Instant,
     paused: Duration,
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Mutex::new(Time { limit: Duration::MAX, started: Instant::now(), paused: Duration::ZERO }))
+    }
+}
+
 impl Clock {
-    /// Starts now.
-    pub fn new(limit: Duration) -> Self {
-        Self { limit, started: Instant::now(), paused: Duration::ZERO }
+    /// Starts anew.
+    pub fn start(&self, limit: Duration) {
+        *lock(&self.0) = Time { limit, started: Instant::now(), paused: Duration::ZERO };
     }
 
     /// Leaves out time that the pacer let the call wait.
-    pub fn pause(&mut self, paused: Duration) {
-        self.paused += paused;
+    pub fn pause(&self, paused: Duration) {
+        lock(&self.0).paused += paused;
     }
 
     /// Whether the call has run for longer than it may.
     pub fn is_over(&self) -> bool {
-        self.started.elapsed().saturating_sub(self.paused) > self.limit
+        let time = lock(&self.0);
+        time.started.elapsed().saturating_sub(time.paused) > time.limit
     }
 
     /// What ends such a call.
     pub fn failure(&self) -> HostFailure {
-        HostFailure::WallClock { limit: self.limit }
+        HostFailure::WallClock { limit: lock(&self.0).limit }
     }
 }
 
-/// What a running guest does at every tick of the engine's clock.
-pub(super) fn tick(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<UpdateDeadline> {
+/// What a running guest does at every tick of the engine's clock, where it counts them.
+pub(super) fn tick(store: StoreContextMut<'_, Host>) -> wasmtime::Result<UpdateDeadline> {
     let memory_bytes = store.data().memory.map_or(0, |memory| memory.data_size(&store));
-    breathe(store.data_mut(), memory_bytes)?;
+    store.data().watch.breathe(memory_bytes)?;
     Ok(UpdateDeadline::Continue(1))
-}
-
-/// What the host does in the middle of long work for a guest with so many bytes of memory: it lets others have their turn, and looks at
-/// the clock.
-pub(super) fn breathe(host: &mut Host, memory_bytes: usize) -> wasmtime::Result<()> {
-    let memory_bytes = memory_bytes as u64 + host.emscripten.held_bytes();
-    host.clock.pause(pace::pace(&Progress { memory_bytes }).map_err(HostFailure::Stopped)?);
-    if host.clock.is_over() { Err(host.clock.failure().into()) } else { Ok(()) }
 }
 
 /// Bounds on what an instance may allocate.

@@ -23,8 +23,8 @@ const RESERVED_PREFIX: &str = "holon:";
 pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
 /// More mutable globals than this are not reset one by one.
 const MAX_RESET_GLOBALS: usize = 64;
-/// Changes whenever this file, `metering`, `depth`, `minified` or `narrow` changes what it produces, so that no old compiled module is used.
-pub(super) const REWRITE_VERSION: u32 = 7;
+/// Changes whenever this file, `metering`, `depth`, `minified`, `narrow` or `polls` changes what it produces, so that no old compiled module is used.
+pub(super) const REWRITE_VERSION: u32 = 8;
 
 /// How long an instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +65,9 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
 
     let mut module = Summary::default();
     let mut parser = Parser::new(0);
-    // Everything this scan has to understand; the engine's own validation decides what is allowed.
-    parser.set_features(WasmFeatures::all());
+    // Everything this scan has to understand; the engine's own validation decides what is allowed. Of memories it allows more than one,
+    // because of what is added (`polls`).
+    parser.set_features(WasmFeatures::all().difference(WasmFeatures::MULTI_MEMORY));
     for payload in parser.parse_all(wasm) {
         module.see(payload.map_err(invalid)?).map_err(|refusal| match refusal {
             Refusal::Parse(error) => invalid(error),
@@ -83,6 +84,9 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
     }
     if module.memories.len() != 1 {
         return Err(wrong(format!("it defines {} memories instead of one", module.memories.len())));
+    }
+    if module.memory_imported {
+        return Err(wrong("it imports a memory".to_owned()));
     }
     let profile = format.profile();
     let wide = profile.wide;
@@ -138,6 +142,7 @@ struct Summary {
     /// Defined memories: whether 64-bit.
     memories: Vec<bool>,
     memory_exported: bool,
+    memory_imported: bool,
     reserved_name: Option<String>,
     start: bool,
     cost: Cost,
@@ -153,8 +158,10 @@ impl Summary {
         match payload {
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
-                    if let TypeRef::Global(_) = import?.ty {
-                        self.globals += 1;
+                    match import?.ty {
+                        TypeRef::Global(_) => self.globals += 1,
+                        TypeRef::Memory(_) => self.memory_imported = true,
+                        _ => {}
                     }
                 }
             }

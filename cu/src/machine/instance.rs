@@ -7,12 +7,12 @@ use wasmtime::{Global, Instance, Memory, Mutability, Store, Trap, Val};
 
 use super::{
     Drive, HostFailure, MachineError, Module, NoDrive, depth, emscripten,
-    engine::Engine,
+    engine::{Engine, Stopping},
     format::HostKind,
     gas::{self, Counter, Meter},
-    host::{self, Clock, Entry, Growth, Host},
+    host::{self, Entry, Growth, Host},
     inspect::{GLOBAL_PREFIX, Lifetime},
-    memory::{Image, NotCommitted, Region},
+    memory::{Creator, Image, NotCommitted, Poll, Region},
     native,
 };
 
@@ -51,6 +51,8 @@ pub(super) struct Live {
     instance: Instance,
     memory: Memory,
     region: Region,
+    /// By what it is stopped, if it does not count the ticks of the engine's clock.
+    poll: Option<Arc<Poll>>,
     guest: Guest,
     /// The mutable globals, with their values after set-up.
     globals: Vec<(u32, Global, Val)>,
@@ -118,9 +120,12 @@ impl Live {
         if compiled.metered {
             store.set_fuel(SET_UP_FUEL).map_err(failed)?;
         }
-        store.data_mut().clock = Clock::new(engine.options().wall_clock.min(SET_UP_WALL_CLOCK));
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(host::tick);
+        store.data().watch.clock.start(engine.options().wall_clock.min(SET_UP_WALL_CLOCK));
+        if compiled.stopping == Stopping::Ticks {
+            store.set_epoch_deadline(1);
+            store.epoch_deadline_callback(host::tick);
+        }
+        Creator::forget();
         let instance = match compiled.instance.instantiate(&mut store) {
             Ok(instance) => instance,
             Err(error) => return Err(Region::refused().map_or_else(|| failed(error), MachineError::System)),
@@ -129,6 +134,15 @@ impl Live {
             .get_memory(&mut store, "memory")
             .ok_or_else(|| MachineError::SetUp("no memory is exported".to_owned()))?;
         let region = Region::created(&mut store, &memory)?;
+        let poll = match compiled.stopping {
+            Stopping::Ticks => None,
+            Stopping::Polls => {
+                let watch = store.data().watch.clone();
+                let poll = Poll::created(&mut store, &region, move |poll| watch.may_go_on(poll.memory_bytes()))?;
+                engine.watch(&poll);
+                Some(poll)
+            }
+        };
         store.data_mut().memory = Some(memory);
         store.data_mut().gas = Counter::of(&mut store, &instance);
         store.data_mut().room = instance.get_global(&mut store, depth::ROOM_EXPORT);
@@ -177,6 +191,7 @@ impl Live {
             instance,
             memory,
             region,
+            poll,
             guest,
             globals,
         })
@@ -184,6 +199,7 @@ impl Live {
 
     /// What the module's loader does before the first message (spec 06 §2).
     fn set_up(&mut self) -> Result<(), MachineError> {
+        self.begin()?;
         let result = match &self.guest {
             Guest::Narrow(handle) => handle.set_up(&mut self.store, &self.instance),
             Guest::Wide(handle) => handle.set_up(&mut self.store, &self.instance),
@@ -191,11 +207,30 @@ impl Live {
             Guest::WasiWide(handle) => handle.set_up(&mut self.store, &self.instance),
             Guest::Native(_) => Ok(()),
         };
+        if let Some(failure) = self.end() {
+            return Err(MachineError::Host(failure));
+        }
         result.map_err(|error| match stop(error) {
             _ if self.is_out_of_room() => MachineError::SetUp(EXHAUSTED.to_owned()),
             Stop::Thrown(reason) => MachineError::SetUp(reason.to_string()),
             Stop::Host(failure) => MachineError::Host(failure),
         })
+    }
+
+    /// From here on the guest runs.
+    fn begin(&mut self) -> std::io::Result<()> {
+        match &self.poll {
+            Some(poll) => poll.begin()?,
+            None => self.store.set_epoch_deadline(1),
+        }
+        Ok(())
+    }
+
+    /// It has ended. If it was stopped, that is how, whatever came of it.
+    fn end(&self) -> Option<HostFailure> {
+        let stopped = self.poll.as_ref().is_some_and(|poll| poll.end());
+        let unknown = || HostFailure::Engine("an evaluation that was asked whether it may go on could not".to_owned());
+        stopped.then(|| self.store.data().watch.take_failure().unwrap_or_else(unknown))
     }
 
     /// Whether a function that counts found no room: it has trapped, and nobody has come to put anything back.
@@ -244,8 +279,8 @@ impl Live {
         if let Some(room) = self.store.data().room {
             room.set(&mut self.store, Val::I32(depth::ROOM_BYTES)).map_err(engine_failure)?;
         }
-        self.store.data_mut().clock = Clock::new(limit);
-        self.store.set_epoch_deadline(1);
+        self.store.data().watch.clock.start(limit);
+        self.begin()?;
         let ended = match &self.guest {
             Guest::Narrow(handle) => handle.call(&mut self.store, entry),
             Guest::Wide(handle) => handle.call(&mut self.store, entry),
@@ -253,6 +288,9 @@ impl Live {
             Guest::WasiWide(handle) => handle.call(&mut self.store, entry),
             Guest::Native(handle) => handle.call(&mut self.store, entry),
         };
+        if let Some(failure) = self.end() {
+            return Err(failure);
+        }
         let remaining = if self.metered { self.store.get_fuel().map_err(engine_failure)? } else { fuel };
         let gas_used = match (self.meter, &self.guest) {
             (Meter::Fuel, Guest::Native(_)) => (fuel - remaining).min(fuel - 1),

@@ -22,6 +22,7 @@
 //! | `engine`, `inspect`, `cost`, `minified`, `sections`, `cache` | from bytes to compiled code |
 //! | `metering`, `gas` | the reference's gas |
 //! | `depth` | how deep calls may go |
+//! | `polls` | where they can be stopped |
 //! | `instance`, `host` | one instance: run a message, say how it ended |
 //! | `pace` | long evaluations wait for their turn |
 //! | `live`, `commit_policy` | commit, rollback, rest |
@@ -57,6 +58,7 @@ mod narrow;
 mod native;
 mod pace;
 mod pages;
+mod polls;
 mod root;
 mod sections;
 

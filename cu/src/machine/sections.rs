@@ -8,13 +8,14 @@ use wasmparser::{BinaryReaderError, Parser, WasmFeatures};
 pub(super) const TYPE: u8 = 1;
 pub(super) const IMPORT: u8 = 2;
 pub(super) const FUNCTION: u8 = 3;
+pub(super) const MEMORY: u8 = 5;
 pub(super) const GLOBAL: u8 = 6;
 pub(super) const EXPORT: u8 = 7;
 pub(super) const CODE: u8 = 10;
 
 const CUSTOM: u8 = 0;
 /// Sections in the order in which they must come: tags are 13, data counts 12.
-const ORDER: [u8; 13] = [TYPE, IMPORT, FUNCTION, 4, 5, 13, GLOBAL, EXPORT, 8, 9, 12, CODE, 11];
+const ORDER: [u8; 13] = [TYPE, IMPORT, FUNCTION, 4, MEMORY, 13, GLOBAL, EXPORT, 8, 9, 12, CODE, 11];
 
 /// Sections by id, each without id and length. Custom sections are left out: nothing here depends on them.
 pub(super) struct Sections<'a> {

@@ -16,6 +16,7 @@ mod published;
 mod random;
 mod recursion;
 mod root;
+mod stopping;
 mod wasi;
 mod weavedrive;
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{descriptors::Descriptors, errno::*};
-use crate::machine::DriveFile;
+use crate::machine::{DriveFile, host::Held};
 
 /// Bytes all files of a message may have together.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -52,6 +52,7 @@ pub(super) struct FileSystem {
     nodes: Vec<Node>,
     /// Bytes in files.
     bytes: u64,
+    held: Held,
     pub descriptors: Descriptors,
     /// How much of the random stream has been read.
     pub random_read: u64,
@@ -68,10 +69,11 @@ pub(super) struct Found {
 }
 
 impl FileSystem {
-    /// The tree every message begins with; `drive` adds the folder where WeaveDrive's data would be.
-    pub fn new(drive: bool) -> Self {
+    /// The tree every message begins with; `drive` adds the folder where WeaveDrive's data would be. `held` counts bytes in files.
+    pub fn new(drive: bool, held: &Held) -> Self {
         let root = Node { kind: Kind::Folder(BTreeMap::new()), mode: 0o777, time: 0, parent: ROOT };
-        let mut files = Self { nodes: vec![root], bytes: 0, descriptors: Descriptors::default(), random_read: 0 };
+        let descriptors = Descriptors::default();
+        let mut files = Self { nodes: vec![root], bytes: 0, held: held.clone(), descriptors, random_read: 0 };
         files.fill(drive);
         files
     }
@@ -101,11 +103,6 @@ impl FileSystem {
             self.attach(ROOT, "data", folder(), 0o777, 0);
         }
         self.descriptors = Descriptors::standard([tty, tty, tty1]);
-    }
-
-    /// Bytes in files.
-    pub fn held_bytes(&self) -> u64 {
-        self.bytes
     }
 
     fn attach(&mut self, parent: NodeId, name: &str, kind: Kind, mode: u32, time: u64) -> NodeId {
@@ -305,6 +302,7 @@ impl FileSystem {
             Kind::Folder(_) => return Err(EISDIR),
             _ => return Err(EINVAL),
         }
+        self.held.change(self.bytes, bytes_elsewhere + len);
         self.bytes = bytes_elsewhere + len;
         self.nodes[id].time = time;
         Ok(())
@@ -343,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_tree_begins_with_the_loaders_folders_and_devices() {
-        let files = FileSystem::new(true);
+        let files = FileSystem::new(true, &Held::default());
         for path in ["/tmp", "/home/web_user", "/dev/null", "/dev/shm/tmp", "/proc/self/fd", "/data", "dev/../tmp/."] {
             assert!(files.existing(ROOT, path, true).is_ok(), "{path}");
         }
@@ -357,7 +355,7 @@ mod tests {
 
     #[test]
     fn names_are_removed_by_the_rules_of_folders_and_files() {
-        let mut files = FileSystem::new(true);
+        let mut files = FileSystem::new(true, &Held::default());
         file(&mut files, "/tmp/a");
         assert_eq!(files.remove(ROOT, "/tmp", true, || 2), Err(ENOTEMPTY));
         assert_eq!(files.remove(ROOT, "/tmp", false, || 2), Err(EISDIR));
@@ -370,7 +368,7 @@ mod tests {
 
     #[test]
     fn renaming_replaces_files_and_never_moves_a_folder_into_itself() {
-        let mut files = FileSystem::new(true);
+        let mut files = FileSystem::new(true, &Held::default());
         let a = file(&mut files, "/tmp/a");
         file(&mut files, "/tmp/b");
         assert_eq!(files.rename((ROOT, "/tmp/a"), (ROOT, "/tmp/b"), || 5), Ok(()));
@@ -383,7 +381,7 @@ mod tests {
 
     #[test]
     fn files_together_are_bounded() {
-        let mut files = FileSystem::new(true);
+        let mut files = FileSystem::new(true, &Held::default());
         let a = file(&mut files, "/tmp/a");
         assert_eq!(files.write(a, MAX_FILE_BYTES, b"x", 1), Err(ENOSPC));
         assert_eq!(files.write(a, u64::MAX, b"x", 1), Err(EOVERFLOW));
@@ -393,7 +391,7 @@ mod tests {
 
     #[test]
     fn links_in_a_circle_end() {
-        let mut files = FileSystem::new(true);
+        let mut files = FileSystem::new(true, &Held::default());
         let found = files.find(ROOT, "/tmp/loop", false).unwrap();
         files.create(&found, Kind::Link("/tmp/loop".to_owned()), 0o777, 1).unwrap();
         assert_eq!(files.existing(ROOT, "/tmp/loop", true), Err(ELOOP));

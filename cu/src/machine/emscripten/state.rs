@@ -1,7 +1,7 @@
 //! Host state of one message: the clock, files, and where the guest is (spec 06 §7).
 
 use super::{asyncify::Motion, files::FileSystem, weavedrive};
-use crate::machine::format::Generation;
+use crate::machine::{format::Generation, host::Held};
 
 /// Milliseconds of the fake clock; every look and every host-side event moves it on (spec 06 §4.3). Modules of the first two
 /// generations see it in the times of files only.
@@ -26,12 +26,15 @@ impl Clock {
 }
 
 /// A file system that is made when it is first needed: most messages touch no file.
-#[derive(Default)]
-pub(super) struct Files(Option<Box<FileSystem>>);
+pub(super) struct Files {
+    made: Option<Box<FileSystem>>,
+    held: Held,
+}
 
 impl Files {
     pub fn open(&mut self, generation: Generation) -> &mut FileSystem {
-        self.0.get_or_insert_with(|| Box::new(FileSystem::new(generation == Generation::Fourth)))
+        let new = || Box::new(FileSystem::new(generation == Generation::Fourth, &self.held));
+        self.made.get_or_insert_with(new)
     }
 }
 
@@ -51,12 +54,13 @@ pub(in crate::machine) struct State {
 }
 
 impl State {
-    pub fn new(generation: Generation) -> Self {
+    /// At the begin of a message, where `held` counts what the host holds for it.
+    pub fn new(generation: Generation, held: &Held) -> Self {
         Self {
             generation,
             date: Clock::new(generation),
-            files: Files::default(),
-            drive: weavedrive::Opened::default(),
+            files: Files { made: None, held: held.clone() },
+            drive: weavedrive::Opened::new(held),
             motion: Motion::default(),
             last_answer: 0,
             temporary: 0,
@@ -67,11 +71,6 @@ impl State {
     /// Whether data from outside was read.
     pub fn used_drive(&self) -> bool {
         self.drive.used()
-    }
-
-    /// Bytes that the host holds for the message.
-    pub fn held_bytes(&self) -> u64 {
-        self.files.0.as_ref().map_or(0, |files| files.held_bytes()) + self.drive.held_bytes()
     }
 
     pub(super) fn files(&mut self) -> &mut FileSystem {

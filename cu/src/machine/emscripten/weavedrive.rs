@@ -10,7 +10,10 @@ use super::{
     files::{Kind, NodeId},
     pointer::Pointer,
 };
-use crate::machine::{Halt, HostFailure, Waiting, host::Host};
+use crate::machine::{
+    Halt, HostFailure, Waiting,
+    host::{Held, Host},
+};
 
 /// Longest path that is looked at, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
@@ -25,6 +28,7 @@ pub(super) struct Opened {
     nodes: HashMap<String, Option<NodeId>>,
     /// Bytes of the files that are held whole.
     held_bytes: u64,
+    held: Held,
 }
 
 impl Opened {
@@ -32,13 +36,14 @@ impl Opened {
         !self.nodes.is_empty()
     }
 
-    /// Bytes of the files that are held whole.
-    pub fn held_bytes(&self) -> u64 {
-        self.held_bytes
+    /// Nothing, where `held` counts what is.
+    pub fn new(held: &Held) -> Self {
+        Self { held: held.clone(), ..Self::default() }
     }
 
     /// Takes note of one more file. The reference has no such limit, so there is no result beyond it.
     fn hold(&mut self, bytes: u64) -> Result<(), Halt> {
+        self.held.change(0, bytes);
         self.held_bytes = self.held_bytes.saturating_add(bytes);
         if self.held_bytes > MAX_HELD_BYTES {
             let reason = format!("a message may hold {MAX_HELD_BYTES} bytes of transactions and blocks, not more");
@@ -100,7 +105,7 @@ fn open(host: &mut Host, path: &[u8], memory_bytes: usize) -> wasmtime::Result<i
     let node = match state.drive.nodes.get(&path) {
         Some(node) => *node,
         None => {
-            let mut waiting = Waiting::new(&mut host.clock, memory_bytes);
+            let mut waiting = Waiting::new(&host.watch.clock, memory_bytes);
             let file = host.drive.open(&path, &entry.drive_context(), &mut waiting)?;
             let held = file.as_ref().filter(|_| whole).map_or(0, |file| file.size());
             state.drive.hold(held).map_err(HostFailure::Halt)?;
@@ -129,7 +134,7 @@ fn read(caller: &mut Caller<'_, Host>, fd: i32, to: u64, len: u64) -> wasmtime::
     let (file, whole) = (Arc::clone(file), *whole);
     charge(caller, count)?;
     let (memory, host) = split(caller)?;
-    let mut waiting = Waiting::new(&mut host.clock, memory.len());
+    let mut waiting = Waiting::new(&host.watch.clock, memory.len());
     let read = file.read(start, memory.slice_mut(to, count)?, &mut waiting)? as u64;
     if !whole && let Ok(open) = host.emscripten.files().descriptors.get_mut(fd) {
         open.position = start + read;

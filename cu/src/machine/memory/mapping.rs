@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     ffi::c_void,
     io,
     ops::Range,
@@ -26,9 +27,9 @@ use super::{
 use crate::machine::HostFailure;
 
 thread_local! {
-    /// The memory created last on this thread, or why there is none, on its way from wasmtime's call of [`Creator`] to whoever asked for the
-    /// instance.
-    static CREATED: RefCell<Option<io::Result<Arc<Mapping>>>> = const { RefCell::new(None) };
+    /// The memories created last on this thread, or why there are none, on their way from wasmtime's calls of [`Creator`] to whoever asked for
+    /// the instance, in the order of their indices.
+    static CREATED: RefCell<VecDeque<io::Result<Arc<Mapping>>>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// Address space of one memory: `[0, len)` accessible, the rest of the reservation and the guard not.
@@ -86,6 +87,16 @@ impl Mapping {
         self.base
     }
 
+    /// Accessible bytes.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether an address is one of them.
+    pub fn holds(&self, address: usize) -> bool {
+        address.checked_sub(self.base as usize).is_some_and(|at| at < self.len())
+    }
+
     /// How many bytes, from the start, show a file.
     pub fn mapped(&self) -> usize {
         self.mapped.load(Ordering::Acquire)
@@ -117,6 +128,17 @@ impl Mapping {
             }
             self.len.store(bytes, Ordering::Release);
         }
+        Ok(())
+    }
+
+    /// Takes the accessible bytes' accessibility away for a time, or gives it back.
+    ///
+    /// # Safety
+    /// Nobody refers to what is there, and who reads or writes it in between expects a fault.
+    pub unsafe fn set_accessible(&self, accessible: bool) -> io::Result<()> {
+        let protection = if accessible { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::empty() };
+        // SAFETY: the range is our own; the caller says that nobody minds.
+        unsafe { rustix::mm::mprotect(self.base.cast(), self.len(), protection)? };
         Ok(())
     }
 
@@ -255,9 +277,14 @@ unsafe impl LinearMemory for Owned {
 pub(in crate::machine) struct Creator;
 
 impl Creator {
-    /// The memory that was created last on this thread, or why there is none. Nothing if none has been asked for since the last question.
+    /// The first of the memories that were created last on this thread, or why there is none. Nothing if each has been asked for.
     pub(super) fn created() -> Option<io::Result<Arc<Mapping>>> {
-        CREATED.take()
+        CREATED.with_borrow_mut(VecDeque::pop_front)
+    }
+
+    /// Memories of instances that nobody asked for are forgotten: a new one is made on this thread.
+    pub(in crate::machine) fn forget() {
+        CREATED.with_borrow_mut(VecDeque::clear);
     }
 }
 
@@ -274,12 +301,12 @@ unsafe impl MemoryCreator for Creator {
         let capacity = reserved_size_in_bytes.unwrap_or(minimum).max(minimum).next_multiple_of(kernel_page_bytes());
         match Mapping::reserve(minimum, capacity, guard_size_in_bytes).map(Arc::new) {
             Ok(mapping) => {
-                CREATED.set(Some(Ok(Arc::clone(&mapping))));
+                CREATED.with_borrow_mut(|created| created.push_back(Ok(Arc::clone(&mapping))));
                 Ok(Box::new(Owned(mapping)))
             }
             Err(error) => {
                 let reason = error.to_string();
-                CREATED.set(Some(Err(error)));
+                CREATED.with_borrow_mut(|created| created.push_back(Err(error)));
                 Err(reason)
             }
         }

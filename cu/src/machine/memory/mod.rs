@@ -20,6 +20,7 @@
 //! | `image`, `changed` | committed contents, at rest or not; which pages to hash |
 //! | `moments`, `file` | files that change while others look at what they were |
 //! | `dirty` | which pages were written |
+//! | `poll` | a page that running code touches, so that it can be stopped |
 //! | `fault` | where tests make the operating system say no |
 //!
 //! Linux only. All `unsafe` of this crate that is about memory is in this folder. Its one assumption, stated once here
@@ -39,12 +40,14 @@ mod file;
 mod image;
 mod mapping;
 mod moments;
+mod poll;
 mod region;
 #[cfg(test)]
 mod tests;
 
 pub(in crate::machine) use image::Image;
 pub(in crate::machine) use mapping::Creator;
+pub(in crate::machine) use poll::{Poll, Polls};
 pub(in crate::machine) use region::{NotCommitted, Region};
 
 /// The kernel's page: what becomes private, and is written back, as a whole.

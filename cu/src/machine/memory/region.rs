@@ -56,7 +56,12 @@ impl Region {
 
     /// Why the operating system gave no memory to the instantiation that just failed on this thread, if that was the reason.
     pub fn refused() -> Option<io::Error> {
-        Creator::created().and_then(Result::err)
+        std::iter::from_fn(Creator::created).find_map(Result::err)
+    }
+
+    /// Its address space.
+    pub(super) fn mapping(&self) -> Arc<Mapping> {
+        self.mapping.clone()
     }
 
     /// Shows `image` in `memory`, which must have its length. Everything that was there is forgotten. After an error the instance

@@ -241,7 +241,9 @@ fn read(host: &mut Host, fd: i32, into: &mut [u8], memory_bytes: usize) -> wasmt
             into[..count].copy_from_slice(&bytes[start..start + count]);
             count
         }
-        Kind::Drive { file, .. } => file.read(open.position, into, &mut Waiting::new(&mut host.clock, memory_bytes))?,
+        Kind::Drive { file, .. } => {
+            file.read(open.position, into, &mut Waiting::new(&host.watch.clock, memory_bytes))?
+        }
     };
     if let Ok(open) = files.descriptors.get_mut(fd) {
         open.position += count as u64;

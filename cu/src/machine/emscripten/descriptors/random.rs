@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::machine::host::{Entry, Host, breathe};
+use crate::machine::host::{Entry, Host};
 
 /// Bytes that are made before the clock is looked at.
 const AT_ONCE: usize = 1 << 20;
@@ -13,7 +13,7 @@ pub fn random_bytes(host: &mut Host, into: &mut [u8], memory_bytes: usize) -> wa
     let Some(entry) = host.entry.clone() else { return Ok(()) };
     for (number, part) in into.chunks_mut(AT_ONCE).enumerate() {
         if number > 0 {
-            breathe(host, memory_bytes)?;
+            host.watch.breathe(memory_bytes)?;
         }
         let files = host.emscripten.files();
         random(&entry, files.random_read, part);
