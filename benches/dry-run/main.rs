@@ -1,6 +1,6 @@
 //! Dry runs beside a stream of messages: how many a second a warm process answers, and what they cost the stream.
 //!
-//! The stream is live: clients schedule a message, ask for its result, and go on with the next; with them, the scheduler and the dry
+//! Dry runs come from clients that do as little as clients can: they stand for others' computers. The stream is live: clients schedule a message, ask for its result, and go on with the next; with them, the scheduler and the dry
 //! runs' own clients it takes all processors of a small machine. So the evaluation of messages scheduled before is measured, too: that
 //! is the compute unit alone. Blocks of messages with and
 //! without dry runs take turns, so that what else the computer does falls on both. Every dry run differs from every other,
@@ -20,6 +20,7 @@ use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use holon_benches::{
     driver::Driver,
+    line::Line,
     unit::{self, Unit},
 };
 use holon_cu::machine::Format;
@@ -61,6 +62,8 @@ struct Load {
     driver: Arc<Driver>,
     url: Arc<str>,
     process: ItemId,
+    /// Who asks.
+    owner: String,
     /// Whom dry runs go to.
     asked: ItemId,
     number: AtomicUsize,
@@ -89,6 +92,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
         driver: driver.clone(),
         url: url.clone(),
         process: id,
+        owner: driver.wallet.address().to_string(),
         asked: id,
         number: AtomicUsize::new(0),
         answered: AtomicUsize::new(0),
@@ -197,8 +201,9 @@ async fn peak(load: &Arc<Load>) -> Result<f64> {
         .map(|_| {
             let load = load.clone();
             tokio::spawn(async move {
+                let mut line = Line::connect(&load.url).await?;
                 while begun.elapsed() < FOR {
-                    load.dry_run().await?;
+                    load.dry_run(&mut line).await?;
                 }
                 Ok::<_, anyhow::Error>(())
             })
@@ -218,9 +223,10 @@ fn spawn_paced(load: &Arc<Load>, rate: usize) -> Vec<tokio::task::JoinHandle<Res
             let mut ticks = tokio::time::interval(Duration::from_secs(1) * CLIENTS as u32 / rate as u32);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
             tokio::spawn(async move {
+                let mut line = Line::connect(&load.url).await?;
                 while !load.stop.load(Ordering::Relaxed) {
                     ticks.tick().await;
-                    load.dry_run().await?;
+                    load.dry_run(&mut line).await?;
                 }
                 Ok(())
             })
@@ -241,16 +247,13 @@ impl Load {
         unit::result(&self.driver.client, &self.url, &process, &message).await.map(drop)
     }
 
-    async fn dry_run(&self) -> Result<()> {
+    async fn dry_run(&self, line: &mut Line) -> Result<()> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let body = json!({
-            "Id": format!("{number:043}"), "Owner": self.driver.wallet.address(), "Target": self.asked, "Data": "",
-            "Tags": [{"name": "Action", "value": "Get"}],
-        });
-        let url = format!("{}/dry-run?process-id={}", self.url, self.asked);
-        let answer = self.driver.client.post(url).json(&body).send().await?;
-        let (status, text) = (answer.status(), answer.text().await?);
-        ensure!(status.is_success(), "a dry run was answered {status}: {text}");
+        let (owner, target) = (&self.owner, self.asked);
+        let body = format!(
+            r#"{{"Id":"{number:043}","Owner":"{owner}","Target":"{target}","Data":"","Tags":[{{"name":"Action","value":"Get"}}]}}"#
+        );
+        line.post(&format!("/dry-run?process-id={target}"), &body).await?;
         self.answered.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

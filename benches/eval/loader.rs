@@ -14,11 +14,8 @@ pub fn run(subject: Subject, log: &Log, messages: usize) -> Result<Run> {
     let input = folder.path().join("log.json");
     let upto = log.messages.len().min(2 + messages);
     std::fs::write(&input, json!({"messages": log.messages[..upto], "environment": log.environment}).to_string())?;
-    let process = peers::script("ao-loader.mjs")?
-        .arg(peers::module(subject.name)?)
-        .arg(subject.format.as_str())
-        .arg(&input)
-        .output()?;
+    let process =
+        peers::script("ao-loader.mjs")?.arg(subject.path()?).arg(subject.format.as_str()).arg(&input).output()?;
     ensure!(process.status.success(), "ao-loader.mjs failed: {}", String::from_utf8_lossy(&process.stderr));
     let text = String::from_utf8(process.stdout)?;
     let line = text.lines().next_back().context("ao-loader.mjs printed nothing")?;

@@ -29,7 +29,7 @@ const AIM_OVER_LOADER: f64 = 150.0;
 /// Measures one message in the bare guest, the compute unit and the published loader.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Modules to measure; all of aos2_0_6, aos2_0_1, aos2_0_4_32 and counter without it
+    /// Modules to measure; all of aos2_0_6, aos2_0_6+64MiB, aos2_0_1, aos2_0_4_32 and counter without it
     #[arg(long = "module")]
     modules: Vec<String>,
     /// Messages for the bare guest, the machine and the compute unit
@@ -125,7 +125,7 @@ impl Measurement {
             _ => format!("{:>12}", "-"),
         };
         format!(
-            "{:<12} {:>9.3} ms {} {} {loader}",
+            "{:<14} {:>9.3} ms {} {} {loader}",
             self.subject.name,
             self.bare.mean_ms(),
             share(&self.machine),
@@ -160,7 +160,7 @@ fn main() -> Result<()> {
     };
     let profile = if cfg!(debug_assertions) { "development" } else { "release" };
     println!("{} messages on each module, {profile} profile, every answer the same\n", arguments.messages);
-    println!("module          bare guest           machine         compute unit            ao-loader");
+    println!("module            bare guest           machine         compute unit            ao-loader");
     let mut measured = Vec::new();
     for subject in subjects {
         let measurement = Measurement::take(subject, &arguments)?;

@@ -17,7 +17,7 @@ use crate::{
 
 /// Messages of a block, which one request has evaluated. Several blocks, so that a median can leave out what else the
 /// machine did.
-pub const CHUNK: usize = 200;
+pub const CHUNK: usize = 500;
 
 /// What the contestants did.
 pub struct Measured {
@@ -45,7 +45,7 @@ async fn run(subject: Subject, messages: usize) -> Result<Measured> {
     driver.send(&process).await?;
     let id = process.id();
     // The first message builds the Lua state; that is a start, not a message's cost.
-    let first = subject.message(&driver, id, 0)?;
+    let first = subject.first(&driver, id)?;
     driver.send(&first).await?;
     driver.result(id, first.id()).await?;
 

@@ -8,5 +8,6 @@
 //! | `cargo xtask bench messenger` | one hop, chains and fans of pushes, crons of many processes |
 
 pub mod driver;
+pub mod line;
 pub mod memory;
 pub mod unit;
