@@ -13,12 +13,12 @@ use super::{
     CompileError, EngineOptions, Error, Format, MachineError, PageTree,
     cache::Cache,
     depth, emscripten,
-    format::HostKind,
+    format::{HostKind, Profile},
     gas::{self, Meter},
     host::Host,
     inspect::{self, Lifetime},
     instance::Initial,
-    memory::{Creator, Poll, Polls},
+    memory::{Creator, PollPage, PollPages},
     narrow, native, polls,
 };
 
@@ -53,7 +53,7 @@ pub(super) struct Shared {
     pub options: EngineOptions,
     engines: Engines,
     cache: Option<Cache>,
-    polls: Arc<Polls>,
+    poll_pages: Arc<PollPages>,
     /// Ends with the engine.
     _clock: Clock,
 }
@@ -65,7 +65,7 @@ enum Kind {
     Official,
     /// The same without fuel, for limits of [`UNREACHABLE_FUEL`] and more.
     Unmetered,
-    /// The same with a 32-bit memory.
+    /// The same with a 32-bit memory, and a page that it is stopped by (`polls`); the others count ticks.
     Narrow,
     /// Our own format: canonical NaNs.
     Native,
@@ -74,18 +74,33 @@ enum Kind {
 impl Kind {
     const ALL: [Self; 4] = [Self::Official, Self::Unmetered, Self::Narrow, Self::Native];
 
-    fn stopping(self) -> Stopping {
-        if self == Self::Narrow { Stopping::Polls } else { Stopping::Ticks }
+    /// What a module of `profile` is compiled for, counting fuel or not. One of which [`narrow`] makes something is so in any case.
+    fn of(profile: &Profile, metered: bool) -> Self {
+        match profile.host {
+            HostKind::Native => Self::Native,
+            HostKind::Emscripten | HostKind::Wasi if metered => Self::Official,
+            HostKind::Emscripten | HostKind::Wasi if profile.wide => Self::Unmetered,
+            HostKind::Emscripten | HostKind::Wasi => Self::Narrow,
+        }
     }
-}
 
-/// How running code can be made to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopping {
-    /// It counts the ticks of the engine's clock.
-    Ticks,
-    /// It writes to a page ([`Poll`]).
-    Polls,
+    /// What it may have become.
+    fn outcomes(self) -> impl Iterator<Item = Self> {
+        [self].into_iter().chain((self == Self::Unmetered).then_some(Self::Narrow))
+    }
+
+    /// The last changes to a module, and what it is compiled for after them. Where fuel is counted there are none: it would
+    /// count other instructions than the module's.
+    fn finish(self, wasm: &[u8]) -> Result<(Self, Cow<'_, [u8]>), CompileError> {
+        let narrow = match self {
+            Self::Official | Self::Native => None,
+            Self::Narrow => Some(Cow::Borrowed(wasm)),
+            Self::Unmetered => narrow::narrow(wasm)?.map(Cow::Owned),
+        };
+        let Some(narrow) = narrow else { return Ok((self, Cow::Borrowed(wasm))) };
+        let polling = polls::add(&narrow).map_err(|error| CompileError::Invalid(error.to_string()))?;
+        Ok((Self::Narrow, Cow::Owned(polling)))
+    }
 }
 
 /// One of each kind.
@@ -113,7 +128,8 @@ pub(super) struct Compiled {
     pub format: Format,
     /// Whether it counts fuel.
     pub metered: bool,
-    pub stopping: Stopping,
+    /// Whether it is stopped by a page that it writes to.
+    pub polls: bool,
     /// Who counts its gas.
     pub meter: Meter,
     pub lifetime: Lifetime,
@@ -134,9 +150,9 @@ impl Engine {
             );
         }
         let cache = options.cache_dir.as_deref().map(Cache::open).transpose()?;
-        let polls = Arc::<Polls>::default();
-        let clock = Clock::start(engines.0.to_vec(), polls.clone()).map_err(Error::Clock)?;
-        Ok(Self { inner: Arc::new(Shared { options, engines, cache, polls, _clock: clock }) })
+        let poll_pages = Arc::<PollPages>::default();
+        let clock = Clock::start(engines.0.to_vec(), poll_pages.clone()).map_err(Error::Clock)?;
+        Ok(Self { inner: Arc::new(Shared { options, engines, cache, poll_pages, _clock: clock }) })
     }
 
     /// Compiles a module, or loads it from the cache. Blocks for as long as that takes (seconds for an official module).
@@ -154,28 +170,22 @@ impl Engine {
         let profile = format.profile();
         // Instrumented ones count gas themselves.
         let metered = metered && !profile.instrumented;
-        let kinds: &[Kind] = match (profile.host, metered, profile.wide) {
-            (HostKind::Native, ..) => &[Kind::Native],
-            (_, true, _) => &[Kind::Official],
-            (_, false, false) => &[Kind::Narrow],
-            // What comes of it is seen when its memory has been looked at.
-            (_, false, true) => &[Kind::Narrow, Kind::Unmetered],
-        };
+        let kind = Kind::of(&profile, metered);
         if wasm.len() > super::MAX_MODULE_BYTES {
             return Err(CompileError::TooLarge { bytes: wasm.len(), limit: super::MAX_MODULE_BYTES });
         }
         let engine = |kind| self.inner.engines.of(kind);
         let stored = |kind| Some((self.inner.cache.as_ref()?, Cache::key(wasm, format.as_str(), engine(kind))));
-        let cached = kinds.iter().find_map(|kind| {
-            let (cache, key) = stored(*kind)?;
-            let (module, lifetime) = thaw(engine(*kind), &cache.load(&key)?)?;
-            Some((*kind, module, lifetime))
+        let cached = kind.outcomes().find_map(|kind| {
+            let (cache, key) = stored(kind)?;
+            let (module, lifetime) = thaw(engine(kind), &cache.load(&key)?)?;
+            Some((kind, module, lifetime))
         });
         let (kind, module, lifetime) = match cached {
             Some(cached) => cached,
             None => {
                 let inspected = inspect::inspect(wasm, format)?;
-                let (kind, wasm) = finish(&inspected.wasm, kinds)?;
+                let (kind, wasm) = kind.finish(&inspected.wasm)?;
                 let module = wasmtime::Module::from_binary(engine(kind), &wasm)
                     .map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
                 depth::check_frames(&module, &inspected.frames)?;
@@ -209,14 +219,14 @@ impl Engine {
         let instance = linker.instantiate_pre(&module).map_err(|error| wrong(format!("{error:#}")))?;
         let digest = blake3::hash(wasm).into();
         let initial = OnceLock::new();
-        let (engine, stopping) = (self.clone(), kind.stopping());
-        let compiled = Compiled { engine, format, metered, stopping, meter, lifetime, digest, instance, initial };
+        let (engine, polls) = (self.clone(), kind == Kind::Narrow);
+        let compiled = Compiled { engine, format, metered, polls, meter, lifetime, digest, instance, initial };
         Ok(Module { inner: Arc::new(compiled) })
     }
 
     /// Has an instance asked at every tick of the clock whether it may go on.
-    pub(super) fn watch(&self, poll: &Arc<Poll>) {
-        self.inner.polls.add(poll);
+    pub(super) fn watch(&self, page: &Arc<PollPage>) {
+        self.inner.poll_pages.add(page);
     }
 
     pub(super) fn options(&self) -> &EngineOptions {
@@ -283,24 +293,6 @@ pub fn counts_fuel(format: Format, compute: u64) -> bool {
     }
 }
 
-/// The last changes to a module, which depend on what it is compiled for: the first of `kinds` that it can be.
-fn finish<'a>(wasm: &'a [u8], kinds: &[Kind]) -> Result<(Kind, Cow<'a, [u8]>), CompileError> {
-    let kind = *kinds.last().unwrap_or(&Kind::Official);
-    if kinds.first() != Some(&Kind::Narrow) {
-        return Ok((kind, Cow::Borrowed(wasm)));
-    }
-    // Modules that count fuel are left alone: they would count other instructions than their own.
-    let narrow = match kind {
-        Kind::Narrow => Cow::Borrowed(wasm),
-        _ => match narrow::narrow(wasm)? {
-            Some(narrowed) => Cow::Owned(narrowed),
-            None => return Ok((kind, Cow::Borrowed(wasm))),
-        },
-    };
-    let polling = polls::add(&narrow).map_err(|error| CompileError::Invalid(error.to_string()))?;
-    Ok((Kind::Narrow, Cow::Owned(polling)))
-}
-
 /// The configuration of the engine of a kind.
 fn config(kind: Kind) -> Config {
     let native = kind == Kind::Native;
@@ -312,14 +304,15 @@ fn config(kind: Kind) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(native)
         .consume_fuel(metered)
-        .epoch_interruption(kind.stopping() == Stopping::Ticks)
+        .epoch_interruption(!narrow)
         .max_wasm_stack(WASM_STACK_BYTES)
         // Nothing here is asynchronous; the engine only wants it to be larger.
         .async_stack_size(WASM_STACK_BYTES + (1 << 20))
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
-        .wasm_memory64(!native && !narrow)
-        .wasm_multi_memory(kind.stopping() == Stopping::Polls)
+        .wasm_memory64(!native)
+        // Of the module's own there is one (`inspect`).
+        .wasm_multi_memory(narrow)
         .wasm_simd(true)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
@@ -381,14 +374,14 @@ struct Clock {
 }
 
 impl Clock {
-    fn start(engines: Vec<wasmtime::Engine>, polls: Arc<Polls>) -> std::io::Result<Self> {
+    fn start(engines: Vec<wasmtime::Engine>, poll_pages: Arc<PollPages>) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("wasm-clock".to_owned()).spawn(move || {
             while stopped.recv_timeout(CLOCK_TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
                 for engine in &engines {
                     engine.increment_epoch();
                 }
-                polls.close();
+                poll_pages.close();
             }
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })

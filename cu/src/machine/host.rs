@@ -115,8 +115,6 @@ impl Host {
 pub(super) struct Watch {
     pub clock: Clock,
     pub held: Held,
-    /// Why the guest was stopped.
-    failure: Mutex<Option<HostFailure>>,
 }
 
 impl Watch {
@@ -126,19 +124,6 @@ impl Watch {
         let memory_bytes = memory_bytes as u64 + self.held.bytes();
         self.clock.pause(pace::pace(&Progress { memory_bytes })?);
         if self.clock.is_over() { Err(self.clock.failure()) } else { Ok(()) }
-    }
-
-    /// The same where there is nobody to give a failure to but whoever asks for it afterwards.
-    pub fn may_go_on(&self, memory_bytes: usize) -> bool {
-        let failure = self.breathe(memory_bytes).err();
-        let goes_on = failure.is_none();
-        *lock(&self.failure) = failure;
-        goes_on
-    }
-
-    /// Why the guest was stopped.
-    pub fn take_failure(&self) -> Option<HostFailure> {
-        lock(&self.failure).take()
     }
 }
 

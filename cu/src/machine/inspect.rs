@@ -65,8 +65,8 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
 
     let mut module = Summary::default();
     let mut parser = Parser::new(0);
-    // Everything this scan has to understand; the engine's own validation decides what is allowed. Of memories it allows more than one,
-    // because of what is added (`polls`).
+    // Everything this scan has to understand; the engine's own validation decides what is allowed. Of memories it allows two, because one is
+    // added (`polls`); that code names no other than its own is seen where it is validated before (`depth::Plan::of`).
     parser.set_features(WasmFeatures::all().difference(WasmFeatures::MULTI_MEMORY));
     for payload in parser.parse_all(wasm) {
         module.see(payload.map_err(invalid)?).map_err(|refusal| match refusal {

@@ -7,12 +7,12 @@ use wasmtime::{Global, Instance, Memory, Mutability, Store, Trap, Val};
 
 use super::{
     Drive, HostFailure, MachineError, Module, NoDrive, depth, emscripten,
-    engine::{Engine, Stopping},
+    engine::Engine,
     format::HostKind,
     gas::{self, Counter, Meter},
     host::{self, Entry, Growth, Host},
     inspect::{GLOBAL_PREFIX, Lifetime},
-    memory::{Creator, Image, NotCommitted, Poll, Region},
+    memory::{Creator, Image, NotCommitted, PollPage, Region},
     native,
 };
 
@@ -52,7 +52,7 @@ pub(super) struct Live {
     memory: Memory,
     region: Region,
     /// By what it is stopped, if it does not count the ticks of the engine's clock.
-    poll: Option<Arc<Poll>>,
+    poll: Option<Arc<PollPage>>,
     guest: Guest,
     /// The mutable globals, with their values after set-up.
     globals: Vec<(u32, Global, Val)>,
@@ -103,11 +103,13 @@ impl Live {
         Ok(live)
     }
 
-    fn instantiate(module: &Module, growth: Growth, drive: Arc<dyn Drive>) -> Result<Self, MachineError> {
+    fn instantiate(module: &Module, mut growth: Growth, drive: Arc<dyn Drive>) -> Result<Self, MachineError> {
         let compiled = &module.inner;
         let engine = compiled.engine.clone();
         let profile = compiled.format.profile();
         let unwinds = profile.instrumented || engine.options().reference_memory;
+        // What a module begins with, and the page it is stopped by, is not growth.
+        let limit_bytes = growth.limit_bytes.take();
         let mut store =
             Store::new(compiled.instance.module().engine(), Host::new(growth, profile.generation, unwinds, drive));
         store.limiter(|host| &mut host.growth);
@@ -121,7 +123,7 @@ impl Live {
             store.set_fuel(SET_UP_FUEL).map_err(failed)?;
         }
         store.data().watch.clock.start(engine.options().wall_clock.min(SET_UP_WALL_CLOCK));
-        if compiled.stopping == Stopping::Ticks {
+        if !compiled.polls {
             store.set_epoch_deadline(1);
             store.epoch_deadline_callback(host::tick);
         }
@@ -130,18 +132,18 @@ impl Live {
             Ok(instance) => instance,
             Err(error) => return Err(Region::refused().map_or_else(|| failed(error), MachineError::System)),
         };
+        store.data_mut().growth.limit_bytes = limit_bytes;
         let memory = instance
             .get_memory(&mut store, "memory")
             .ok_or_else(|| MachineError::SetUp("no memory is exported".to_owned()))?;
         let region = Region::created(&mut store, &memory)?;
-        let poll = match compiled.stopping {
-            Stopping::Ticks => None,
-            Stopping::Polls => {
-                let watch = store.data().watch.clone();
-                let poll = Poll::created(&mut store, &region, move |poll| watch.may_go_on(poll.memory_bytes()))?;
-                engine.watch(&poll);
-                Some(poll)
-            }
+        let poll = if compiled.polls {
+            let watch = store.data().watch.clone();
+            let poll = PollPage::created(&mut store, &region, move |memory_bytes| watch.breathe(memory_bytes))?;
+            engine.watch(&poll);
+            Some(poll)
+        } else {
+            None
         };
         store.data_mut().memory = Some(memory);
         store.data_mut().gas = Counter::of(&mut store, &instance);
@@ -228,9 +230,7 @@ impl Live {
 
     /// It has ended. If it was stopped, that is how, whatever came of it.
     fn end(&self) -> Option<HostFailure> {
-        let stopped = self.poll.as_ref().is_some_and(|poll| poll.end());
-        let unknown = || HostFailure::Engine("an evaluation that was asked whether it may go on could not".to_owned());
-        stopped.then(|| self.store.data().watch.take_failure().unwrap_or_else(unknown))
+        self.poll.as_ref().and_then(|poll| poll.end())
     }
 
     /// Whether a function that counts found no room: it has trapped, and nobody has come to put anything back.

@@ -340,3 +340,27 @@ fn a_computer_without_address_space_says_so_and_can_go_on_when_there_is_some() {
     assert_eq!(count(&mut second).unwrap(), 1);
     assert_eq!(dry_run(&first.fork().unwrap()).unwrap(), 4);
 }
+
+/// Guest code that writes to a page of its own, which is closed for it to ask whether it may go on, and cannot be opened again.
+#[test]
+fn a_guest_that_the_operating_system_keeps_from_going_on_is_tried_again() {
+    let text = r#"(module (memory (export "memory") 1)
+        (data (i32.const 100) "{\"ok\":true,\"response\":{\"Output\":0}}\00")
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "handle") (param i32 i32) (result i32) (local i32)
+          (i32.store8 (i32.const 132) (i32.add (i32.load8_u (i32.const 132)) (i32.const 1)))
+          (loop (br_if 0 (i32.lt_u (local.tee 2 (i32.add (local.get 2) (i32.const 1))) (i32.const 2000000000))))
+          (i32.const 100)))"#;
+    let engine = Engine::new(EngineOptions::default()).unwrap();
+    let compute = crate::machine::UNREACHABLE_FUEL;
+    let module = engine.compile_for(&wat::parse_str(text).unwrap(), Format::Wasi32, compute).unwrap();
+    let mut machine = Machine::new(&module, Limits { memory_bytes: 1 << 20, compute }, Arc::new(NoDrive)).unwrap();
+    assert_eq!(count(&mut machine).unwrap(), 1);
+    fault::refuse(Ask::Protect, 0);
+    let failure = count(&mut machine).unwrap_err();
+    assert!(matches!(failure, HostFailure::System(_)) && !failure.lost() && failure.retryable(), "{failure}");
+    // Nor does it begin with a page that it could not write to.
+    assert!(matches!(count(&mut machine), Err(HostFailure::System(_))));
+    assert_eq!(fault::grant(), 2);
+    assert_eq!(count(&mut machine).unwrap(), 2);
+}

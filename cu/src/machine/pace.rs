@@ -32,7 +32,8 @@ pub enum Stopped {
     Memory,
 }
 
-/// Decides about the evaluations of one thread.
+/// Decides about the evaluations of one thread. It is asked in the middle of one, perhaps on the thread's signal stack of 256 KiB: it may
+/// wait, but not evaluate anything there.
 pub trait Pacer {
     /// Lets the evaluation go on, after a pause of the length returned, or ends it.
     fn pace(&self, progress: &Progress) -> Result<Duration, Stopped>;

@@ -199,9 +199,9 @@ mod tests {
     fn every_circle_has_a_node_that_counts_with_what_is_below_it() {
         // 1, 2 and 3 are two circles with 1 in common; 4 calls itself; 5 only calls.
         let found =
-            graph(&[&[1], &[2, 3], &[1], &[1, 6], &[4], &[0, 6], &[]]).analyse(&[1, 10, 100, 1000, 7, 20, 3], |_| true);
-        assert_eq!(found.counting, [None, Some(10 + 1003), None, None, Some(7), None, None]);
-        assert_eq!(found.straight, 1003);
+            graph(&[&[1], &[2, 3], &[1], &[1, 6], &[4], &[0, 6], &[]]).analyse(&[1, 100, 20, 200, 7, 20, 3], |_| true);
+        assert_eq!(found.counting, [None, Some(100 + 203), None, None, Some(7), None, None]);
+        assert_eq!(found.straight, 203);
     }
 
     #[test]

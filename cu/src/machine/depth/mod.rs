@@ -310,7 +310,8 @@ fn parser() -> Parser {
 impl Survey {
     fn of(wasm: &[u8]) -> Result<Self, BinaryReaderError> {
         let mut found = Self::default();
-        // What is allowed is for the engine to say.
+        // What is allowed is for the engine to say, but for other memories than the module's own: one is added later (`polls`), which must
+        // not be there for what is validated here.
         let mut validator = Validator::new_with_features(WasmFeatures::all());
         for payload in parser().parse_all(wasm) {
             let payload = payload?;

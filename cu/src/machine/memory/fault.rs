@@ -17,6 +17,8 @@ pub enum Ask {
     Discard,
     /// Pages of its own for a mapping.
     Keep,
+    /// Keeping a page from being written, or allowing it.
+    Protect,
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ pub(super) struct Mapping {
     span: usize,
     /// How far memory may grow in place, in bytes.
     capacity: usize,
-    /// Accessible bytes.
-    len: AtomicUsize,
+    /// Accessible bytes; whoever may outlive the mapping can have the number.
+    len: Arc<AtomicUsize>,
     /// How many of them, from the start, are mapped from a file that can be shown again; the rest is anonymous.
     mapped: AtomicUsize,
     /// A remapping failed: who knows what is there now. Not touched any more, not even to give it back.
@@ -71,7 +71,7 @@ impl Mapping {
             base: base.cast(),
             span,
             capacity,
-            len: AtomicUsize::new(0),
+            len: Arc::default(),
             mapped: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
         };
@@ -87,14 +87,14 @@ impl Mapping {
         self.base
     }
 
-    /// Accessible bytes.
-    pub fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+    /// Accessible bytes, now and later.
+    pub fn length(&self) -> Arc<AtomicUsize> {
+        self.len.clone()
     }
 
     /// Whether an address is one of them.
     pub fn holds(&self, address: usize) -> bool {
-        address.checked_sub(self.base as usize).is_some_and(|at| at < self.len())
+        address.checked_sub(self.base as usize).is_some_and(|at| at < self.len.load(Ordering::Acquire))
     }
 
     /// How many bytes, from the start, show a file.
@@ -131,14 +131,17 @@ impl Mapping {
         Ok(())
     }
 
-    /// Takes the accessible bytes' accessibility away for a time, or gives it back.
+    /// Keeps the accessible bytes from being written for a time, or allows it again. They can be read, so that the range stays unlike what
+    /// is around it: merging with that and being cut off again takes what the operating system may not have.
     ///
     /// # Safety
-    /// Nobody refers to what is there, and who reads or writes it in between expects a fault.
-    pub unsafe fn set_accessible(&self, accessible: bool) -> io::Result<()> {
-        let protection = if accessible { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::empty() };
+    /// Nobody refers to what is there, and who writes it in between expects a fault.
+    pub unsafe fn set_writable(&self, writable: bool) -> io::Result<()> {
+        fault::check(Ask::Protect)?;
+        let read = MprotectFlags::READ;
+        let protection = if writable { read | MprotectFlags::WRITE } else { read };
         // SAFETY: the range is our own; the caller says that nobody minds.
-        unsafe { rustix::mm::mprotect(self.base.cast(), self.len(), protection)? };
+        unsafe { rustix::mm::mprotect(self.base.cast(), self.len.load(Ordering::Acquire), protection)? };
         Ok(())
     }
 
@@ -242,7 +245,7 @@ impl Drop for Mapping {
             tracing::error!(bytes = self.span, "address space of a memory is given up because remapping it failed");
             return;
         }
-        // SAFETY: the last owner goes: wasmtime's memory, the region and the file's list are all gone, so nothing refers to the
+        // SAFETY: the last owner goes: wasmtime's memory, the region or poll page and the file's list are all gone, so nothing refers to the
         // range, which is exactly the one `reserve` mapped (pieces remapped later included).
         let _ = unsafe { rustix::mm::munmap(self.base.cast(), self.span) };
     }
@@ -251,7 +254,7 @@ impl Drop for Mapping {
 /// What wasmtime sees of a mapping.
 struct Owned(Arc<Mapping>);
 
-// SAFETY: `as_ptr` stays valid and constant for the life of the value, `[0, byte_size)` is always accessible, growth up to
+// SAFETY: `as_ptr` stays valid and constant for the life of the value, `[0, byte_size)` is always accessible (a poll page can only be read for a time; nobody but guest code that expects it writes there), growth up to
 // `byte_capacity` happens in place, and everything from there to the end of reservation and guard stays inaccessible.
 unsafe impl LinearMemory for Owned {
     fn byte_size(&self) -> usize {

@@ -47,7 +47,7 @@ mod tests;
 
 pub(in crate::machine) use image::Image;
 pub(in crate::machine) use mapping::Creator;
-pub(in crate::machine) use poll::{Poll, Polls};
+pub(in crate::machine) use poll::{PollPage, PollPages};
 pub(in crate::machine) use region::{NotCommitted, Region};
 
 /// The kernel's page: what becomes private, and is written back, as a whole.

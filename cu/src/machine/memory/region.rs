@@ -1,6 +1,9 @@
 //! The linear memory of one instance: reserved address space with an image mapped into it.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use wasmtime::{Memory, Store};
 
@@ -59,9 +62,9 @@ impl Region {
         std::iter::from_fn(Creator::created).find_map(Result::err)
     }
 
-    /// Its address space.
-    pub(super) fn mapping(&self) -> Arc<Mapping> {
-        self.mapping.clone()
+    /// Bytes of memory, now and later.
+    pub(super) fn length(&self) -> Arc<AtomicUsize> {
+        self.mapping.length()
     }
 
     /// Shows `image` in `memory`, which must have its length. Everything that was there is forgotten. After an error the instance
