@@ -18,7 +18,7 @@ use super::{
 };
 
 /// What an instance takes beside its memory, about.
-pub(super) const INSTANCE_BYTES: u64 = 80 << 10;
+pub(super) const INSTANCE_BYTES: u64 = 64 << 10;
 const WASM_PAGE_BYTES: u64 = 1 << 16;
 /// Instances kept for the next fork of the same process.
 const MAX_IDLE_INSTANCES: usize = 4;
