@@ -1,10 +1,10 @@
 //! Dry runs beside a stream of messages: how many a second a warm process answers, and what they cost the stream.
 //!
-//! Dry runs come from clients that do as little as clients can: they stand for others' computers. The stream is live: clients schedule a message, ask for its result, and go on with the next; with them, the scheduler and the dry
-//! runs' own clients it takes all processors of a small machine. So the evaluation of messages scheduled before is measured, too: that
-//! is the compute unit alone. Blocks of messages with and
-//! without dry runs take turns, so that what else the computer does falls on both. Every dry run differs from every other,
-//! so none is answered from memory.
+//! Dry runs come from clients that do as little as clients can: they stand for others' computers. The stream is live: clients schedule a
+//! message, ask for its result, and go on with the next; with them, the scheduler and the dry runs' own clients it takes all processors of a
+//! small machine. So the evaluation of messages scheduled before is measured, too: that is the compute unit alone. Blocks of messages with
+//! and without dry runs take turns, so that what else the computer does falls on both. Every dry run differs from every other, so none is
+//! answered from memory.
 
 use std::{
     path::{Path, PathBuf},

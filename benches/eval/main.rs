@@ -33,7 +33,7 @@ struct Arguments {
     #[arg(long = "module")]
     modules: Vec<String>,
     /// Messages for the bare guest, the machine and the compute unit
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 2_500)]
     messages: usize,
     /// Messages for the published loader, which needs some 100 ms for each
     #[arg(long, default_value_t = 100)]
