@@ -1,4 +1,4 @@
-//! What one message costs on four modules, from the same messages in the same run:
+//! What one message costs on four modules, one of them with much state as well, from the same messages in the same run:
 //!
 //! * **bare guest**: wasmtime calling the module's entry point, nothing else;
 //! * **machine**: the compute unit's evaluator, with commit and rollback;

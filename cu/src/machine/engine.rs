@@ -74,7 +74,7 @@ enum Kind {
 impl Kind {
     const ALL: [Self; 4] = [Self::Official, Self::Unmetered, Self::Narrow, Self::Native];
 
-    /// What a module of `profile` is compiled for, counting fuel or not. One of which [`narrow`] makes something is so in any case.
+    /// What a module of `profile` is to be compiled for, counting fuel or not, before anything is known of its memory.
     fn of(profile: &Profile, metered: bool) -> Self {
         match profile.host {
             HostKind::Native => Self::Native,
@@ -84,13 +84,13 @@ impl Kind {
         }
     }
 
-    /// What it may have become.
+    /// What [`Self::finish`] may make of it, the likelier first.
     fn outcomes(self) -> impl Iterator<Item = Self> {
-        [self].into_iter().chain((self == Self::Unmetered).then_some(Self::Narrow))
+        (self == Self::Unmetered).then_some(Self::Narrow).into_iter().chain([self])
     }
 
-    /// The last changes to a module, and what it is compiled for after them. Where fuel is counted there are none: it would
-    /// count other instructions than the module's.
+    /// The last changes to a module, and what it is compiled for after them: one whose memory can be narrowed becomes [`Self::Narrow`]. Where
+    /// fuel is counted nothing is changed: other instructions than the module's would count.
     fn finish(self, wasm: &[u8]) -> Result<(Self, Cow<'_, [u8]>), CompileError> {
         let narrow = match self {
             Self::Official | Self::Native => None,

@@ -24,7 +24,7 @@ pub(super) const GLOBAL_PREFIX: &str = "holon:global:";
 /// More mutable globals than this are not reset one by one.
 const MAX_RESET_GLOBALS: usize = 64;
 /// Changes whenever this file, `metering`, `depth`, `minified`, `narrow` or `polls` changes what it produces, so that no old compiled module is used.
-pub(super) const REWRITE_VERSION: u32 = 8;
+pub(super) const REWRITE_VERSION: u32 = 9;
 
 /// How long an instance may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +65,8 @@ fn inspect_named(wasm: &[u8], format: Format) -> Result<Inspected<'_>, CompileEr
 
     let mut module = Summary::default();
     let mut parser = Parser::new(0);
-    // Everything this scan has to understand; the engine's own validation decides what is allowed. Of memories it allows two, because one is
-    // added (`polls`); that code names no other than its own is seen where it is validated before (`depth::Plan::of`).
+    // Everything this scan has to understand; the engine's own validation decides what is allowed. Of memories it may allow several, because
+    // one is added (`polls`); that code names no other than its own is seen where it is validated before (`depth::Plan::of`).
     parser.set_features(WasmFeatures::all().difference(WasmFeatures::MULTI_MEMORY));
     for payload in parser.parse_all(wasm) {
         module.see(payload.map_err(invalid)?).map_err(|refusal| match refusal {

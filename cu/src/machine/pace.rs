@@ -1,7 +1,7 @@
 //! Long evaluations ask whoever runs them whether they may go on.
 //!
-//! A thread that evaluates can be given a [`Pacer`]. While a message runs, the guest stops at every tick of the engine's
-//! clock and asks it: the pacer may let it wait for its turn, which does not count as evaluation time, or end it without a
+//! A thread that evaluates can be given a [`Pacer`]. While a message runs, it is asked at every tick of the engine's
+//! clock: the pacer may let it wait for its turn, which does not count as evaluation time, or end it without a
 //! result. While a guest waits for data from outside, its place is somebody else's. None of this is visible to the guest.
 
 use std::cell::RefCell;
@@ -33,7 +33,7 @@ pub enum Stopped {
 }
 
 /// Decides about the evaluations of one thread. It is asked in the middle of one, perhaps on the thread's signal stack of 256 KiB: it may
-/// wait, but not evaluate anything there.
+/// wait, but not evaluate anything there. If it panics, that is the evaluation's failure.
 pub trait Pacer {
     /// Lets the evaluation go on, after a pause of the length returned, or ends it.
     fn pace(&self, progress: &Progress) -> Result<Duration, Stopped>;

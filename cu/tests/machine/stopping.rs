@@ -82,6 +82,13 @@ fn endless() -> Vec<(String, String)> {
     let leaf =
         format!("(func $g (i32.const 520) (f64.load (i32.const 64)) {} (f64.store))", "(f64.sqrt)".repeat(400_000));
     all.push((leaf, "(call $g)".repeat(90_000)));
+    // Calls of short functions on the way back from many calls inside each other, and in front of them a condition that is never true.
+    let short = format!("(func $s (i32.const 520) (f64.load (i32.const 64)) {} (f64.store))", "(f64.sqrt)".repeat(200));
+    let calls = "(call $s) (if (i32.eqz (local.get 0)) (then (call $s)))".repeat(10_000);
+    let back = format!(
+        "{short} (func $f (param i32) (if (i32.gt_u (local.get 0) (i32.const 1)) (then (call $f (i32.sub (local.get 0) (i32.const 1))))) {calls})"
+    );
+    all.push((back, "(call $f (i32.const 250))".to_owned()));
     all
 }
 
@@ -223,7 +230,7 @@ fn memories_that_nobody_can_name_stay_unnamed() {
     let own = r#"(memory (export "memory") 1)"#;
     // Each with the bytes in which it names memory 0, and where in them.
     for (items, body, bytes, at) in [
-        ("", "(drop (i32.load offset=77 (i32.const 0)))", &[0x28, 2, 77][..], None),
+        ("", "(i32.load offset=77 (i32.const 0)) (nop) (drop)", &[0x28, 2, 77][..], None),
         ("", "(drop (memory.size))", &[0x3f, 0], Some(1)),
         ("", "(drop (memory.grow (i32.const 1)))", &[0x40, 0], Some(1)),
         ("", "(memory.fill (i32.const 1) (i32.const 2) (i32.const 3))", &[0xfc, 11, 0], Some(2)),
@@ -244,6 +251,10 @@ fn memories_that_nobody_can_name_stay_unnamed() {
         }
         refused(&wasm);
     }
+    // One byte of data for memory 1.
+    let mut wasm = wat::parse_str(around(own, "")).unwrap();
+    wasm.extend([11, 8, 1, 2, 1, 0x41, 0, 0x0b, 1, b'a']);
+    refused(&wasm);
 }
 
 fn refused(wasm: &[u8]) {

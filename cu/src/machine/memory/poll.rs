@@ -72,8 +72,9 @@ impl PollPage {
         let mut failure = lock(&self.failure);
         if failure.is_none() {
             let asked = catch_unwind(AssertUnwindSafe(|| ask(self.memory_bytes.load(Ordering::Acquire))));
-            let asked =
-                asked.unwrap_or_else(|panic| Err(HostFailure::Engine(format!("{} panicked", text_of(&*panic)))));
+            let asked = asked.unwrap_or_else(|panic| {
+                Err(HostFailure::Engine(format!("asking whether it may go on panicked: {}", text_of(&*panic))))
+            });
             *failure = asked.and_then(|()| Ok(self.set_closed(false)?)).err();
         }
         failure.is_none()
@@ -111,7 +112,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    format!("what an evaluation asked ({})", text.or_else(|| panic.downcast_ref().cloned()).unwrap_or_default())
+    text.or_else(|| panic.downcast_ref().cloned()).unwrap_or_default()
 }
 
 /// The pages of all instances.
