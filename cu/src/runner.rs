@@ -497,11 +497,7 @@ impl Runner {
 
 /// An evaluation that panics is a bug. It takes its memory with it, and the process must not be tried again and again.
 fn whatever_happens<T>(evaluate: impl FnOnce() -> Result<T, HostFailure>) -> Result<T, HostFailure> {
-    catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(HostFailure::Engine(format!("the evaluation panicked: {text}")))
-    })
+    catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|panic| Err(HostFailure::panicked("the evaluation", panic)))
 }
 
 /// What a failure means for whoever asked: the process is parked before the message at `key` (none: its module's set-up), so that it

@@ -1,6 +1,6 @@
 //! What can go wrong in a machine, by who can do something about it.
 
-use std::{io, time::Duration};
+use std::{any::Any, io, time::Duration};
 
 use super::Halt;
 
@@ -136,6 +136,13 @@ pub enum HostFailure {
 }
 
 impl HostFailure {
+    /// Something that ought not to has panicked, in the middle of an evaluation.
+    pub(crate) fn panicked(what: &str, panic: Box<dyn Any + Send>) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Self::Engine(format!("{what} panicked: {text}"))
+    }
+
     /// Whether the machine has to be dropped: its memory is not, or may not be, what it was before the call.
     pub fn lost(&self) -> bool {
         matches!(self, HostFailure::Diverged { .. } | HostFailure::Lost | HostFailure::Engine(_))

@@ -14,7 +14,7 @@ const PER_CALL: u64 = 96;
 
 /// A 32-bit official module whose `handle` goes as many calls deep as the message's length times `step`, by `body`, which has the number of
 /// calls left in local 0 and is function 1 of its table.
-fn official(step: usize, items: &str, body: &str) -> String {
+pub fn official(step: usize, items: &str, body: &str) -> String {
     format!(
         r#"(module
              (import "env" "invoke_vii" (func $invoke (param i32 i32 i32)))

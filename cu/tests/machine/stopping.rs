@@ -12,7 +12,7 @@ use holon_cu::machine::{
     Progress, Stopped, UNREACHABLE_FUEL, set_pacer,
 };
 
-use super::{call, on_evaluation_thread};
+use super::{call, on_evaluation_thread, recursion::official};
 
 /// A module without a host's own counting, whose message `x` does `work`; every other is answered with how many there have been.
 fn module(items: &str, work: &str) -> String {
@@ -147,30 +147,15 @@ fn modules_with_a_64_bit_memory_are_stopped_whichever_way_they_are_compiled() {
 
 #[test]
 fn a_protected_call_inside_another_is_stopped_through_the_host() {
-    let text = r#"(module
-         (import "env" "invoke_vii" (func $invoke (param i32 i32 i32)))
-         (memory (export "memory") 2)
-         (data (i32.const 2048) "{\"ok\":true,\"response\":{\"Output\":7}}\00")
-         (table (export "__indirect_function_table") 2 funcref) (elem (i32.const 1) $deep)
-         (func (export "dynCall_vii") (param i32 i32 i32)
-           (call_indirect (param i32 i32) (local.get 1) (local.get 2) (local.get 0)))
-         (func (export "emscripten_stack_init")) (func (export "__wasm_call_ctors"))
-         (func (export "emscripten_stack_get_end") (result i32) (i32.const 1024))
-         (func (export "emscripten_stack_get_current") (result i32) (i32.const 65536))
-         (func (export "_emscripten_stack_restore") (param i32))
-         (func (export "_emscripten_stack_alloc") (param i32) (result i32) (i32.const 65536))
-         (func (export "setThrew") (param i32 i32))
-         (func $deep (param i32 i32)
-           (if (local.get 0)
-             (then (call $invoke (i32.const 1) (i32.sub (local.get 0) (i32.const 1)) (i32.const 0)))
-             (else (loop (br 0)))))
-         (func (export "handle") (param i32 i32) (result i32)
-           (call $invoke (i32.const 1) (i32.const 20) (i32.const 0)) (i32.const 2048)))"#;
+    // As many protected calls as the message is long, in the last of which it runs on.
+    let deeper = "(if (i32.eq (local.get 0) (i32.const 1)) (then (loop (br 0))))
+        (call $invoke (i32.const 1) (i32.sub (local.get 0) (i32.const 1)) (i32.const 0))";
+    let text = official(1, "", deeper);
     on_evaluation_thread(move || {
         for compute in [UNREACHABLE_FUEL, UNREACHABLE_FUEL - 1] {
-            let (_engine, mut machine) = build(text, Format::Emscripten4, compute, Duration::from_millis(150));
+            let (_engine, mut machine) = build(&text, Format::Emscripten4, compute, Duration::from_millis(150));
             for _ in 0..2 {
-                let failure = machine.apply(&call("x", "")).unwrap_err();
+                let failure = machine.apply(&call(&"x".repeat(20), "{}")).unwrap_err();
                 assert!(matches!(failure, HostFailure::WallClock { .. }), "{failure}");
             }
         }

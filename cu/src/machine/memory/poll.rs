@@ -1,11 +1,10 @@
 //! Stopping code that runs: the page it writes to is closed, and the fault asks what is to be done.
 
 use std::{
-    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -16,7 +15,7 @@ use super::{
     Region,
     mapping::{Creator, Mapping},
 };
-use crate::machine::HostFailure;
+use crate::machine::{HostFailure, host::lock};
 
 /// What the kernel says of an access to memory that is there and does not allow it (`SEGV_ACCERR`, which libc does not name).
 const NOT_ALLOWED: libc::c_int = 2;
@@ -72,9 +71,7 @@ impl PollPage {
         let mut failure = lock(&self.failure);
         if failure.is_none() {
             let asked = catch_unwind(AssertUnwindSafe(|| ask(self.memory_bytes.load(Ordering::Acquire))));
-            let asked = asked.unwrap_or_else(|panic| {
-                Err(HostFailure::Engine(format!("asking whether it may go on panicked: {}", text_of(&*panic))))
-            });
+            let asked = asked.unwrap_or_else(|panic| Err(HostFailure::panicked("asking whether it may go on", panic)));
             *failure = asked.and_then(|()| Ok(self.set_closed(false)?)).err();
         }
         failure.is_none()
@@ -104,15 +101,6 @@ impl PollPage {
         }
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref().cloned()).unwrap_or_default()
 }
 
 /// The pages of all instances.
